@@ -1,0 +1,1 @@
+"""Everything the `mlforge` schema of a catalog holds: reading, writing, committing, migrating."""

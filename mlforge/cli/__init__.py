@@ -1,0 +1,1 @@
+"""The terminal edge: commands, tables, progress and the one handler of errors."""

@@ -1,0 +1,140 @@
+"""Every error mlforge raises on purpose.
+
+    MlforgeError
+    ├── UsageError            the call is wrong: an unknown flag value, an unknown feature name   (exit code 2)
+    ├── ProjectError          mlforge.yaml or the layout of the project
+    ├── FeatureError          one feature's file
+    │   ├── TemplateError     Jinja did not render
+    │   ├── GrammarError      SQL of a shape that a feature may not have
+    │   └── LeakageError      SQL that could see the future
+    ├── WarehouseError        the engine refused a statement
+    ├── CatalogError          catalog.duckdb cannot be read or written as asked
+    │   └── LockedError       another process holds it
+    ├── BuildError            a build could not go on
+    └── RetrievalError        label rows or requested features do not fit
+
+Each carries what is wrong (``message``), where (``where``), and what to do (``hint``). The CLI has one handler for the
+tree; library users catch ``MlforgeError`` or a branch of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Where:
+    """A place in one of the user's files. Lines and columns count from 1."""
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        parts = [self.file, *(str(n) for n in (self.line, self.column) if n is not None)]
+        return ":".join(parts)
+
+
+class MlforgeError(Exception):
+    """Base of every error that mlforge raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, where: Where | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.where = where
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class UsageError(MlforgeError):
+    """The call itself is wrong."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ProjectError(MlforgeError):
+    """mlforge.yaml or the project's layout is wrong."""
+
+    code = "project"
+
+
+class FeatureError(MlforgeError):
+    """One feature's file is wrong."""
+
+    code = "feature"
+
+
+class TemplateError(FeatureError):
+    """The Jinja text of a feature did not render."""
+
+    code = "template"
+
+
+class GrammarError(FeatureError):
+    """The SQL has a shape that a feature may not have."""
+
+    code = "grammar"
+
+
+class LeakageError(FeatureError):
+    """The SQL could see rows that were not known at the time it answers for."""
+
+    code = "leakage"
+
+
+class WarehouseError(MlforgeError):
+    """The engine refused a statement."""
+
+    code = "warehouse"
+
+
+class CatalogError(MlforgeError):
+    """The catalog cannot be read or written as asked."""
+
+    code = "catalog"
+
+
+class LockedError(CatalogError):
+    """Another process holds the catalog."""
+
+    code = "locked"
+
+
+class BuildError(MlforgeError):
+    """A build could not go on."""
+
+    code = "build"
+
+
+class RetrievalError(MlforgeError):
+    """Label rows and requested features do not fit together."""
+
+    code = "retrieval"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that looks most like ``word``, compared without case, or None."""
+    by_lower = {k.lower(): k for k in known}
+    found = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint for an unknown word: the nearest known one, else the list of all."""
+    known = sorted(known)
+    near = nearest(word, known)
+    if near:
+        return f"did you mean {near!r}?"
+    return f"known: {', '.join(known)}" if known else "none is defined"

@@ -1,0 +1,468 @@
+"""The nouns every room shares. All are frozen values; none of them does I/O."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Closed = Literal["left", "right"]
+Kind = Literal["windows", "plain", "static", "on_demand"]
+Unit = Literal["s", "m", "h", "d", "w", "mo", "y"]
+Side = Literal["input", "output"]
+Severity = Literal["error", "warn"]
+
+_FIXED_MICROS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+_DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d|w|mo|y)", re.IGNORECASE)
+
+
+class Duration(Struct, frozen=True, order=False):
+    """A length of time: fixed (s, m, h, d, w) or by the calendar (mo, y)."""
+
+    n: int
+    unit: Unit
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        """Read ``7d``, ``24h``, ``3mo``, or ``0s``. Raises ValueError with the accepted form."""
+        text = text.strip()
+        if re.fullmatch(r"0\s*(s|m|h|d|w)", text, re.IGNORECASE):
+            return cls(0, "s")
+        match = _DURATION.fullmatch(text)
+        if not match:
+            raise ValueError(f"{text!r} is not a duration: write a number and one of s, m, h, d, w, mo, y, as in 7d")
+        return cls(int(match[1]), match[2].lower())  # type: ignore[arg-type]
+
+    @property
+    def micros(self) -> int | None:
+        """Length in microseconds, or None for months and years."""
+        return None if self.unit in ("mo", "y") else self.n * _FIXED_MICROS[self.unit]
+
+    @property
+    def months(self) -> int:
+        """Length in months; 0 for fixed lengths."""
+        return {"mo": 1, "y": 12}.get(self.unit, 0) * self.n
+
+    def __str__(self) -> str:
+        return f"{self.n}{self.unit}"
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """Rows that exist already. Exactly one of ``path`` (files, or a DuckDB file together with ``table``), ``table``
+    (of the warehouse itself) and ``data`` (an object given in Python) says where."""
+
+    name: str
+    path: str | None = None  # absolute, or a URL; may hold globs; a directory means all files of the format below it
+    table: str | None = None
+    data: Any = None
+    format: Literal["parquet", "csv", "json", "duckdb", "table", "data"]
+    options: dict[str, Any] = {}  # reader options: delim, header, columns, dateformat ...; hive_partitioning
+    timestamp: str | None = None
+    loaded_at: str | None = None
+    unique_key: tuple[str, ...] = ()
+    deleted: str | None = None
+    cursor: str | None = None
+    description: str | None = None
+    line: int | None = None  # in mlforge.yaml
+
+
+class Entity(Struct, frozen=True, kw_only=True):
+    """What features describe. ``parts`` are the natural columns of a surrogate key, empty for an ordinary one."""
+
+    name: str
+    keys: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    description: str | None = None
+    line: int | None = None
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """One validator on a column of one side of a feature."""
+
+    name: str  # not_null, unique, greater_than, ..., sql
+    column: str | None = None  # None for sql(...)
+    side: Side | None = None  # None: the output column if there is one, else the event row's
+    args: dict[str, Any] = {}
+    severity: Severity = "error"
+    tolerance: float = 0.0  # share of rows that may fail
+
+    @property
+    def label(self) -> str:
+        """How the check is shown: ``greater_than(0)``."""
+        return f"{self.name}({', '.join(repr(v) for v in self.args.values())})"
+
+
+class FeatureConfig(Struct, frozen=True, kw_only=True):
+    """What ``{{ config(...) }}`` of one feature said, checked and typed."""
+
+    entity: str
+    timestamp: str | None = None
+    timestamp_format: str | None = None
+    closed: Closed | None = None
+    delay: Duration | None = None
+    ttl: Duration | None = None
+    interval: Duration | None = None
+    timezone: str | None = None
+    description: str | None = None
+    columns: dict[str, str] = {}  # output column -> description
+    tags: tuple[str, ...] = ()
+    owner: str | None = None
+    validators: tuple[Check, ...] = ()
+    contract: bool = False
+    on_demand: bool = False
+    request: dict[str, str] = {}  # request column -> DuckDB type
+    allow_lookahead: bool = False
+
+
+class Pin(Struct, frozen=True):
+    """A version as a user writes it: nothing, MAJOR, MAJOR.MINOR or MAJOR.MINOR.PATCH."""
+
+    major: int | None = None
+    minor: int | None = None
+    patch: int | None = None
+
+    def __str__(self) -> str:
+        return ".".join(str(p) for p in (self.major, self.minor, self.patch) if p is not None)
+
+
+class FeatureRef(Struct, frozen=True, kw_only=True):
+    """A reference to a feature: ``name[@version][:col,col]`` plus what only the long form can say."""
+
+    name: str
+    version: Pin = Pin()
+    columns: tuple[str, ...] = ()  # empty: all
+    keys: dict[str, str] = {}  # entity key column -> label column
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        pin = f"@{self.version}" if self.version.major is not None else ""
+        columns = f":{','.join(self.columns)}" if self.columns else ""
+        return f"{self.name}{pin}{columns}"
+
+
+class FeatureSet(Struct, frozen=True, kw_only=True):
+    """A named list of features that one model uses, as mlforge.yaml states it."""
+
+    name: str
+    members: tuple[FeatureRef, ...]
+    description: str | None = None
+    line: int | None = None
+
+
+class FeatureFile(Struct, frozen=True, kw_only=True):
+    """The text of one feature before anything is rendered."""
+
+    name: str
+    path: str  # as shown to the user, relative to the project
+    text: str
+    kind: Literal["sql", "python"] = "sql"
+
+
+class MacroFile(Struct, frozen=True):
+    """One file of the user's Jinja macros."""
+
+    path: str
+    text: str
+
+
+class WarehouseConfig(Struct, frozen=True, kw_only=True):
+    """Where a profile computes and stores. Only ``duckdb`` exists so far."""
+
+    kind: Literal["duckdb"] = "duckdb"
+    path: str = "catalog.duckdb"  # absolute after loading
+    threads: int | None = None
+    memory_limit: str | None = None
+
+
+class Keep(Struct, frozen=True, kw_only=True):
+    """What gc keeps: that many newest PATCHes of each MINOR, and everything younger than so many days."""
+
+    patches: int = 30
+    days: int = 90
+
+
+class Project(Struct, frozen=True, kw_only=True):
+    """A folder of features and the configuration beside it, for one profile."""
+
+    name: str
+    root: str  # absolute path of the folder that holds mlforge.yaml
+    profile: str
+    warehouse: WarehouseConfig
+    sources: dict[str, Source] = {}
+    entities: dict[str, Entity] = {}
+    feature_sets: dict[str, FeatureSet] = {}
+    vars: dict[str, Any] = {}
+    features: dict[str, FeatureFile] = {}
+    macros: tuple[MacroFile, ...] = ()
+    keep: Keep = Keep()
+    strict: bool = False
+
+
+class LineMap(Struct, frozen=True):
+    """For each line of rendered SQL (index 0 is line 1): the file and line of the user that it came from."""
+
+    lines: tuple[tuple[str, int], ...]
+
+    def find(self, line: int) -> tuple[str, int]:
+        """The user's (file, line) for a line of rendered SQL; past the end, the last one."""
+        return self.lines[min(max(line, 1), len(self.lines)) - 1]
+
+
+class Rendered(Struct, frozen=True, kw_only=True):
+    """One feature after Jinja: plain SQL and its configuration.
+
+    In ``sql`` a source is the table ``"_mlforge_source"."<name>"`` and a reference to another feature the table
+    ``"_mlforge_ref"."<name>"``, so the text parses, binds and runs wherever those two schemas exist."""
+
+    name: str
+    path: str
+    sql: str
+    config: FeatureConfig
+    sources: tuple[str, ...] = ()
+    refs: tuple[FeatureRef, ...] = ()
+    lines: LineMap
+
+
+SOURCE_SCHEMA = "_mlforge_source"
+REF_SCHEMA = "_mlforge_ref"
+
+
+class Version(Struct, frozen=True, order=True):
+    """A full version of a feature."""
+
+    major: int
+    minor: int
+    patch: int
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """Read ``2.1.3``."""
+        major, minor, patch = (int(p) for p in text.split("."))
+        return cls(major, minor, patch)
+
+    def matches(self, pin: Pin) -> bool:
+        """Whether a pin allows this version."""
+        wanted = (pin.major, pin.minor, pin.patch)
+        return all(w is None or w == h for w, h in zip(wanted, (self.major, self.minor, self.patch), strict=True))
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+class Column(Struct, frozen=True, kw_only=True):
+    """One output column of a feature."""
+
+    name: str
+    type: str  # DuckDB type
+    sql: str = ""  # the text of its expression, as the user wrote it, after stars were expanded
+    description: str | None = None
+
+
+class Input(Struct, frozen=True, kw_only=True):
+    """An expression evaluated on every event row and stored: an argument or filter of a window, or a row column."""
+
+    name: str  # _mlforge_i0 (inputs of windows) or _mlforge_r0 (row columns)
+    sql: str
+    type: str
+
+
+class Aggregate(Struct, frozen=True, kw_only=True):
+    """One trailing window. ``args`` are names of inputs or literal SQL."""
+
+    name: str  # _mlforge_a0
+    function: str  # DuckDB's primary name, lower case
+    args: tuple[str, ...]
+    distinct: bool = False
+    filter: str | None = None  # name of a BOOLEAN input
+    window: Duration | None  # None: ever
+    type: str  # of the result
+    method: Literal["native", "fixed", "sorted", "ordered"] = "native"
+    scale: int | None = None  # method "fixed": the sum is of (x * 2^scale)::HUGEINT
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """An output column as an expression over aggregates, row columns and the instant ``_mlforge_at`` (TIMESTAMP)."""
+
+    name: str
+    sql: str
+    type: str
+
+
+class Key(Struct, frozen=True):
+    """One column of a feature's key."""
+
+    name: str
+    type: str
+
+
+class RefJoin(Struct, frozen=True, kw_only=True):
+    """What a compiled on-demand feature reads from one feature it refs."""
+
+    alias: str
+    feature: str
+    version: str  # the full version it was built against
+
+
+class Compiled(Struct, frozen=True, kw_only=True):
+    """Everything the engine must know to store and answer one version of a feature, without the project.
+
+    It is kept as JSON beside the version, so a bare catalog can be read by any later mlforge."""
+
+    feature: str
+    kind: Kind
+    keys: tuple[Key, ...]
+    outputs: tuple[Output, ...]
+    timestamp: str | None = None
+    closed: Closed = "right"
+    delay: Duration = Duration(0, "s")
+    ttl: Duration | None = None
+    interval: Duration | None = None
+    timezone: str | None = None
+    event_sql: str = ""  # SELECT keys, timestamp, inputs, row columns FROM the event relation; for static: the result
+    inputs: tuple[Input, ...] = ()
+    rows: tuple[Input, ...] = ()
+    aggregates: tuple[Aggregate, ...] = ()
+    loaded_at: str | None = None
+    request: dict[str, str] = {}
+    refs: tuple[RefJoin, ...] = ()
+    parts: tuple[str, ...] = ()  # natural columns of a surrogate key
+    uses_as_of: bool = False
+    table: str = ""  # physical table in schema store
+
+
+class Definition(Struct, frozen=True, kw_only=True):
+    """What the version of a feature is decided by, kept as JSON beside each version.
+
+    ``sql`` is the rendered text with stars expanded; meaning is always derived from it by the running code, so that an
+    upgrade of mlforge alone changes nothing."""
+
+    feature: str
+    kind: Kind
+    entity: str
+    keys: tuple[Key, ...]
+    timestamp: str | None = None
+    closed: Closed = "right"
+    delay: Duration = Duration(0, "s")
+    ttl: Duration | None = None
+    interval: Duration | None = None
+    timezone: str | None = None
+    sql: str
+    columns: tuple[Column, ...]
+    sources: dict[str, dict[str, Any]] = {}  # source name -> parse options and declared columns that shape its rows
+    refs: dict[str, str] = {}  # feature -> MAJOR.MINOR
+    request: dict[str, str] = {}
+
+
+class FileState(Struct, frozen=True, kw_only=True):
+    """One source file as a build saw it. ``digest`` is the SHA-256 of its bytes, hexadecimal."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str
+
+
+class SourceState(Struct, frozen=True, kw_only=True):
+    """What a source held when a build read it. Equal digests mean equal rows."""
+
+    digest: str
+    files: tuple[FileState, ...] = ()
+    rows: int | None = None  # tables and data objects
+
+
+class StoredVersion(Struct, frozen=True, kw_only=True):
+    """One version of a feature as the catalog keeps it."""
+
+    feature: str
+    version: Version
+    definition: Definition
+    compiled: Compiled
+    source_states: dict[str, SourceState]
+    build: int
+    created_at: str  # UTC, ISO 8601
+    reason: str  # why this version was made, in words
+    rows: int
+
+
+class StoredFeature(Struct, frozen=True, kw_only=True):
+    """A feature in the catalog: its versions, oldest first, and which of them is current."""
+
+    name: str
+    current: Version
+    held: bool  # after a rollback: builds record versions but do not move ``current``
+    versions: tuple[StoredVersion, ...]
+    config: FeatureConfig
+    path: str
+    sql: str  # rendered text of the newest build, for display
+
+    def get(self, version: Version) -> StoredVersion:
+        """The stored version. Raises KeyError if the catalog has none such."""
+        for stored in self.versions:
+            if stored.version == version:
+                return stored
+        raise KeyError(str(version))
+
+
+class StoredSet(Struct, frozen=True, kw_only=True):
+    """One version of a feature set. Every member names its feature's MAJOR."""
+
+    name: str
+    version: int
+    members: tuple[FeatureRef, ...]
+    written: tuple[str, ...]  # the entries as the project wrote them, to see whether the user changed the list
+
+
+class CatalogState(Struct, frozen=True, kw_only=True):
+    """What a catalog holds, as far as planning and retrieval must know."""
+
+    features: dict[str, StoredFeature] = {}
+    feature_sets: dict[str, tuple[StoredSet, ...]] = {}  # versions oldest first
+    last_build: int = 0
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A feature of the project, compiled, with the state its sources are in now."""
+
+    definition: Definition
+    compiled: Compiled
+    config: FeatureConfig
+    path: str
+    sql: str
+    source_states: dict[str, SourceState]
+    warnings: tuple[str, ...] = ()
+
+
+class CheckResult(Struct, frozen=True, kw_only=True):
+    """What one check found. ``sample`` holds keys (and the time) of up to ten failing rows."""
+
+    feature: str
+    check: str  # Check.label
+    column: str | None
+    side: Side
+    severity: Severity
+    rows: int
+    failed: int
+    passed: bool
+    sample: tuple[dict[str, Any], ...] = ()
+
+
+class ColumnStats(Struct, frozen=True, kw_only=True):
+    """Statistics of one output column of one build. Quantiles leave out NULL and NaN, which are counted."""
+
+    feature: str
+    column: str
+    type: str
+    rows: int
+    nulls: int
+    nans: int
+    distinct: int  # approximate
+    min: str | None
+    max: str | None
+    mean: float | None
+    std: float | None
+    quantiles: dict[str, float] = {}  # "0.01" ... "0.99"
+    edges: tuple[float, ...] = ()  # of the histogram: n + 1 edges, n counts
+    counts: tuple[int, ...] = ()
+    top: tuple[tuple[str, int], ...] = ()  # most frequent values
+    sampled: int | None = None  # rows that quantiles, histogram and top values were taken from, if not all

@@ -1,0 +1,1 @@
+"""The user's files: configuration, features, macros, and the starter project."""

@@ -1,0 +1,95 @@
+"""Finding and rendering ``sql_templates/``, and the one place that quotes identifiers and literals."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jinja2 import Environment, Template
+
+CHAINS = {"duckdb": ("",)}  # dialect -> folders of sql_templates/, most special first
+
+
+@cache
+def template_root() -> Path:
+    """The folder of SQL templates: inside the package in a wheel, beside it in a checkout or an editable install."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "sql_templates"
+    return inside if inside.is_dir() else package.parent / "sql_templates"
+
+
+def ident(name: str) -> str:
+    """An identifier, always quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def idents(names: Iterable[str]) -> str:
+    """Identifiers with commas between."""
+    return ", ".join(ident(n) for n in names)
+
+
+def literal(value: Any) -> str:
+    """A Python value as a DuckDB literal. Raises TypeError for what has none."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, (int, decimal.Decimal)):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value) + "::DOUBLE" if math.isfinite(value) else f"'{value}'::DOUBLE"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, datetime.datetime):
+        return f"'{value.isoformat(sep=' ')}'::{'TIMESTAMPTZ' if value.tzinfo else 'TIMESTAMP'}"
+    if isinstance(value, datetime.date):
+        return f"'{value.isoformat()}'::DATE"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(literal(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{literal(str(k))}: {literal(v)}" for k, v in value.items()) + "}"
+    raise TypeError(f"no SQL literal for {type(value).__name__}")
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(template_root()),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+        autoescape=False,  # SQL: every name and value goes through ident or literal
+    )
+    environment.filters.update(ident=ident, idents=idents, literal=literal)
+    environment.globals.update(ident=ident, idents=idents, literal=literal)
+    return environment
+
+
+@cache
+def _template(name: str, dialect: str) -> Template:
+    paths = [f"{folder}/{name}.sql.j2".lstrip("/") for folder in CHAINS[dialect]]
+    return _environment().select_template(paths)
+
+
+_HEADER = re.compile(r"\A(?:\s*--[^\n]*\n)+")
+
+
+def sql(name: str, dialect: str = "duckdb", /, **context: Any) -> str:
+    """Render ``sql_templates/<dialect chain>/<name>.sql.j2`` without its leading comment."""
+    return _HEADER.sub("", _template(name, dialect).render(context)).strip()
+
+
+def statements(text: str) -> list[str]:
+    """Split a rendered script at the lines that hold only ``;``."""
+    return [part.strip() for part in re.split(r"^\s*;\s*$", text, flags=re.MULTILINE) if part.strip()]

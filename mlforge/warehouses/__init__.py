@@ -1,0 +1,1 @@
+"""Engines that store and compute. DuckDB is the first."""
