@@ -1,4 +1,4 @@
-"""Build the example on two weeks of its flights into one small catalog, for people who want to look before they install.
+"""Build the example on two weeks of its flights into one small catalog, for those who look before they install.
 
 python examples/flights/small.py catalog.duckdb.example
 """
