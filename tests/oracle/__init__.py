@@ -1,0 +1,1 @@
+"""A brute-force statement of what features mean, and the machinery that holds mlforge against it."""
