@@ -1,0 +1,94 @@
+"""From rendered SQL to a tree that follows the grammar of features."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from mlforge.errors import GrammarError, Where
+from mlforge.render.grammar import as_of_calls, check_grammar, trailing_windows
+from mlforge.render.roundtrip import check_round_trip, normalise
+from mlforge.render.syntax import DIALECT, Parsed, outermost, place, refuse, where
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+    from sqlglot.errors import ParseError, TokenError
+
+    from mlforge.model import Kind, Rendered
+
+__all__ = ["Parsed", "parse", "where"]
+
+
+def parse(rendered: Rendered) -> Parsed:
+    """Parse a feature's SQL, find its kind, and refuse what the grammar does not allow.
+
+    Raises GrammarError at the user's file and line."""
+    tree = normalise(_statement(rendered))
+    parsed = Parsed(rendered, tree, _kind(rendered, tree))
+    check_grammar(parsed)
+    check_round_trip(rendered, tree)
+    return parsed
+
+
+def _statement(rendered: Rendered) -> exp.Query:
+    """The one SELECT or set operation of a file."""
+    from sqlglot import exp
+
+    statements = [s for s in _parse_text(rendered) if s is not None and not isinstance(s, exp.Semicolon)]
+    if not statements:
+        raise GrammarError("the file holds no SQL statement", where=Where(rendered.path), hint="write one SELECT")
+    if len(statements) > 1:
+        raise refuse(
+            rendered, statements[1], f"{len(statements)} statements in one file", "keep one SELECT; CTEs go before it"
+        )
+    tree = statements[0]
+    if isinstance(tree, exp.Subquery):
+        raise refuse(rendered, tree, "the whole statement stands in parentheses", "delete them")
+    if not isinstance(tree, (exp.Select, exp.SetOperation)):
+        name = tree.name if isinstance(tree, exp.Command) else tree.key
+        raise refuse(rendered, tree, f"a feature is one SELECT, not {name.upper()}", "write SELECT ... FROM ...")
+    return tree
+
+
+def _parse_text(rendered: Rendered) -> list[exp.Expression | None]:
+    import sqlglot
+    from sqlglot.errors import ParseError, TokenError
+
+    try:
+        return list(sqlglot.parse(rendered.sql, dialect=DIALECT))
+    except ParseError as error:
+        raise _syntax_error(rendered, error) from error
+    except TokenError as error:
+        raise _token_error(rendered, error) from error
+
+
+def _syntax_error(rendered: Rendered, error: ParseError) -> GrammarError:
+    first = error.errors[0]
+    what = re.sub(r" but got <Token .*", "", first["description"]).rstrip(".")
+    near = " ".join(f"{first['start_context'][-30:]}{first['highlight']}{first['end_context'][:20]}".split())
+    return GrammarError(
+        f"SQL syntax: {what[:1].lower()}{what[1:]}",
+        where=place(rendered, first["line"]),
+        hint=f"near: {near}",
+    )
+
+
+def _token_error(rendered: Rendered, error: TokenError) -> GrammarError:
+    found = re.search(r"Missing (.+?) from (\d+):", f"{error} {error.__cause__}")
+    if not found:
+        return GrammarError(f"SQL syntax: {error}", where=Where(rendered.path))
+    return GrammarError(
+        f"SQL syntax: {found[1]} is never closed",
+        where=place(rendered, int(found[2])),
+        hint=f"add the closing {found[1]}",
+    )
+
+
+def _kind(rendered: Rendered, tree: exp.Query) -> Kind:
+    if rendered.config.on_demand:
+        return "on_demand"
+    if rendered.config.timestamp is None:
+        return "static"
+    items = [item for select in outermost(tree)[:1] for item in select.expressions]
+    timed = any(next(trailing_windows(i), None) or next(as_of_calls(i), None) for i in items)
+    return "windows" if timed else "plain"
