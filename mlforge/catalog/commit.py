@@ -1,0 +1,321 @@
+"""The commit: staged tables and metadata appear in the catalog together, or not at all.
+
+Three ways, all of them safe against kill -9 at any moment:
+
+- *created*: there is no catalog yet. A whole one is made beside its place and moved there.
+- *in place*: nobody holds the file. One read-write transaction, then CHECKPOINT.
+- *replaced*: only readers hold it, or it is of an older mlforge. A copy is changed and moved into its place; readers
+  keep the old file until they reopen. The old file of an older mlforge stays beside it as a backup.
+
+Trap of POSIX locks, which DuckDB uses: closing *any* descriptor of a file drops *all* locks that this process has on
+it. So nothing here opens and closes the catalog's file while DuckDB has it open.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from mlforge.catalog import file, migrations
+from mlforge.catalog.lock import refused
+from mlforge.catalog.staging import Staging, Workdir, megabytes
+from mlforge.catalog.transaction import STAGED, Transaction
+from mlforge.errors import CatalogError
+from mlforge.sql.templates import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from duckdb import DuckDBPyConnection
+
+Mode = Literal["auto", "wait"]
+
+PATIENCE = 1.0
+"""Seconds that a commit waits for readers before it copies the catalog; most of them are done sooner."""
+
+STEPS = (
+    "held", "copied", "opened", "migrated", "applied", "before-commit", "committed", "checkpointed", "synced",
+    "backed-up", "replaced",
+)  # fmt: skip
+"""The moments of a commit, in order; not every way passes all of them."""
+
+
+def _step(name: str) -> None:
+    """Called at each of STEPS. Does nothing; a crash test puts something in its place."""
+
+
+class Committed(Struct, frozen=True, kw_only=True):
+    """How a commit went. ``notes`` are for the user; ``backup`` is the catalog as an older mlforge left it."""
+
+    how: Literal["created", "in place", "replaced"]
+    waited: float  # seconds until the catalog was free
+    notes: tuple[str, ...] = ()
+    backup: str | None = None
+
+
+class _Job(Struct, frozen=True):
+    """What one commit is about."""
+
+    catalog: Path
+    workdir: Path
+    staging: Staging | None
+    apply: Callable[[Transaction], object]
+    lock_timeout: float
+    mode: Mode
+    threads: int | None
+    memory_limit: str | None
+
+
+def commit(
+    catalog_path: str | Path,
+    staging: Staging | None,
+    apply: Callable[[Transaction], object],
+    *,
+    lock_timeout: float = file.LOCK_TIMEOUT,
+    mode: Mode = "auto",
+    threads: int | None = None,
+    memory_limit: str | None = None,
+) -> Committed:
+    """Run ``apply`` in one transaction on the catalog, which is made or migrated if need be.
+
+    The caller holds ``build_lock`` and no connection to the catalog. ``staging`` is closed first, if given, and its
+    tables are brought over by the methods of ``Transaction``. Waits up to ``lock_timeout`` seconds for writers, and
+    with ``mode="wait"`` for readers too. Raises LockedError that names who holds the file, CatalogError for a full
+    disk, a folder that is not writable, a broken file or one of a newer mlforge, and whatever ``apply`` raises; the
+    catalog is then as it was."""
+    catalog = Path(os.path.realpath(catalog_path))
+    if staging:
+        staging.close()
+    with _in_words(catalog), Workdir(catalog) as workdir:
+        job = _Job(catalog, workdir.path, staging, apply, lock_timeout, mode, threads, memory_limit)
+        return _change(job) if catalog.exists() else _create(job)
+
+
+@contextmanager
+def _in_words(catalog: Path) -> Iterator[None]:
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        meaning = file.translate(error, catalog)
+        if meaning is None:
+            raise
+        raise meaning from error
+    except OSError as error:
+        raise refused(error, catalog) from error
+
+
+def _create(job: _Job) -> Committed:
+    """Make the first catalog: out of the staging file where it holds nothing else, else as a new file."""
+    adopted = job.staging is not None and _is_adoptable(job)
+    target = job.staging.path if job.staging and adopted else job.workdir / "catalog.duckdb"
+    notes = _run(job, _connect(job, target), adopted=adopted)
+    _sync(target)
+    file.wal_of(job.catalog).unlink(missing_ok=True)  # of a catalog that somebody removed: it would block the new one
+    _move(target, job.catalog)
+    return Committed(how="created", waited=0.0, notes=notes)
+
+
+def _is_adoptable(job: _Job) -> bool:
+    """Whether the staging file may become the catalog. Views in schemas of their own are dropped on the way."""
+    assert job.staging is not None
+    con = _connect(job, job.staging.path)
+    try:
+        if con.execute(sql("catalog/user_tables")).fetchall():
+            return False
+        for (schema,) in con.execute(sql("catalog/user_schemas")).fetchall():
+            con.execute(sql("catalog/drop_schema", schema=schema))
+        return True
+    finally:
+        con.close()
+
+
+def _change(job: _Job) -> Committed:
+    """Change the catalog that is there, in place if it is free and needs no backup."""
+    waiting = file.Waiting(job.lock_timeout)
+    entered = _enter(job, waiting)
+    if not isinstance(entered, int):
+        return Committed(how="in place", waited=waiting.seconds, notes=_run(job, entered))
+    try:
+        return _replace(job, entered, waiting.seconds)
+    finally:
+        os.close(entered)
+
+
+def _enter(job: _Job, waiting: file.Waiting) -> DuckDBPyConnection | int:
+    """A read-write connection, or a locked descriptor of a file that is to be copied."""
+    import duckdb
+
+    while True:
+        try:
+            con = _connect(job, job.catalog)
+        except duckdb.Error as error:
+            meaning = file.translate(error, job.catalog, job.lock_timeout)
+            patient = job.mode == "wait" or waiting.seconds < min(PATIENCE, job.lock_timeout)
+            held = None if patient or not file.held_elsewhere(error) else _hold(job.catalog, fcntl.LOCK_SH)
+            if held is not None:
+                return held
+            waiting.pause(meaning, error)
+        else:
+            if not _needs_backup(con, job.catalog):
+                return con
+            held = _hold(job.catalog, fcntl.LOCK_EX if job.mode == "wait" else fcntl.LOCK_SH)
+            if held is not None:
+                return held
+
+
+def _needs_backup(con: DuckDBPyConnection, catalog: Path) -> bool:
+    """Whether an older mlforge made the open catalog; its connection is then closed. Refuses what is no catalog."""
+    try:
+        have = migrations.found(con)
+        if have is not None:
+            file.check_not_newer(have, catalog)
+        elif _holds_something(con):
+            file.check_readable(con, catalog)
+    except BaseException:
+        con.close()
+        raise
+    if have is None or have == migrations.latest():
+        return False
+    con.close()
+    return True
+
+
+def _holds_something(con: DuckDBPyConnection) -> bool:
+    """An empty DuckDB file, as ``duckdb catalog.duckdb`` leaves it, may become a catalog."""
+    return any(con.execute(sql(f"catalog/{name}")).fetchall() for name in ("user_tables", "store_tables"))
+
+
+def _hold(catalog: Path, kind: int) -> int | None:
+    """A descriptor of the catalog with DuckDB's own kind of lock on it, or None if that cannot be had now.
+
+    With LOCK_SH no writer of another process can enter while it is open. Only for a file that this process has not open:
+    such locks are per process, so asking for one would turn a writer's into a reader's. A write-ahead log beside the file means that a writer died after
+    its COMMIT: then only a writer may bring it in, so the file cannot be copied."""
+    fd = os.open(catalog, (os.O_RDWR if kind == fcntl.LOCK_EX else os.O_RDONLY) | os.O_CLOEXEC)
+    with suppress(BlockingIOError, PermissionError):  # both mean that another process has it
+        fcntl.lockf(fd, kind | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), catalog.stat()) and not file.wal_of(catalog).exists():
+            return fd
+    os.close(fd)
+    return None
+
+
+def _replace(job: _Job, held: int, waited: float) -> Committed:
+    """Change a copy and move it over the catalog, of which ``held`` is a locked descriptor."""
+    _step("held")
+    target = job.workdir / "catalog.duckdb"
+    _copy(held, target, job.catalog)
+    _step("copied")
+    con = _connect(job, target)
+    have = migrations.found(con)
+    notes = _run(job, con)
+    _sync(target)
+    backup = None if have == migrations.latest() else _back_up(held, job.catalog, have)
+    _move(target, job.catalog)
+    return Committed(how="replaced", waited=waited, notes=notes, backup=backup)
+
+
+def _copy(source: int, target: Path, catalog: Path) -> None:
+    """Copy by descriptor: opening the file a second time, and closing that, would drop the lock."""
+    stat = os.fstat(source)
+    free = shutil.disk_usage(target.parent).free
+    if free < stat.st_size:
+        raise CatalogError(
+            f"no space left to copy {catalog}: it has {megabytes(stat.st_size)}, {megabytes(free)} are free",
+            hint="close the programs that read the catalog, so that it can be changed in place, or free some space",
+        )
+    os.lseek(source, 0, os.SEEK_SET)
+    with target.open("wb") as out:
+        while chunk := os.read(source, 1 << 23):
+            out.write(chunk)
+    target.chmod(stat.st_mode & 0o777)
+
+
+def _back_up(held: int, catalog: Path, have: int | None) -> str:
+    """Keep the old file under a second name, ``<catalog>.backup-<its migration>``: it is about to be replaced."""
+    backup = catalog.with_name(f"{catalog.name}.backup-{have}")
+    backup.unlink(missing_ok=True)
+    try:
+        backup.hardlink_to(catalog)
+    except OSError:  # a file system without hard links
+        _copy(held, backup, catalog)
+    _step("backed-up")
+    return str(backup)
+
+
+def _connect(job: _Job, path: Path) -> DuckDBPyConnection:
+    import duckdb
+
+    con = duckdb.connect(str(path), config=file.CONFIG)
+    try:
+        file.configure(con, job.threads, job.memory_limit, job.workdir / "spill")
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+def _run(job: _Job, con: DuckDBPyConnection, *, adopted: bool = False) -> tuple[str, ...]:
+    """The transaction, on a connection that is closed afterwards. Returns notes for the user."""
+    try:
+        attached = job.staging is not None and not adopted
+        if job.staging and attached:
+            con.execute(sql("catalog/attach_staging", path=str(job.staging.path), staged=STAGED))
+        _step("opened")
+        con.execute("SET preserve_insertion_order = true")
+        con.execute("BEGIN")
+        _fill(job, con, Transaction(con, adopted=adopted))
+        _step("before-commit")
+        con.execute("COMMIT")
+        _step("committed")
+        if attached:
+            con.execute(f"DETACH {STAGED}")
+        return _checkpoint(con)
+    finally:
+        con.close()  # rolls back what was not committed
+
+
+def _fill(job: _Job, con: DuckDBPyConnection, transaction: Transaction) -> None:
+    migrations.migrate(con)
+    _step("migrated")
+    job.apply(transaction)
+    transaction.drop_rest()
+    _step("applied")
+
+
+def _checkpoint(con: DuckDBPyConnection) -> tuple[str, ...]:
+    """Move the log into the file. A failure is a note, not an error: the commit stands, and the next one does it."""
+    import duckdb
+
+    try:
+        con.execute("CHECKPOINT")
+    except duckdb.Error as error:
+        return (f"the build is committed, but DuckDB could not tidy up the catalog: {error}",)
+    _step("checkpointed")
+    return ()
+
+
+def _sync(path: Path) -> None:
+    if file.wal_of(path).exists():  # only the file itself is moved into its place
+        raise CatalogError(f"DuckDB could not finish {path}", hint="see whether the disk is full; nothing is lost")
+    with path.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    _step("synced")
+
+
+def _move(target: Path, catalog: Path) -> None:
+    target.replace(catalog)
+    folder = os.open(catalog.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    _step("replaced")

@@ -1,0 +1,138 @@
+"""Folders beside the catalog for work in progress, and the staging file in which a build does its heavy work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlforge.catalog import file
+from mlforge.catalog.lock import Held, refused, try_lock
+from mlforge.errors import BuildError, CatalogError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from duckdb import DuckDBPyConnection
+
+
+class Workdir:
+    """A folder ``<catalog>.staging/<id>/`` that is gone after the block; what dead processes left is removed first.
+
+    Raises CatalogError if the folder of the catalog is not writable."""
+
+    def __init__(self, catalog_path: str | Path) -> None:
+        catalog = Path(os.path.realpath(catalog_path))
+        self.catalog = catalog
+        self.root = catalog.with_name(catalog.name + ".staging")
+        self.path = self.root / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+        self._held: Held | None = None
+
+    def __enter__(self) -> Workdir:
+        try:
+            _clean(self.root)
+            # The lock comes before the folder: a folder without a held lock is one that a dead process left.
+            self.root.mkdir(exist_ok=True)
+            self._held = try_lock(_lock_of(self.path))
+            self.path.mkdir()
+        except OSError as error:
+            self._remove()
+            raise refused(error, self.root) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._held:
+            self._held.release()
+            self._held = None
+        _remove_if_empty(self.root)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def _clean(root: Path) -> None:
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        held = try_lock(_lock_of(folder)) if folder.is_dir() else None
+        if held:
+            shutil.rmtree(folder, ignore_errors=True)
+            held.release()
+
+
+def _remove_if_empty(root: Path) -> None:
+    try:
+        root.rmdir()
+    except OSError:  # another process works in it, or it was never made
+        return
+
+
+class Staging:
+    """A DuckDB file of its own for the heavy work of one build: the catalog stays free for readers meanwhile.
+
+    ``con`` is open inside the block and has the schema ``store``; keep scratch tables TEMPORARY, so that the file of
+    a first build can become the catalog without a copy. A full disk is raised as BuildError, and nothing is lost."""
+
+    con: DuckDBPyConnection
+
+    def __init__(
+        self, catalog_path: str | Path, *, threads: int | None = None, memory_limit: str | None = None
+    ) -> None:
+        self.threads = threads
+        self.memory_limit = memory_limit
+        self.workdir = Workdir(catalog_path)
+        self.path = self.workdir.path / "staging.duckdb"
+        self.spill = self.workdir.path / "spill"
+
+    def __enter__(self) -> Staging:
+        import duckdb
+
+        self.workdir.__enter__()
+        try:
+            self.con = duckdb.connect(str(self.path), config=file.CONFIG)
+            file.configure(self.con, self.threads, self.memory_limit, self.spill)
+            self.con.execute("CREATE SCHEMA store")
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def close(self) -> None:
+        """Close the connection; the file stays until the end of the block."""
+        self.con.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if hasattr(self, "con"):
+            self.con.close()
+        size = _size(self.workdir.path)
+        self.workdir.__exit__(kind, error, trace)
+        if isinstance(error, Exception) and _is_full(error):
+            raise BuildError(
+                f"no space left for the staging files of {self.workdir.catalog}, which had grown to {megabytes(size)}",
+                hint=f"free more than that in {self.workdir.catalog.parent} and build again; the catalog is as it was",
+            ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    import duckdb
+
+    return isinstance(error, (duckdb.Error, OSError)) and not isinstance(error, CatalogError) and file.no_space(error)
+
+
+def _size(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+
+
+def megabytes(size: int) -> str:
+    """A number of bytes for messages, in MB of 10^6 bytes."""
+    return f"{size / 1e6:,.1f} MB"
