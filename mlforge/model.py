@@ -466,3 +466,39 @@ class ColumnStats(Struct, frozen=True, kw_only=True):
     counts: tuple[int, ...] = ()
     top: tuple[tuple[str, int], ...] = ()  # most frequent values
     sampled: int | None = None  # rows that quantiles, histogram and top values were taken from, if not all
+
+
+class Edge(Struct, frozen=True, kw_only=True):
+    """One thing that a column of a feature comes from. ``column`` None: the feature as a whole, as by a filter."""
+
+    column: str | None
+    kind: Literal["source", "feature"]
+    origin: str  # name of the source or feature
+    origin_column: str | None = None  # None: all of it
+
+
+class Statement(Struct, frozen=True, kw_only=True):
+    """One SQL statement that a build ran."""
+
+    feature: str | None
+    step: str  # what it was run for
+    sql: str
+    seconds: float | None = None
+    rows: int | None = None  # rows it wrote, where that is known
+
+
+class BuildRecord(Struct, frozen=True, kw_only=True):
+    """What is kept of one build. Times are UTC, ISO 8601."""
+
+    build: int
+    status: Literal["done", "partial", "failed"]
+    started_at: str
+    finished_at: str
+    mlforge_version: str
+    duckdb_version: str
+    project: str | None = None
+    profile: str | None = None
+    built: tuple[str, ...] = ()  # name@x.y.z
+    failed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    arguments: dict[str, Any] = {}

@@ -196,9 +196,9 @@ def _holds_something(con: DuckDBPyConnection) -> bool:
 def _hold(catalog: Path, kind: int) -> int | None:
     """A descriptor of the catalog with DuckDB's own kind of lock on it, or None if that cannot be had now.
 
-    With LOCK_SH no writer of another process can enter while it is open. Only for a file that this process has not open:
-    such locks are per process, so asking for one would turn a writer's into a reader's. A write-ahead log beside the file means that a writer died after
-    its COMMIT: then only a writer may bring it in, so the file cannot be copied."""
+    With LOCK_SH no writer of another process can enter while it is open. Only for a file that this process has not
+    open: such locks are per process, so asking for one would turn a writer's into a reader's. A write-ahead log beside
+    the file means that a writer died after its COMMIT: only a writer may bring it in, so the file cannot be copied."""
     fd = os.open(catalog, (os.O_RDWR if kind == fcntl.LOCK_EX else os.O_RDONLY) | os.O_CLOEXEC)
     with suppress(BlockingIOError, PermissionError):  # both mean that another process has it
         fcntl.lockf(fd, kind | fcntl.LOCK_NB)
