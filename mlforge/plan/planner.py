@@ -1,0 +1,237 @@
+"""Project and catalog to a Plan: which features get a version, which one, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mlforge.errors import FeatureError, Where
+from mlforge.model import Version
+from mlforge.plan import graph as graphs
+from mlforge.plan.diff import ColumnChange, DefinitionDiff, compare
+from mlforge.plan.fingerprint import metadata_changes
+from mlforge.plan.sets import plan_sets
+from mlforge.plan.steps import BUILDING, Action, FeatureStep, Plan
+from mlforge.plan.versions import newest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from mlforge.model import Candidate, CatalogState, FeatureRef, FeatureSet, SourceState, StoredFeature, StoredVersion
+    from mlforge.plan.graph import Graph
+
+FIRST = Version(1, 0, 0)
+
+
+def plan(
+    candidates: Mapping[str, Candidate],
+    state: CatalogState,
+    selection: Collection[str],
+    *,
+    graph: Graph,
+    feature_sets: Mapping[str, FeatureSet] | None = None,
+    force: bool = False,
+    upgrade_sets: bool = False,
+    release: bool = False,
+) -> Plan:
+    """Decide what a build does.
+
+    ``graph`` holds every feature of the project with its refs; ``candidates`` those that ``graph.complete`` names.
+    ``force`` makes a PATCH of what is unchanged, ``release`` lets held features go on, ``upgrade_sets`` moves entries
+    of feature sets to the current MAJOR. Raises FeatureError (a cycle, an unknown version of a ref, a broken contract)
+    and ProjectError (an entry of a feature set)."""
+    planner = _Planner(candidates, state, graph, force=force, release=release)
+    needed = graphs.complete(selection, graph, state)
+    paths = {name: candidate.path for name, candidate in candidates.items()}
+    for name in graphs.order(graph, paths):
+        if name in needed:
+            planner.add(name, needed[name])
+    sets = plan_sets(feature_sets or {}, state, planner.steps, known=graph, upgrade=upgrade_sets)
+    return Plan(
+        steps=tuple(planner.steps.values()),
+        sets=sets.steps,
+        removed=tuple(sorted(state.features.keys() - graph.keys())),
+        notes=(*_left_behind(planner.steps, graph, state), *sets.notes),
+        warnings=tuple((name, text) for name in planner.steps for text in candidates[name].warnings),
+    )
+
+
+@dataclass
+class _Planner:
+    """Makes the steps one after the other; ``steps`` holds those of the upstream features."""
+
+    candidates: Mapping[str, Candidate]
+    state: CatalogState
+    graph: Graph
+    force: bool
+    release: bool
+    steps: dict[str, FeatureStep] = field(default_factory=dict)
+
+    def add(self, name: str, why: str) -> None:
+        if name not in self.candidates:
+            raise FeatureError(f"feature {name} is {why or 'selected'}, and was not compiled")
+        upstream = {ref.name: self._read_version(name, ref) for ref in self.graph[name]}
+        candidate = _reading(self.candidates[name], upstream)
+        stored = self.state.features.get(name)
+        step = self._create(candidate, upstream) if stored is None else self._update(stored, candidate, upstream)
+        self.steps[name] = replace(step, reasons=(*step.reasons, *([why] if why else [])))
+
+    def _read_version(self, reader: str, ref: FeatureRef) -> Version:
+        """The version of an upstream feature that its reader gets after this plan."""
+        step, stored = self.steps.get(ref.name), self.state.features.get(ref.name)
+        if ref.version.major is None and (step or stored):
+            return step.current_to if step else stored.current  # type: ignore[union-attr]
+        versions = [v.version for v in stored.versions] if stored else []
+        versions += [step.version_to] if step and step.version_to not in versions else []
+        found = newest(versions, ref.version)
+        if found is None:
+            listed = ", ".join(map(str, versions))
+            raise FeatureError(
+                f"{reader} reads {ref}, and there is no such version",
+                where=Where(self.candidates[reader].path),
+                hint=f"versions of {ref.name}: {listed}" if listed else f"no feature is named {ref.name}",
+            )
+        return found
+
+    def _create(self, candidate: Candidate, upstream: dict[str, Version]) -> FeatureStep:
+        definition = candidate.definition
+        return FeatureStep(
+            feature=definition.feature,
+            action="create",
+            version_from=None,
+            version_to=FIRST,
+            current_to=FIRST,
+            candidate=candidate,
+            reasons=("new feature",),
+            columns=tuple(ColumnChange(column=c.name, change="added", new_type=c.type) for c in definition.columns),
+            upstream=upstream,
+            dependents=graphs.downstream(definition.feature, self.graph),
+        )
+
+    def _update(self, stored: StoredFeature, candidate: Candidate, upstream: dict[str, Version]) -> FeatureStep:
+        last = stored.versions[-1]
+        diff = compare(last.definition, candidate.definition)
+        if diff.bump and candidate.config.contract:
+            raise _broken_contract(candidate, diff)
+        action, reasons = self._action(stored, last, candidate, diff, upstream)
+        to = _bumped(last.version, action)
+        releasing = stored.held and self.release
+        moves = releasing or (action in BUILDING and not stored.held)
+        return FeatureStep(
+            feature=stored.name,
+            action=action,
+            version_from=last.version,
+            version_to=to,
+            current_to=to if moves else stored.current,
+            candidate=candidate,
+            reasons=(*reasons, *_held_note(stored, action, to, releasing)),
+            columns=diff.columns,
+            held=stored.held and not self.release,
+            upstream=upstream,
+            dependents=graphs.downstream(stored.name, self.graph),
+        )
+
+    def _action(
+        self,
+        stored: StoredFeature,
+        last: StoredVersion,
+        candidate: Candidate,
+        diff: DefinitionDiff,
+        upstream: dict[str, Version],
+    ) -> tuple[Action, tuple[str, ...]]:
+        if diff.bump:
+            return diff.bump, diff.reasons
+        data = (*_source_changes(last.source_states, candidate.source_states), *self._new_data(last, upstream))
+        if data or self.force:
+            return "patch", data or ("forced",)
+        if stored.held and self.release:
+            return "release", ()
+        metadata = metadata_changes(stored, candidate)
+        return ("metadata", metadata) if metadata else ("none", ())
+
+    def _new_data(self, last: StoredVersion, upstream: dict[str, Version]) -> Iterator[str]:
+        """Upstream versions that are younger than the newest version of their reader."""
+        for name, version in upstream.items():
+            step = self.steps.get(name)
+            planned = step is not None and step.builds and step.version_to == version
+            if planned or self.state.features[name].get(version).build > last.build:
+                yield f"rebuilt because {name} has new data"
+
+
+def _reading(candidate: Candidate, upstream: dict[str, Version]) -> Candidate:
+    """The candidate with the versions of upstream features that this plan gives them."""
+    compiled, definition = candidate.compiled, candidate.definition
+    refs = {name: f"{version.major}.{version.minor}" for name, version in upstream.items()}
+    joins = tuple(replace(j, version=str(upstream.get(j.feature, j.version))) for j in compiled.refs)
+    return replace(candidate, definition=replace(definition, refs=refs), compiled=replace(compiled, refs=joins))
+
+
+def _bumped(version: Version, action: Action) -> Version:
+    if action == "major":
+        return Version(version.major + 1, 0, 0)
+    if action == "minor":
+        return Version(version.major, version.minor + 1, 0)
+    return Version(version.major, version.minor, version.patch + 1) if action == "patch" else version
+
+
+def _held_note(stored: StoredFeature, action: Action, to: Version, releasing: bool) -> tuple[str, ...]:
+    if not stored.held:
+        return ()
+    if releasing:
+        return (f"released: current moves from {stored.current} to {to}",)
+    if action not in BUILDING:
+        return ()
+    return (f"held at {stored.current}: {to} is recorded, current does not move without --release",)
+
+
+def _broken_contract(candidate: Candidate, diff: DefinitionDiff) -> FeatureError:
+    bump = (diff.bump or "").upper()
+    shown = "\n".join(f"  {reason}" for reason in diff.reasons)
+    return FeatureError(
+        f"{candidate.definition.feature} has contract=true, and this would be a new {bump} version:\n{shown}",
+        where=Where(candidate.path),
+        hint="undo the change, or remove contract=true to publish it as a new version",
+    )
+
+
+def _source_changes(old: Mapping[str, SourceState], new: Mapping[str, SourceState]) -> Iterator[str]:
+    for name in sorted(new):
+        if name not in old or old[name].digest != new[name].digest:
+            yield f"source {name}: {_what_changed(old.get(name), new[name])}"
+
+
+def _what_changed(old: SourceState | None, new: SourceState) -> str:
+    if old is None:
+        return "read for the first time"
+    if old.files or new.files:
+        return _file_changes(old, new)
+    if old.rows is not None and new.rows is not None and old.rows != new.rows:
+        return f"{old.rows} rows -> {new.rows} rows"
+    return "rows changed"
+
+
+def _file_changes(old: SourceState, new: SourceState) -> str:
+    before, after = ({f.path: f.digest for f in s.files} for s in (old, new))
+    counts = {
+        "added": len(after.keys() - before.keys()),
+        "changed": sum(before[path] != after[path] for path in before.keys() & after.keys()),
+        "removed": len(before.keys() - after.keys()),
+    }
+    parts = [f"{n} {word}" for word, n in counts.items() if n]
+    if not parts:
+        return "content changed"
+    first, *rest = parts
+    number, word = first.split()
+    return ", ".join([f"{number} file{'' if number == '1' else 's'} {word}", *rest])
+
+
+def _left_behind(steps: Mapping[str, FeatureStep], graph: Graph, state: CatalogState) -> Iterator[str]:
+    """Features in the catalog that read what changes, and are not part of the plan."""
+    for name, refs in graph.items():
+        if name in steps or name not in state.features:
+            continue
+        moved = [r.name for r in refs if r.name in steps and steps[r.name].builds]
+        if moved:
+            yield f"{name} reads {', '.join(moved)} and is not selected: it keeps the data it has"

@@ -1,0 +1,45 @@
+"""Which stored version a pin means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlforge.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mlforge.model import CatalogState, Pin, StoredFeature, StoredSet, StoredVersion, Version
+
+
+def resolve_pin(feature: StoredFeature, pin: Pin) -> StoredVersion:
+    """The newest version that the pin allows; without a pin the current one. Raises UsageError that lists them."""
+    if pin.major is None:
+        return feature.get(feature.current)
+    found = newest((v.version for v in feature.versions), pin)
+    if found is None:
+        listed = ", ".join(str(v.version) for v in feature.versions)
+        raise UsageError(f"{feature.name} has no version {pin}", hint=f"versions in the catalog: {listed}")
+    return feature.get(found)
+
+
+def newest(versions: Iterable[Version], pin: Pin) -> Version | None:
+    """The greatest of the versions that a pin allows, or None."""
+    return max((v for v in versions if v.matches(pin)), default=None)
+
+
+def resolve_set(state: CatalogState, reference: str) -> StoredSet:
+    """The version of a feature set that ``delay_v1`` (its newest) or ``delay_v1@2`` names.
+
+    Raises UsageError for an unknown set or version."""
+    name, _, wanted = reference.partition("@")
+    versions = state.feature_sets.get(name)
+    if not versions:
+        raise UsageError(f"unknown feature set {name!r}", hint=did_you_mean(name, state.feature_sets))
+    if not wanted:
+        return versions[-1]
+    for stored in versions:
+        if str(stored.version) == wanted:
+            return stored
+    listed = ", ".join(str(s.version) for s in versions)
+    raise UsageError(f"feature set {name} has no version {wanted}", hint=f"versions in the catalog: {listed}")
