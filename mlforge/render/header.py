@@ -1,0 +1,170 @@
+"""``config(...)``: its keys and types, and what excludes what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlforge.errors import FeatureError, did_you_mean, nearest
+from mlforge.model import Duration, FeatureConfig
+from mlforge.render.validators import to_checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+
+def _fail(key: str, wanted: str, value: Any, hint: str | None = None) -> FeatureError:
+    return FeatureError(f"{key} must be {wanted}, not {value!r}", hint=hint)
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _fail(key, "a text", value)
+    return value
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _fail(key, "true or false", value, "write it without quotes")
+    return value
+
+
+def _entity(key: str, value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        hint = "for a key of several columns, define one entity with that key in mlforge.yaml"
+        raise _fail(key, "exactly one name", value, hint)
+    return _text(key, value)
+
+
+def _closed(key: str, value: Any) -> str:
+    if value not in ("left", "right"):
+        raise _fail(key, "'left' or 'right'", value)
+    return str(value)
+
+
+def _duration(key: str, value: Any) -> Duration:
+    if not isinstance(value, str):
+        raise _fail(key, "a duration", value, "write a number and a unit in quotes, as in '7d'")
+    try:
+        return Duration.parse(value)
+    except ValueError as error:
+        raise FeatureError(f"{key}: {error}") from None
+
+
+def _positive(key: str, value: Any) -> Duration:
+    duration = _duration(key, value)
+    if not duration.n:
+        raise _fail(key, "longer than nothing", value)
+    return duration
+
+
+def _timezone(key: str, value: Any) -> str:
+    from pytz import all_timezones_set  # DuckDB needs pytz anyway; zoneinfo finds nothing on machines without tzdata
+
+    name = _text(key, value)
+    if name not in all_timezones_set:
+        near = nearest(name, all_timezones_set)
+        hint = f"did you mean {near!r}?" if near else "write an IANA name, as in 'Europe/Berlin'"
+        raise FeatureError(f"{key}: there is no time zone {name!r}", hint=hint)
+    return name
+
+
+def _texts(key: str, value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(part, str) for pair in value.items() for part in pair):
+        raise _fail(key, 'texts by name, as in {"column": "..."}', value)
+    return value
+
+
+def _tags(key: str, value: Any) -> tuple[str, ...]:
+    values = (value,) if isinstance(value, str) else value
+    if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) and v.strip() for v in values):
+        raise _fail(key, "a list of texts", value)
+    return tuple(dict.fromkeys(values))
+
+
+def _validators(key: str, value: Any) -> Any:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise _fail(key, 'validators by column, as in {"amount": [not_null()]}', value)
+    return value
+
+
+CONFIG: dict[str, tuple[Callable[[str, Any], Any], str]] = {  # key: how it is read, what it means
+    "entity": (_entity, "The entity it describes; exactly one."),
+    "timestamp": (_text, "Column of the instant at which a row becomes known."),
+    "timestamp_format": (_text, "Format of a text timestamp, as strptime reads it."),
+    "closed": (_closed, "Whether rows at the start ('left') or at the end ('right') of a window belong to it."),
+    "delay": (_duration, "How long after its timestamp a row becomes known."),
+    "ttl": (_positive, "How long the latest row counts."),
+    "interval": (_positive, "How often the value is refreshed; without it, it is exact at every instant."),
+    "timezone": (_timezone, "Time zone of the boundaries of an interval of whole days or longer."),
+    "description": (_text, "What it says."),
+    "columns": (_texts, "Descriptions of its columns."),
+    "tags": (_tags, "Words to select it by."),
+    "owner": (_text, "Who answers for it."),
+    "validators": (_validators, "Checks by column."),
+    "contract": (_flag, "Refuse a change that would be a new MAJOR."),
+    "on_demand": (_flag, "Computed when it is read, from refs and request columns."),
+    "request": (_texts, "Request columns of an on-demand feature and their types."),
+    "allow_lookahead": (_flag, "Allow SQL that could see later rows."),
+}
+_LATER = ("incremental", "lookback", "online")
+_TIMED = ("timestamp_format", "closed", "delay", "ttl", "interval", "timezone")
+
+
+def read(given: Mapping[str, Any], entities: Iterable[str], at: Callable[[str], None]) -> FeatureConfig:
+    """The configuration that ``config(**given)`` states. Raises FeatureError for anything unknown or contradictory.
+
+    ``at`` is told each key before it is looked at, so that the error can be given that key's line."""
+    for key in given:
+        at(key)
+        _known(key)
+    if "entity" not in given:
+        at("")
+        raise FeatureError("config() has no entity", hint='name what it describes: entity="user"')
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        at(key)
+        if value is not None:
+            values[key] = CONFIG[key][0](key, value)
+    values["validators"] = to_checks(values.get("validators", {}), lambda name: at(f"validators[{name}]"))
+    at("entity")
+    _known_entity(values.get("entity"), list(entities))
+    _consistent(values, at)
+    return FeatureConfig(**values)
+
+
+def _known(key: str) -> None:
+    if key in _LATER:
+        raise FeatureError(f"config key {key!r} is not supported by this version yet", hint="leave it out")
+    if key not in CONFIG:
+        raise FeatureError(f"config has no key {key!r}", hint=did_you_mean(key, CONFIG))
+
+
+def _known_entity(name: str | None, entities: list[str]) -> None:
+    if name not in entities:
+        hint = did_you_mean(name or "", entities) if entities else "add it to 'entities' in mlforge.yaml"
+        raise FeatureError(f"there is no entity {name!r} in mlforge.yaml", hint=hint)
+
+
+def _consistent(values: dict[str, Any], at: Callable[[str], None]) -> None:
+    on_demand = values.get("on_demand", False)
+    for key in ("timestamp", *_TIMED) if on_demand else ():
+        if key in values:
+            at(key)
+            raise FeatureError(f"{key} does not go with on_demand", hint="it is read at the label's key and time")
+    if "request" in values and not on_demand:
+        at("request")
+        raise FeatureError("request needs on_demand=true")
+    for key in _TIMED if "timestamp" not in values else ():
+        if key in values:
+            at(key)
+            raise FeatureError(f"{key} needs a timestamp", hint='name its column: timestamp="event_time"')
+    if "timezone" in values:
+        at("timezone")
+        _zone_needs_days(values.get("interval"))
+
+
+def _zone_needs_days(interval: Duration | None) -> None:
+    if interval is None:
+        raise FeatureError("timezone needs an interval", hint="it moves the interval's boundaries to local midnight")
+    if interval.micros is not None and interval.micros % Duration(1, "d").micros:  # type: ignore[operator]
+        raise FeatureError(f"timezone needs an interval of whole days or longer, not {interval}")
