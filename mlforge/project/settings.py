@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -242,3 +243,9 @@ def _row(setting: Setting) -> str:
     kind = " or ".join(f"`{c}`" for c in setting.choices) or _WORDS.get(setting.type, setting.type)
     default = "required" if setting.required else "" if setting.default is None else f"`{str(setting.default).lower()}`"
     return f"| `{setting.name}` | {kind} | {default} | {setting.help} |"
+
+
+def settings_docs() -> dict[str, str]:
+    """The generated files of docs/: name and text."""
+    schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    return {"mlforge.schema.json": schema, "settings.md": settings_page()}

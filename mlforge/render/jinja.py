@@ -14,7 +14,7 @@ import jinja2
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from mlforge.errors import FeatureError, MlforgeError, TemplateError, Where, did_you_mean, nearest
+from mlforge.errors import FeatureError, TemplateError, Where, did_you_mean, nearest
 from mlforge.model import Rendered
 from mlforge.project.environ import Environ
 from mlforge.render.calls import SCOPE, Function, Scope, functions, known_features
@@ -69,10 +69,11 @@ class Renderer:
         token = SCOPE.set(scope)
         try:
             text = self.compile(feature.path, feature.text).render()
-        except MlforgeError as error:
-            raise self._placed(error, feature.path) from None
+        except FeatureError as error:
+            where = error.where or self._place(error, feature.path)
+            raise _called(type(error)(error.message, hint=error.hint, where=where), feature.path) from None
         except _FAILURES as error:
-            raise self._failure(error, feature.path) from None
+            raise _called(self._failure(error, feature.path), feature.path) from None
         finally:
             SCOPE.reset(token)
         if scope.config is None:
@@ -116,12 +117,7 @@ class Renderer:
         """Let templates use a name."""
         self._environment.globals[name] = value
 
-    def _placed(self, error: MlforgeError, path: str) -> MlforgeError:
-        if error.where is None:
-            error.where = self._place(error, path)
-        return error
-
-    def _failure(self, error: BaseException, path: str) -> TemplateError:
+    def _failure(self, error: Exception, path: str) -> TemplateError:
         where = self._place(error, path)
         message = str(error) or type(error).__name__
         undefined = _UNDEFINED.search(message) if isinstance(error, jinja2.UndefinedError) else None
@@ -141,7 +137,7 @@ class Renderer:
         near = nearest(name, names)
         return f"did you mean {near!r}?" if near else did_you_mean(name, names)
 
-    def _place(self, error: BaseException, path: str) -> Where:
+    def _place(self, error: Exception, path: str) -> Where:
         """The innermost line of the user's templates in a traceback, which Jinja has mapped to template lines."""
         found = Where(path, 1)
         trace: TracebackType | None = error.__traceback__
@@ -217,6 +213,13 @@ def _environment(known: dict[str, Function]) -> ImmutableSandboxedEnvironment:
     environment.filters.update(ident=ident, literal=literal, _mlforge_unmark=unmark)
     environment.globals.update(known)
     return environment
+
+
+def _called(error: FeatureError, path: str) -> FeatureError:
+    """An error that says which feature called the macro it lies in."""
+    if error.where is None or error.where.file == path:
+        return error
+    return type(error)(f"{error.message} (called by {path})", hint=error.hint, where=error.where)
 
 
 def _sentence(message: str | None) -> str:

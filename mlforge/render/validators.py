@@ -21,6 +21,10 @@ class Validator(Struct, frozen=True, kw_only=True):
     severity: Severity = "error"
     tolerance: float = 0.0
 
+    def __str__(self) -> str:
+        hint = f'config(validators={{"column": {self.name}(...)}})'
+        raise FeatureError(f"{self.name}() stands outside validators", hint=hint)
+
 
 def not_null(*, severity: Severity = "error", tolerance: float = 0.0) -> Validator:
     """No NULL."""
