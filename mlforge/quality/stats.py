@@ -20,6 +20,7 @@ SAMPLE_ROWS = 100_000
 BINS = 20
 TOP_VALUES = 10
 LOW_CARDINALITY = 1000
+MANY_VALUES = 20_000  # distinct ones in the sample: from here on distinct values are estimated from an eighth of them
 PROBABILITIES = ("0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99")
 _TARGET = 0.985  # of SAMPLE_ROWS: more than four standard deviations below it
 _TEXT_WIDTH = 200  # characters of a minimum, maximum or frequent value that are kept
@@ -44,6 +45,7 @@ class _Column(NamedTuple):
     v: str
     family: str  # float, integer, decimal, text, boolean, other (an order), nested (none)
     shift: float = 0.0
+    thin: bool = False
     inner: tuple[float, ...] = ()
 
     @property
@@ -85,8 +87,11 @@ def collect_stats(
         _take_sample(con, relation, described, None if whole else rows, sample_by or list(columns))
         found = _quantiles(con, described)
         shifted = [c._replace(shift=found[c.name][0] or 0.0) if c.name in found else c for c in described]
-        source = [c._replace(x=c.v) for c in shifted] if whole else shifted
-        stats = _summary(con, feature, "_mlforge_sample" if whole else relation, source, exact=whole)
+        if whole:
+            source = [c._replace(x=c.v) for c in shifted]
+            stats = _summary(con, feature, "_mlforge_sample", source, exact=True)
+        else:
+            stats = _summary(con, feature, relation, _thinned(con, shifted), exact=False)
         return _with_shapes(con, stats, shifted, found, previous_edges or {})
     finally:
         con.execute("DROP TABLE IF EXISTS temp._mlforge_sample")
@@ -127,16 +132,34 @@ def _quantiles(con: DuckDBPyConnection, columns: Sequence[_Column]) -> dict[str,
     probabilities = [float(p) for p in PROBABILITIES]
     text = sql("quality/sample_quantiles", columns=numbers, probabilities=probabilities, bound=_BOUND)
     row = con.execute(text).fetchall()[0]
-    return {c.name: cells for c, cells in zip(numbers, row, strict=True)}
+    none: list[float | None] = [None] * (3 + len(PROBABILITIES))  # no finite value
+    return {c.name: cells or none for c, cells in zip(numbers, row, strict=True)}
+
+
+def _thinned(con: DuckDBPyConnection, columns: Sequence[_Column]) -> list[_Column]:
+    """Mark the columns of so many values that counting an eighth of them is as good."""
+    counts = con.execute(sql("quality/sample_distinct", columns=columns)).fetchall()[0]
+    return [c._replace(thin=n > MANY_VALUES) for c, n in zip(columns, counts, strict=True)]
 
 
 def _summary(
     con: DuckDBPyConnection, feature: str, relation: str, columns: Sequence[_Column], *, exact: bool
 ) -> list[ColumnStats]:
-    text = sql("quality/summary", columns=columns, relation=relation, exact=exact, bound=_BOUND, width=_TEXT_WIDTH)
-    rows, *cells = con.execute(text).fetchall()[0]
-    groups = [cells[i : i + _SUMMARY_CELLS] for i in range(0, len(cells), _SUMMARY_CELLS)]
-    return [_column_stats(feature, c, rows, group) for c, group in zip(columns, groups, strict=True)]
+    rows, cells = _summary_cells(con, relation, columns, exact=exact, careful=False)
+    wild = [c for c in columns if c.is_float and not math.isfinite(cells[c.name][-1] or 0.0)]
+    if wild:
+        cells |= _summary_cells(con, relation, wild, exact=exact, careful=True)[1]
+    return [_column_stats(feature, c, rows, cells[c.name]) for c in columns]
+
+
+def _summary_cells(
+    con: DuckDBPyConnection, relation: str, columns: Sequence[_Column], *, exact: bool, careful: bool
+) -> tuple[int, dict[str, list[Any]]]:
+    context = {"columns": columns, "relation": relation, "exact": exact, "careful": careful}
+    rows, *cells = con.execute(sql("quality/summary", **context, bound=_BOUND, width=_TEXT_WIDTH)).fetchall()[0]
+    starts = range(0, len(cells), _SUMMARY_CELLS)
+    groups = (cells[start : start + _SUMMARY_CELLS] for start in starts)
+    return rows, {c.name: group for c, group in zip(columns, groups, strict=True)}
 
 
 def _column_stats(feature: str, column: _Column, rows: int, cells: list[Any]) -> ColumnStats:
@@ -235,8 +258,8 @@ def _histogram(
     return {c.name: _differences(cells) for c, cells in zip(binned, row, strict=True)}
 
 
-def _differences(cumulative: Sequence[int]) -> tuple[int, ...]:
-    return tuple(b - a for a, b in itertools.pairwise([0, *cumulative]))
+def _differences(cumulative: Sequence[int | None]) -> tuple[int, ...]:
+    return tuple(b - a for a, b in itertools.pairwise([0, *(n or 0 for n in cumulative)]))
 
 
 def _wants_top(column: _Column, stats: ColumnStats) -> bool:
