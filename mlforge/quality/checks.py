@@ -178,7 +178,7 @@ def _failing(
         )
     if check.name == "sql":
         return _Failing(check, "", _sql_failing(con, feature, check, relation))
-    if check.column not in columns:
+    if check.column is None or check.column not in columns:
         _refuse(feature, check, "the column does not exist", did_you_mean(str(check.column), columns))
     type_ = columns[check.column].upper()
     if check.name == "matches_regex":
@@ -201,7 +201,7 @@ def _failing(
 def _sql_failing(con: DuckDBPyConnection, feature: str, check: Check, relation: str) -> str:
     import duckdb
 
-    expression = _only(feature, check, str)
+    expression = _text(feature, check)
     try:
         con.execute(sql("quality/bind_expression", expression=expression, relation=relation)).fetchall()
     except duckdb.Error as error:
@@ -218,16 +218,23 @@ def _check_regex(con: DuckDBPyConnection, feature: str, check: Check, type_: str
     if _family(type_) != "text":
         _refuse(feature, check, f"the column is {type_}, and a pattern needs text")
     try:
-        con.execute(sql("quality/bind_regex", pattern=_only(feature, check, str))).fetchall()
+        con.execute(sql("quality/bind_regex", pattern=_text(feature, check))).fetchall()
     except duckdb.InvalidInputException as error:
         hint = "patterns are RE2: no look-ahead, no back-references"
         _refuse(feature, check, f"the pattern is not valid: {_first_line(error)}", hint, error)
 
 
-def _only(feature: str, check: Check, wanted: type) -> Any:
+def _text(feature: str, check: Check) -> str:
+    value = _only(feature, check)
+    if not isinstance(value, str):
+        _refuse(feature, check, f"it takes text, not {value!r}")
+    return value
+
+
+def _only(feature: str, check: Check) -> Any:
     values = list(check.args.values())
-    if len(values) != 1 or not isinstance(values[0], wanted):
-        _refuse(feature, check, f"it takes one argument of type {wanted.__name__}")
+    if len(values) != 1:
+        _refuse(feature, check, "it takes exactly one argument")
     return values[0]
 
 
@@ -247,12 +254,13 @@ def _arguments(feature: str, check: Check) -> list[Any]:
             _refuse(feature, check, "it needs min, max or both")
         return [low, high]
     if check.name == "is_in":
+        given = _only(feature, check)
         # x NOT IN (1, NULL) is never true: a NULL in the list would let every value pass.
-        values = [v for v in _only(feature, check, list | tuple) if v is not None]
+        values = [v for v in given if v is not None] if isinstance(given, (list, tuple)) else []
         if not values:
-            _refuse(feature, check, "it needs at least one value")
+            _refuse(feature, check, "it needs a list of at least one value")
         return values
-    return [_only(feature, check, object)]
+    return [_only(feature, check)]
 
 
 def _literal(feature: str, check: Check, value: Any, type_: str) -> str:

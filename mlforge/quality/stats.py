@@ -38,7 +38,7 @@ _INTEGERS = frozenset(
 class _Column(NamedTuple):
     """A column as the templates see it: ``x`` in the relation, ``v`` in the sample."""
 
-    index: int
+    position: int
     name: str
     type: str
     x: str
@@ -97,8 +97,8 @@ def collect_stats(
         con.execute("DROP TABLE IF EXISTS temp._mlforge_sample")
 
 
-def _describe(index: int, name: str, duckdb_type: str) -> _Column:
-    return _Column(index, name, duckdb_type, ident(name), f"_mlforge_v{index}", _family(duckdb_type.upper()))
+def _describe(position: int, name: str, duckdb_type: str) -> _Column:
+    return _Column(position, name, duckdb_type, ident(name), f"_mlforge_v{position}", _family(duckdb_type.upper()))
 
 
 def _family(type_: str) -> str:
@@ -272,6 +272,6 @@ def _top(con: DuckDBPyConnection, columns: Sequence[_Column]) -> dict[str, tuple
     if not columns:
         return {}
     top: dict[int, list[tuple[str, int]]] = {}
-    for index, value, count in con.execute(sql("quality/sample_top", columns=columns, limit=TOP_VALUES)).fetchall():
-        top.setdefault(index, []).append((value[:_TEXT_WIDTH], count))
-    return {c.name: tuple(top.get(c.index, ())) for c in columns}
+    for position, value, count in con.execute(sql("quality/sample_top", columns=columns, limit=TOP_VALUES)).fetchall():
+        top.setdefault(position, []).append((value[:_TEXT_WIDTH], count))
+    return {c.name: tuple(top.get(c.position, ())) for c in columns}
