@@ -1,0 +1,104 @@
+"""A small world: sources, features over them, label rows; and what every label row should get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.oracle.aggregates import NULL, Expected
+from tests.oracle.oracle import Feature, Row, event_rows, join_latest, ratio, values_at
+
+COLUMNS = {"i": "BIGINT", "x": "DOUBLE", "d": "DECIMAL(12,2)", "s": "VARCHAR", "b": "BOOLEAN"}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A feature on other rows (source ``lefts``, key ``u``) that LEFT JOINs ref() of another feature."""
+
+    feature: Feature
+    target: str  # the feature it refs; joined on all of its keys
+    columns: dict[str, str]  # name among the joined row's columns -> output column of the target
+
+
+@dataclass(frozen=True)
+class OnDemand:
+    """``amount / NULLIF(target.column, 0) AS od_ratio, amount * 2 AS od_double``."""
+
+    name: str
+    target: str
+    column: str
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Label rows, and how they are typed: ``time_type`` is an Arrow type, ``nanos`` are added below a microsecond."""
+
+    rows: tuple[Row, ...]
+    time: str = "label_time"
+    time_type: str = "us"
+    nanos: int = 0
+
+
+@dataclass(frozen=True)
+class World:
+    keys: dict[str, str]  # key column -> int, text or date
+    events: list[Row]
+    statics: list[Row]
+    lefts: list[Row]
+    features: tuple[Feature, ...]
+    labels: tuple[Labels, ...]
+    chains: tuple[Chain, ...] = ()
+    on_demand: tuple[OnDemand, ...] = ()
+    time_type: str = "us"  # Arrow type of the time columns of the sources
+
+    def names(self) -> list[str]:
+        """All features."""
+        chained = [chain.feature.name for chain in self.chains]
+        return [f.name for f in self.features] + chained + [o.name for o in self.on_demand]
+
+    def feature(self, name: str) -> Feature:
+        return next(f for f in self.features if f.name == name)
+
+
+def rows_of(world: World, feature: Feature) -> list[Row]:
+    """The rows a feature of the world reads."""
+    return world.events if feature.time else world.statics
+
+
+def expected(world: World, labels: Labels) -> dict[str, dict[str, list[Expected]]]:
+    """Feature -> column -> one expected value per label row."""
+    found = {}
+    for feature in world.features:
+        found[feature.name] = _column_lists(feature, rows_of(world, feature), labels)
+    for chain in world.chains:
+        found[chain.feature.name] = _column_lists(chain.feature, chained_rows(world, chain), labels)
+    for one in world.on_demand:
+        found[one.name] = _on_demand(one, found[one.target][one.column], world, labels)
+    return found
+
+
+def _column_lists(feature: Feature, rows: list[Row], labels: Labels) -> dict[str, list[Expected]]:
+    answers = [values_at(feature, rows, tuple(row[k] for k in feature.keys), row[labels.time]) for row in labels.rows]
+    return {name: [answer[name] for answer in answers] for name, _ in feature.outputs}
+
+
+def chained_rows(world: World, chain: Chain) -> list[Row]:
+    """The left rows with the target's columns at their own times."""
+    target = world.feature(chain.target)
+    left = event_rows(Feature("", (), (), time="t"), world.lefts)
+    joined = join_latest(left, target, rows_of(world, target), {k: k for k in target.keys}, "t")
+    return [row | {ours: row[theirs] for ours, theirs in chain.columns.items()} for row in joined]
+
+
+def _on_demand(one: OnDemand, below: list[Expected], world: World, labels: Labels) -> dict[str, list[Expected]]:
+    keys = (*world.feature(one.target).keys, labels.time)
+    known = [all(row[k] is not None for k in keys) for row in labels.rows]
+    tops = [Expected(row["amount"]) for row in labels.rows]
+    return {
+        "od_ratio": [ratio(top, bottom) if ok else NULL for top, bottom, ok in zip(tops, below, known, strict=True)],
+        "od_double": [_double(top.value) if ok else NULL for top, ok in zip(tops, known, strict=True)],
+    }
+
+
+def _double(amount: Any) -> Expected:
+    return Expected(None if amount is None else amount * 2)
