@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text, for tables of names."""
     return frozenset(text.split())
 
 
@@ -43,11 +44,11 @@ SYNONYMS = {
 }
 
 #: Window functions that are no aggregates.
-RANKING = _words(
+RANKING = words(
     "row_number rank dense_rank rank_dense percent_rank cume_dist ntile lag lead nth_value first_value last_value fill"
 )
 
-AGGREGATES = _words(
+AGGREGATES = words(
     """any_value approx_count_distinct approx_quantile approx_top_k arbitrary arg_max arg_max_null arg_max_nulls_last
     arg_min arg_min_null arg_min_nulls_last argmax argmin array_agg avg bit_and bit_or bit_xor bitstring_agg bool_and
     bool_or corr count count_if count_star countif covar_pop covar_samp entropy favg first fsum group_concat histogram

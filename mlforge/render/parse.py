@@ -9,6 +9,7 @@ from mlforge.errors import GrammarError, Where
 from mlforge.render.grammar import as_of_calls, check_grammar, trailing_windows
 from mlforge.render.roundtrip import check_round_trip, normalise
 from mlforge.render.syntax import DIALECT, Parsed, outermost, place, refuse, where
+from mlforge.render.tokens import check_tokens
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -24,6 +25,7 @@ def parse(rendered: Rendered) -> Parsed:
 
     Raises GrammarError at the user's file and line."""
     tree = normalise(_statement(rendered))
+    check_tokens(rendered)
     parsed = Parsed(rendered, tree, _kind(rendered, tree))
     check_grammar(parsed)
     check_round_trip(rendered, tree)

@@ -25,6 +25,12 @@ def normalise(tree: exp.Query) -> exp.Query:
         node.pop_comments()
         if isinstance(node, exp.WithinGroup):
             node.replace(_within_group(node))
+        elif isinstance(node, exp.RegexpLike) and "start" not in node.meta:
+            node.replace(_full_match(node))
+        elif isinstance(node, exp.DateAdd) and not node.args.get("unit"):
+            node.replace(exp.Add(this=node.this, expression=node.expression))
+        elif isinstance(node, exp.WindowSpec) and not node.args.get("end"):
+            node.set("end", "CURRENT ROW")
         elif isinstance(node, exp.GroupConcat) and not node.args.get("separator"):
             node.set("separator", exp.Literal.string(","))
     return tree
@@ -38,6 +44,14 @@ def _within_group(node: exp.WithinGroup) -> exp.Expression:
     if not isinstance(call, (exp.PercentileCont, exp.PercentileDisc)) or len(order) != 1 or order[0].args.get("desc"):
         return node
     return type(call)(this=order[0].this, expression=call.this)
+
+
+def _full_match(node: exp.RegexpLike) -> exp.Expression:
+    """``s ~ p`` matches all of s; sqlglot would write REGEXP_MATCHES, which searches. Calls, unlike operators, have a
+    position, and are left alone."""
+    from sqlglot import exp
+
+    return exp.RegexpFullMatch(this=node.this, expression=node.expression)
 
 
 def check_round_trip(rendered: Rendered, tree: exp.Query) -> None:
@@ -56,15 +70,39 @@ def check_round_trip(rendered: Rendered, tree: exp.Query) -> None:
 
 
 def _comparable(tree: exp.Expression) -> exp.Expression:
-    """Undo what sqlglot adds while writing, where it does not change the meaning."""
+    """Undo what sqlglot adds or respells while writing, where it does not change the meaning."""
     from sqlglot import exp
 
-    for node in list(tree.walk()):
+    for node in list(tree.walk(bfs=False))[::-1]:
         if isinstance(node, (exp.LogicalAnd, exp.LogicalOr)) and isinstance(node.this, exp.Cast):
             node.set("this", node.this.this)
         elif isinstance(node, exp.Join) and isinstance(node.this, exp.Unnest):
             node.set("on", None if isinstance(node.args.get("on"), exp.Boolean) else node.args.get("on"))
+        elif isinstance(node, exp.Paren) and node.parent:
+            node.replace(node.this)
+        elif isinstance(node, exp.DataType):
+            node.replace(exp.DataType.build(node.sql(DIALECT), dialect=DIALECT, udt=True))
+        elif _is_respelled(node) and node.parent:
+            node.replace(_respelled(node))
     return tree
+
+
+def _is_respelled(node: exp.Expression) -> bool:
+    """Nodes that sqlglot writes in other, equal words: IF as CASE, extract(dow) as DAYOFWEEK."""
+    from sqlglot import exp
+
+    if isinstance(node, exp.If):
+        return not isinstance(node.parent, exp.Case)
+    literals = (exp.RawString, exp.National)
+    calls = (exp.Trim, exp.Extract, exp.Date, exp.JSONExtract, exp.JSONExtractScalar)
+    return isinstance(node, literals + calls)
+
+
+def _respelled(node: exp.Expression) -> exp.Expression:
+    from sqlglot import ErrorLevel, parse_one
+
+    again = parse_one(node.sql(DIALECT, unsupported_level=ErrorLevel.IGNORE), dialect=DIALECT)
+    return again.unnest()
 
 
 def _smallest(left: exp.Expression, right: exp.Expression) -> tuple[exp.Expression, exp.Expression]:
