@@ -1,0 +1,53 @@
+"""Training sets of generated worlds against the brute-force oracle, from Python and from the macros.
+
+A case is one feature and one set of label rows. Both ways in must answer what the oracle expects, and the same bits.
+To look at a failure, print ``minimise(world)`` of tests/oracle/runner.py."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.oracle.runner import check
+from tests.oracle.strategies import worlds
+from tests.oracle.world import World
+
+CASES = 2_000
+LONG = 50_000
+A_WORLD = 16  # cases: eight or nine features, two label sets
+
+
+def compare_worlds(cases: int) -> int:
+    """Compare at least so many cases; the number that were."""
+    compared = 0
+
+    @settings(
+        max_examples=cases // A_WORLD + 5,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(worlds())
+    def compare(world: World) -> None:
+        nonlocal compared
+        compared += check(world)
+
+    compare()
+    return compared
+
+
+def test_worlds_agree_with_the_oracle(record_property: pytest.RecordProperty) -> None:
+    compared = compare_worlds(CASES)
+    record_property("cases", compared)
+    print(f"{compared} cases compared")
+    assert compared >= CASES
+
+
+@pytest.mark.long
+def test_many_worlds_agree_with_the_oracle(record_property: pytest.RecordProperty) -> None:
+    compared = compare_worlds(LONG)
+    record_property("cases", compared)
+    print(f"{compared} cases compared")
+    assert compared >= LONG
