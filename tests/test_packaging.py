@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TEMPLATES = {str(path.relative_to(ROOT)) for path in (ROOT / "sql_templates").rglob("*.sql.j2")}
+TEMPLATES = {str(path.relative_to(ROOT)) for path in (ROOT / "sql_templates").rglob("*") if path.is_file()}
+LABELS = "SELECT user_id, event_time + INTERVAL 1 HOUR AS label_time FROM 'data/transactions.csv'"
 SHOW_TEMPLATES = """
 import mlforge, pathlib
 from mlforge.sql.templates import template_root
 print(pathlib.Path(mlforge.__file__).parent.parent)
 print(template_root())
-for path in sorted(template_root().rglob("*.sql.j2")):
+for path in sorted(p for p in template_root().rglob("*") if p.is_file()):
     print(path.relative_to(template_root().parent))
 """
 
@@ -109,8 +110,8 @@ def test_the_wheel_makes_a_project_and_a_training_set(installed: Path, tmp_path:
     project = tmp_path / "demo"
     run(mlforge, "build", cwd=project)
     run(
-        *(mlforge, "training-set", "--labels", "labels.csv", "--timestamp", "label_time"),
-        *("--feature-set", "demo_v1", "--out", "training.parquet"),
+        *(mlforge, "training-set", "--labels", LABELS, "--timestamp", "label_time"),
+        *("--feature-set", "spend_v1", "--out", "training.parquet"),
         cwd=project,
     )
     read = "import duckdb; print(duckdb.sql(\"SELECT count(*) FROM 'training.parquet'\").fetchall()[0][0])"
