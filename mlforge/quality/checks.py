@@ -140,20 +140,32 @@ def _run(con: DuckDBPyConnection, feature: str, failing: Sequence[_Failing], rel
 
     try:
         return _counts(con, failing, relation)
-    except duckdb.DatabaseError as error:
-        # Something in the pass did not bind or convert: ask check by check to name the one.
+    except duckdb.Error as error:
         for item in failing:
-            try:
-                _counts(con, [item], relation)
-            except (duckdb.DataError, duckdb.ProgrammingError, duckdb.NotSupportedError) as found:
-                _refuse(feature, item.check, _first_line(found), cause=found)
+            fault = _fault(con, item, relation)
+            if fault is not None:
+                _refuse(feature, item.check, _first_line(fault), cause=fault)
         raise WarehouseError(f"{_of(feature)}the checks did not run: {_first_line(error)}") from error
+
+
+def _fault(con: DuckDBPyConnection, item: _Failing, relation: str) -> Exception | None:
+    """The engine's error if this check alone does not bind or cannot convert a value."""
+    import duckdb
+
+    try:
+        _counts(con, [item], relation)
+    except (duckdb.DataError, duckdb.ProgrammingError, duckdb.NotSupportedError) as error:
+        return error
+    except duckdb.Error:
+        return None
+    return None
 
 
 def _counts(con: DuckDBPyConnection, failing: Sequence[_Failing], relation: str) -> tuple[int, ...]:
     checks = [{"unique": f.check.name == "unique", "x": f.x, "failing": f.sql} for f in failing]
-    counts: tuple[int, ...] = con.execute(sql("quality/run_checks", checks=checks, relation=relation)).fetchall()[0]
-    return counts
+    row = con.execute(sql("quality/run_checks", checks=checks, relation=relation)).fetchall()[0]
+    # Over no rows DuckDB gives NULL for the subquery of unique.
+    return tuple(n or 0 for n in row)
 
 
 def _sample(
