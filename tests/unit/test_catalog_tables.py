@@ -173,8 +173,8 @@ def test_checks_with_and_without_a_version(con):
 
 def test_statistics_keep_the_order_of_columns_and_their_lists(con):
     first = ColumnStats(
-        feature="user_spend", column="z", type="DOUBLE", rows=4, nulls=1, nans=1, distinct=2, min="1", max="2", mean=1.5,
-        std=0.5, quantiles={"0.5": 1.5}, edges=(1.0, 1.5, 2.0), counts=(1, 1), top=(("1", 1), ("2", 1)),
+        feature="user_spend", column="z", type="DOUBLE", rows=4, nulls=1, nans=1, distinct=2, min="1", max="2",
+        mean=1.5, std=0.5, quantiles={"0.5": 1.5}, edges=(1.0, 1.5, 2.0), counts=(1, 1), top=(("1", 1), ("2", 1)),
     )  # fmt: skip
     second = ColumnStats(
         feature="user_spend", column="a", type="VARCHAR", rows=4, nulls=4, nans=0, distinct=0, min=None, max=None,

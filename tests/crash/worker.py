@@ -1,0 +1,138 @@
+"""A process that does one thing to a catalog, as JSON on its command line says, so that a test may kill it.
+
+Prints one JSON line when it is ready or done."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import duckdb
+
+from mlforge.catalog import commit as commits
+from mlforge.catalog import file, migrations, writer
+from mlforge.catalog.commit import commit
+from mlforge.catalog.lock import build_lock
+from mlforge.catalog.staging import Staging
+from mlforge.errors import MlforgeError
+from mlforge.model import BuildRecord
+from mlforge.sql.templates import sql
+
+ROWS = 100_000
+
+
+def say(**message) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def wait() -> None:
+    sys.stdin.readline()
+
+
+def die_at(step: str) -> None:
+    def maybe(name: str) -> None:
+        if name == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    commits._step = maybe
+
+
+def record(build: int) -> BuildRecord:
+    return BuildRecord(
+        build=build,
+        status="done",
+        started_at="2026-01-01T00:00:00Z",
+        finished_at="2026-01-01T00:00:01Z",
+        mlforge_version="0",
+        duckdb_version=duckdb.__version__,
+    )
+
+
+def build(catalog: Path, *, mode="auto", lock_timeout=20.0, hold=False, rows=ROWS) -> None:
+    """The next build: table store.t1 with so many rows the first time, afterwards a PATCH and a table of its own."""
+    with build_lock(catalog, lock_timeout), Staging(catalog, threads=1, memory_limit="500MB") as staging:
+        number = next_number(catalog, lock_timeout)
+        stage(staging.con, number, rows)
+        if hold:
+            say(ready=True)
+            wait()
+
+        def apply(transaction) -> None:
+            transaction.copy_table(f"t{number}")
+            if number > 1:
+                transaction.apply_patch("t1", number)
+            writer.record_build(transaction.con, record(number))
+
+        done = commit(catalog, staging, apply, mode=mode, lock_timeout=lock_timeout, threads=1)
+    say(how=done.how, backup=done.backup, notes=done.notes, build=number)
+
+
+def next_number(catalog: Path, lock_timeout: float) -> int:
+    if not catalog.exists():
+        return 1
+    with file.open_read(catalog, lock_timeout=lock_timeout) as con:
+        return writer.next_build(con)
+
+
+def stage(con: duckdb.DuckDBPyConnection, number: int, rows: int) -> None:
+    con.execute(
+        f"CREATE TABLE store.t{number} AS SELECT range AS k, hash(range) AS noise, "
+        f"0::INTEGER AS _mlforge_from, NULL::INTEGER AS _mlforge_to FROM range({rows})"
+    )
+    if number > 1:
+        con.execute(f"CREATE TABLE store.t1__close AS SELECT {number}::BIGINT AS row_id")
+        con.execute("CREATE TABLE store.t1__add AS SELECT -1 AS k, 0::UBIGINT AS noise FROM range(3)")
+
+
+def read(catalog: Path, *, lock_timeout=20.0) -> None:
+    """Holds the catalog read-only and counts its builds twice: at once, and after a line on stdin."""
+    with file.open_read(catalog, lock_timeout=lock_timeout) as con:
+        for _ in range(2):
+            say(ready=True, builds=writer.next_build(con) - 1, rows=count(con))
+            wait()
+
+
+def count(con: duckdb.DuckDBPyConnection) -> int:
+    return con.execute("SELECT count(*) FROM store.t1").fetchall()[0][0]
+
+
+def write(catalog: Path) -> None:
+    """Holds the catalog read-write, as the DuckDB CLI would."""
+    with duckdb.connect(str(catalog)):
+        say(ready=True)
+        wait()
+
+
+def lock(catalog: Path) -> None:
+    with build_lock(catalog, 1.0):
+        say(ready=True)
+        wait()
+
+
+def main() -> None:
+    what = json.loads(sys.argv[1])
+    command, catalog = globals()[what.pop("do")], Path(what.pop("catalog"))
+    commits.PATIENCE = 0.2
+    if step := what.pop("die_at", None):
+        die_at(step)
+    if limit := what.pop("largest_file", None):  # a write past it fails as it does on a full disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if what.pop("later_mlforge", False):
+        migrations.MIGRATIONS = (*migrations.MIGRATIONS, migrations.Migration(2, "test", "catalog/next_build"))
+    if what.pop("as_nobody", False) and os.getuid() == 0:  # rights do not bind root
+        sql("catalog/has_catalog")  # imports what it needs, which may lie where only root can read
+        os.setgid(65534)
+        os.setuid(65534)
+    try:
+        command(catalog, **what)
+    except MlforgeError as error:
+        say(error=type(error).__name__, message=error.message, hint=error.hint)
+
+
+if __name__ == "__main__":
+    main()
