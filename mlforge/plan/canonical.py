@@ -70,10 +70,16 @@ class Canonical(Struct, frozen=True, kw_only=True):
 
 
 def canonical(sql: str) -> Canonical:
-    """Take one DuckDB query apart. Raises sqlglot's ParseError for text that is no SQL."""
+    """Take one DuckDB query apart. Text that sqlglot cannot read (a Python feature's) stands for itself, as a whole."""
     from sqlglot import exp
+    from sqlglot.errors import SqlglotError
 
-    tree = _parse(sql)
+    try:
+        (tree,) = _parse(sql)
+    except (SqlglotError, ValueError):
+        tree = None
+    if tree is None:
+        return Canonical(relation=sql, items=(), whole=True)
     while isinstance(tree, exp.Subquery) and set(_given(tree)) == {"this"}:
         tree = tree.this
     writer = _Writer(sql)
@@ -82,8 +88,8 @@ def canonical(sql: str) -> Canonical:
     return _outermost(tree, writer)
 
 
-def _parse(sql: str) -> exp.Expression:
-    """The tree, with synonyms folded in the tokens, so that sqlglot makes one node of ``mean`` and ``avg``."""
+def _parse(sql: str) -> list[exp.Expression | None]:
+    """The trees of the statements, with synonyms folded in the tokens, so that sqlglot makes one node of ``mean`` and ``avg``."""
     from sqlglot.dialects.duckdb import DuckDB
     from sqlglot.tokens import TokenType
 
@@ -92,10 +98,7 @@ def _parse(sql: str) -> exp.Expression:
     for token, after in pairwise(tokens):
         if after.token_type == TokenType.L_PAREN and token.token_type == TokenType.VAR:
             token.text = _fold(token.text)
-    statements = dialect.parser().parse(tokens, sql)
-    if len(statements) != 1 or statements[0] is None:
-        raise ValueError("not one statement")
-    return statements[0]
+    return dialect.parser().parse(tokens, sql)
 
 
 def _fold(name: str) -> str:

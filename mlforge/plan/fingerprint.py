@@ -36,9 +36,7 @@ def meanings(definition: Definition) -> dict[str, str]:
 
 
 def meaning(definition: Definition) -> Meaning:
-    """The digests of a definition; the same definition is taken apart only once in a process.
-
-    Raises ValueError for text that is not one SQL statement."""
+    """The digests of a definition; the same definition is taken apart only once in a process."""
     return _meaning(encoded(definition))
 
 

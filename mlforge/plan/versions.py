@@ -32,14 +32,14 @@ def resolve_set(state: CatalogState, reference: str) -> StoredSet:
     """The version of a feature set that ``delay_v1`` (its newest) or ``delay_v1@2`` names.
 
     Raises UsageError for an unknown set or version."""
-    name, _, wanted = reference.partition("@")
+    name, at, wanted = reference.partition("@")
     versions = state.feature_sets.get(name)
     if not versions:
         raise UsageError(f"unknown feature set {name!r}", hint=did_you_mean(name, state.feature_sets))
-    if not wanted:
+    if not at:
         return versions[-1]
     for stored in versions:
         if str(stored.version) == wanted:
             return stored
     listed = ", ".join(str(s.version) for s in versions)
-    raise UsageError(f"feature set {name} has no version {wanted}", hint=f"versions in the catalog: {listed}")
+    raise UsageError(f"feature set {name} has no version {wanted!r}", hint=f"versions in the catalog: {listed}")
