@@ -5,12 +5,16 @@ To look at a failure, print ``minimise(world)`` of tests/oracle/runner.py."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.oracle.runner import check
 from tests.oracle.strategies import worlds
-from tests.oracle.world import World
+
+if TYPE_CHECKING:
+    from tests.oracle.world import World
 
 CASES = 2_000
 LONG = 50_000

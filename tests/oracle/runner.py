@@ -78,7 +78,7 @@ def macro_answers(catalog: Path, world: World, labels: Labels) -> dict[str, pa.T
 
 def fetch(con: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     """A query's rows as an Arrow table."""
-    return con.execute(sql).to_arrow_table()
+    return con.sql(sql).to_arrow_table()
 
 
 def compare(want: dict[str, dict[str, list[Expected]]], got: pa.Table, labels: pa.Table, way: str) -> list[Difference]:
