@@ -74,7 +74,7 @@ def _connect_waiting(path: Path, lock_timeout: float) -> DuckDBPyConnection:
 
     waiting = Waiting(lock_timeout)
     while True:
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a folder may not be searched
             raise CatalogError(f"there is no catalog at {path}", hint="run mlforge build to make it")
         try:
             return duckdb.connect(str(path), read_only=True)
@@ -132,7 +132,7 @@ _SPACE = re.compile(
 _SAME_PROCESS = re.compile(r"different configuration|unique file handle conflict|already attached", re.IGNORECASE)
 _BROKEN = re.compile(
     r"not a valid duckdb database|corrupt|checksum|serialization error|wal does not match|failed to load|"
-    r"could not read enough bytes|wal was created for",
+    r"could not read enough bytes|wal was created for|is a directory",
     re.IGNORECASE,
 )
 _VERSION = re.compile(r"version number (\d+)", re.IGNORECASE)

@@ -1,0 +1,336 @@
+"""Opening catalogs: what is refused, with which words, and what every connection has."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+
+import duckdb
+import pytest
+
+from mlforge.catalog import file, migrations, reader
+from mlforge.catalog.commit import commit
+from mlforge.catalog.lock import build_lock, try_lock
+from mlforge.catalog.migrations import Migration
+from mlforge.catalog.staging import Staging, Workdir
+from mlforge.errors import BuildError, CatalogError, LockedError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "catalog.duckdb"
+
+
+@pytest.fixture
+def catalog(path):
+    assert commit(path, None, lambda _: None).how == "created"
+    return path
+
+
+def setting(con, name: str):
+    return con.execute(f"SELECT current_setting('{name}')").fetchall()[0][0]
+
+
+def refused(path, message: str, hint: str, error=CatalogError) -> None:
+    with pytest.raises(error, match=re.escape(message)) as caught, file.open_read(path, lock_timeout=0.1):
+        pass
+    assert hint in caught.value.hint
+
+
+def test_a_missing_catalog_says_how_to_make_one(path):
+    refused(path, f"there is no catalog at {path}", "mlforge build")
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n" * 5000, b"\0" * 20_000, b"short"])
+def test_a_file_that_is_no_database(path, content):
+    path.write_bytes(content)
+    refused(path, f"{path} is not a DuckDB file, or it is damaged", "mlforge build")
+    with pytest.raises(CatalogError, match="is not a DuckDB file, or it is damaged"):
+        commit(path, None, lambda _: None)
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_catalog(catalog):
+    with catalog.open("r+b") as handle:
+        handle.seek(12_288)
+        handle.write(os.urandom(50_000))
+    refused(catalog, f"{catalog} is not a DuckDB file, or it is damaged", "a backup")
+
+
+def test_a_folder_in_place_of_a_catalog(path):
+    path.mkdir()
+    refused(path, f"{path} is not a DuckDB file, or it is damaged", "mlforge build")
+
+
+def test_a_database_of_somebody_else_is_neither_read_nor_written(path):
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE TABLE theirs AS SELECT 1 AS a")
+    refused(path, f"{path} is a DuckDB file, but not a catalog of mlforge", "name the catalog")
+    with pytest.raises(CatalogError, match="not a catalog of mlforge"):
+        commit(path, None, lambda _: None)
+    with duckdb.connect(str(path)) as con:
+        assert con.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("theirs",)]
+
+
+def test_an_empty_database_becomes_a_catalog(path):
+    duckdb.connect(str(path)).close()
+    assert commit(path, None, lambda _: None).how == "in place"
+    with file.open_read(path) as con:
+        assert migrations.found(con) == migrations.latest()
+
+
+def test_a_catalog_of_a_newer_mlforge(catalog):
+    with duckdb.connect(str(catalog)) as con:
+        con.execute("INSERT INTO mlforge.migrations VALUES (9, 'later', now(), '9.0')")
+    message = f"{catalog} was made by a newer mlforge: it is at migration 9, this one knows {migrations.latest()}"
+    refused(catalog, message, "upgrade mlforge")
+    with pytest.raises(CatalogError, match=re.escape(message)):
+        commit(catalog, None, lambda _: pytest.fail("must not run"))
+
+
+def test_an_older_catalog_is_migrated_after_a_backup(catalog, monkeypatch):
+    later = (*migrations.MIGRATIONS, Migration(2, "later", "catalog/next_build"))
+    monkeypatch.setattr(migrations, "MIGRATIONS", later)
+    with file.open_read(catalog) as con:
+        assert reader.state(con).last_build == 0
+    backup = catalog.with_name("catalog.duckdb.backup-1")
+    assert commit(catalog, None, lambda _: None).backup == str(backup)
+    for at, expected in ((catalog, 2), (backup, 1)):
+        with duckdb.connect(str(at), read_only=True) as con:
+            assert con.execute("SELECT max(id) FROM mlforge.migrations").fetchall() == [(expected,)]
+    assert commit(catalog, None, lambda _: None).backup is None
+
+
+def test_a_failing_migration_leaves_the_older_catalog(catalog, monkeypatch):
+    later = (*migrations.MIGRATIONS, Migration(2, "wrong", "catalog/copy_table"))
+    monkeypatch.setattr(migrations, "MIGRATIONS", later)
+    before = catalog.read_bytes()
+    with pytest.raises(Exception, match="undefined"):
+        commit(catalog, None, lambda _: None)
+    assert catalog.read_bytes() == before
+    assert [p.name for p in catalog.parent.iterdir()] == ["catalog.duckdb"]
+
+
+def test_a_catalog_too_old_to_be_read(catalog, monkeypatch):
+    monkeypatch.setattr(migrations, "OLDEST_READABLE", 2)
+    refused(catalog, f"{catalog} was made by an older mlforge", "mlforge build")
+
+
+def test_what_a_connection_has(catalog):
+    with file.open_read(catalog, threads=1, memory_limit="300MB") as con:
+        assert setting(con, "TimeZone") == "UTC"
+        assert setting(con, "threads") == 1
+        assert setting(con, "memory_limit") == "286.1 MiB"
+        assert not setting(con, "autoload_known_extensions")
+        assert not setting(con, "autoinstall_known_extensions")
+        with pytest.raises(duckdb.Error, match="read-only"):
+            con.execute("CREATE TABLE store.x (a INT)")
+
+
+def test_nothing_stays_open(catalog):
+    with file.open_read(catalog):
+        pass
+    assert commit(catalog, None, lambda _: None).how == "in place"
+
+
+def test_the_storage_version_is_read_by_every_duckdb_from_1_4(catalog):
+    assert int.from_bytes(catalog.read_bytes()[12:20], "little") == 67
+
+
+def test_a_connection_of_this_process_is_not_written_under(catalog):
+    with file.open_read(catalog) as con:
+        with pytest.raises(LockedError, match="is open in this process already, in another mode") as caught:
+            commit(catalog, None, lambda _: None, lock_timeout=0.3)
+        assert "close that connection first" in caught.value.hint
+        assert migrations.found(con) == 1
+
+
+def test_a_writer_of_this_process_keeps_its_lock_and_its_rows(catalog):
+    with duckdb.connect(str(catalog)) as con:
+        con.execute("CREATE TABLE theirs AS SELECT 1 AS a")
+        with pytest.raises(LockedError, match="is open in this process already"):
+            commit(catalog, None, lambda _: None, lock_timeout=0.3)
+        con.execute("INSERT INTO theirs VALUES (2)")
+    with file.open_read(catalog) as con:
+        assert con.execute("SELECT count(*) FROM theirs").fetchall() == [(2,)]
+
+
+def test_two_threads_of_one_process(catalog):
+    reading, done = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with file.open_read(catalog):
+            reading.set()
+            done.wait(20)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    assert reading.wait(20)
+    threading.Timer(0.3, done.set).start()
+    assert commit(catalog, None, lambda _: None, lock_timeout=20).how == "in place"
+    thread.join()
+
+
+def test_a_failure_inside_the_transaction_changes_nothing(catalog):
+    def fail(transaction) -> None:
+        transaction.con.execute("CREATE TABLE store.half AS SELECT 1 AS a")
+        raise BuildError("no")
+
+    with pytest.raises(BuildError, match="no"):
+        commit(catalog, None, fail)
+    with file.open_read(catalog) as con:
+        assert con.execute("SELECT 1 FROM duckdb_tables() WHERE schema_name = 'store'").fetchall() == []
+
+
+def test_a_failure_in_the_first_commit_makes_no_catalog(path):
+    def fail(_) -> None:
+        raise BuildError("no")
+
+    with Staging(path) as staging, pytest.raises(BuildError, match="no"):
+        commit(path, staging, fail)
+    assert list(path.parent.iterdir()) == []
+
+
+def stage(staging, table="t", rows=200_000) -> None:
+    staging.con.execute(
+        f"CREATE TABLE store.{table} AS SELECT range AS k, 0::INTEGER AS _mlforge_from, NULL::INTEGER AS _mlforge_to "
+        f"FROM range({rows}) ORDER BY hash(range)"
+    )
+
+
+def rows_of(con, table: str) -> list:
+    return con.execute(f"SELECT k FROM {table}").fetchall()
+
+
+@pytest.mark.parametrize("scratch", ["CREATE TEMP TABLE s AS SELECT 1 AS a", "CREATE TABLE main.s AS SELECT 1 AS a"])
+@pytest.mark.parametrize("first", [True, False])
+def test_staged_rows_keep_their_order_and_nothing_else_comes_along(path, first, scratch):
+    if not first:
+        commit(path, None, lambda _: None)
+    with Staging(path) as staging:
+        stage(staging)
+        stage(staging, "failed", 10)
+        staging.con.execute(scratch)
+        staging.con.execute('CREATE SCHEMA "_mlforge_source"; CREATE VIEW "_mlforge_source"."v" AS SELECT 1 AS a')
+        expected = rows_of(staging.con, "store.t")
+        commit(path, staging, lambda transaction: transaction.copy_table("t"))
+    with file.open_read(path) as con:
+        assert rows_of(con, "store.t") == expected
+        assert con.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name <> 'mlforge'").fetchall() == [
+            ("t",)
+        ]
+        schemas = con.execute(
+            "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database() AND NOT internal"
+        ).fetchall()
+        assert {s for (s,) in schemas} - {"main"} == {"mlforge", "store", "features", "versions", "feature_sets"}
+    assert [p.name for p in path.parent.iterdir()] == ["catalog.duckdb"]
+
+
+def patched(path, patch: int, close: list[int], add: int) -> tuple[int, int]:
+    result = []
+    with Staging(path) as staging:
+        staging.con.execute("CREATE TABLE store.t__close (row_id BIGINT)")
+        staging.con.executemany("INSERT INTO store.t__close VALUES (?)", [[n] for n in close])
+        staging.con.execute(f"CREATE TABLE store.t__add AS SELECT 1000000 + range AS k FROM range({add})")
+        commit(path, staging, lambda transaction: result.append(transaction.apply_patch("t", patch)))
+    return result[0]
+
+
+def at_patch(path, patch: int) -> list:
+    with file.open_read(path) as con:
+        return con.execute(
+            f"SELECT k FROM store.t WHERE _mlforge_from <= {patch} AND (_mlforge_to IS NULL OR _mlforge_to > {patch})"
+        ).fetchall()
+
+
+def test_patches_close_and_add_rows_and_older_ones_stay(path):
+    with Staging(path) as staging:
+        stage(staging, rows=5)
+        commit(path, staging, lambda transaction: transaction.copy_table("t"))
+    original = at_patch(path, 0)
+    assert patched(path, 1, [0, 3, 3], 2) == (2, 2)
+    assert patched(path, 2, [6], 0) == (1, 0)
+    assert at_patch(path, 0) == original
+    assert at_patch(path, 1) == [*(original[n] for n in (1, 2, 4)), (1000000,), (1000001,)]
+    assert at_patch(path, 2) == at_patch(path, 1)[:-1]
+
+
+@pytest.mark.parametrize("gone", [0, 99])
+def test_a_patch_for_another_state_of_the_table_is_refused(path, gone):
+    with Staging(path) as staging:
+        stage(staging, rows=5)
+        commit(path, staging, lambda transaction: transaction.copy_table("t"))
+    patched(path, 1, [0], 0)
+    with pytest.raises(BuildError, match=re.escape("store.t changed while the build ran: 1 rows were to be closed, 0")):
+        patched(path, 2, [gone], 3)
+    assert len(at_patch(path, 2)) == 4
+
+
+def test_a_log_of_a_removed_catalog_does_not_block_the_next(path):
+    path.with_name("catalog.duckdb.wal").write_bytes(b"of another file")
+    commit(path, None, lambda _: None)
+    with file.open_read(path) as con:
+        assert migrations.found(con) == 1
+
+
+def test_a_link_to_a_catalog_stays_a_link(catalog, tmp_path):
+    link = tmp_path / "elsewhere" / "link.duckdb"
+    link.parent.mkdir()
+    link.symlink_to(catalog)
+    commit(link, None, lambda t: t.con.execute("CREATE TABLE store.x AS SELECT 1 AS a"))
+    assert link.is_symlink()
+    assert [p.name for p in link.parent.iterdir()] == ["link.duckdb"]
+
+
+def test_the_file_does_not_grow_with_every_rebuild(catalog):
+    def rebuild() -> int:
+        with Staging(catalog) as staging:
+            stage(staging)
+            commit(catalog, staging, replace)
+        return catalog.stat().st_size
+
+    def replace(transaction) -> None:
+        transaction.con.execute("DROP TABLE IF EXISTS store.t")
+        transaction.copy_table("t")
+
+    sizes = [rebuild() for _ in range(6)]
+    assert sizes[-1] <= 2.5 * sizes[0]
+
+
+def test_a_build_lock_is_exclusive_and_leaves_no_file(path):
+    refusal = pytest.raises(LockedError, match=rf"{re.escape(str(path))} is being built by process {os.getpid()} \(")
+    with build_lock(path, 1.0), refusal, build_lock(path, 0.1):
+        pass
+    assert list(path.parent.iterdir()) == []
+    with build_lock(path, 0.1):
+        pass
+
+
+def test_a_lock_file_that_is_left_over_does_not_block(path):
+    path.with_name("catalog.duckdb.lock").write_text("999999999")
+    with build_lock(path, 0.1):
+        pass
+
+
+def test_live_work_is_left_alone_and_dead_work_is_removed(path):
+    with Workdir(path) as live:
+        dead = live.root / "20200101T000000-dead"
+        dead.mkdir()
+        (dead / "staging.duckdb").write_text("x")
+        with Workdir(path):
+            assert not dead.exists()
+            assert live.path.is_dir()
+        assert live.path.is_dir()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_lock_can_be_had_again_after_its_release(tmp_path):
+    path = tmp_path / "x.lock"
+    held = try_lock(path)
+    assert try_lock(path) is None
+    held.release()
+    again = try_lock(path)
+    assert again is not None
+    again.release()
