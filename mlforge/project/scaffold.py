@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mlforge.errors import ProjectError, UsageError, Where
 from mlforge.project.config import FILE
-from mlforge.project.refs import NAME
 from mlforge.sql.templates import template_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _RENAMED = {"gitignore": ".gitignore"}  # under its own name, packaging tools would obey it
 _USERS = 20
 _TRANSACTIONS = 200
@@ -29,8 +30,8 @@ def create(target: Path, name: str) -> list[Path]:
 
     Nothing is overwritten: raises ProjectError if the folder holds a project or one of the files already, and
     UsageError for a bad name."""
-    if not NAME.fullmatch(name):
-        hint = "use letters, digits and _, beginning with a letter"
+    if not _NAME.fullmatch(name):
+        hint = "use letters, digits, _ and -, beginning with a letter"
         raise UsageError(f"{name!r} cannot be the name of a project", hint=hint)
     texts = _texts(name)
     files = [target / path for path in sorted([*texts, "data/transactions.csv", "data/users.csv"])]
@@ -60,7 +61,7 @@ def _refuse_existing(target: Path, files: Iterable[Path]) -> None:
     if (target / FILE).exists():
         hint = "choose another folder"
         raise ProjectError(f"there is a project already: {FILE} exists", where=Where(str(target)), hint=hint)
-    existing = next((path for path in files if path.exists()), None)
+    existing = next((p for path in files for p in (path, path.parent) if p.exists() and not p.is_dir()), None)
     if existing:
         raise ProjectError("this file exists and will not be overwritten", where=Where(str(existing)))
 

@@ -64,7 +64,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, file: str) -> ProjectError:
     mark = error.problem_mark or error.context_mark
     what = ", ".join(part for part in (error.context, error.problem) if part)
     where = Where(file, mark.line + 1, mark.column + 1) if mark else Where(file)
-    hint = "indent with spaces, not tabs" if "\\t" in what else None
+    bad_start = "cannot start any token" in what
+    hint = "indent with spaces, not tabs; quote text that begins with @, ` or %" if bad_start else None
     return ProjectError(f"this is not YAML: {what}", where=where, hint=hint)
 
 
