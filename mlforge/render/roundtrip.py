@@ -25,8 +25,6 @@ def normalise(tree: exp.Query) -> exp.Query:
         node.pop_comments()
         if isinstance(node, exp.WithinGroup):
             node.replace(_within_group(node))
-        elif isinstance(node, exp.RegexpLike) and "start" not in node.meta:
-            node.replace(_full_match(node))
         elif isinstance(node, exp.DateAdd) and not node.args.get("unit"):
             node.replace(exp.Add(this=node.this, expression=node.expression))
         elif isinstance(node, exp.WindowSpec) and not node.args.get("end"):
@@ -46,19 +44,12 @@ def _within_group(node: exp.WithinGroup) -> exp.Expression:
     return type(call)(this=order[0].this, expression=call.this)
 
 
-def _full_match(node: exp.RegexpLike) -> exp.Expression:
-    """``s ~ p`` matches all of s; sqlglot would write REGEXP_MATCHES, which searches. Calls, unlike operators, have a
-    position, and are left alone."""
-    from sqlglot import exp
-
-    return exp.RegexpFullMatch(this=node.this, expression=node.expression)
-
-
 def check_round_trip(rendered: Rendered, tree: exp.Query) -> None:
     """Raises GrammarError, naming the smallest expression that differs, if the tree does not survive being written."""
     from sqlglot import ErrorLevel, parse_one
     from sqlglot.errors import SqlglotError
 
+    _check_tilde(rendered, tree)
     try:
         text = tree.sql(DIALECT, unsupported_level=ErrorLevel.IGNORE)
         again = parse_one(text, dialect=DIALECT)
@@ -67,6 +58,18 @@ def check_round_trip(rendered: Rendered, tree: exp.Query) -> None:
     left, right = _comparable(tree.copy()), _comparable(again)
     if left != right:
         raise _lost(rendered, *_smallest(left, right))
+
+
+def _check_tilde(rendered: Rendered, tree: exp.Query) -> None:
+    """``s ~ p`` matches all of s in DuckDB 1 and searches in DuckDB 2; sqlglot takes it for REGEXP_MATCHES, a search.
+
+    Of the two, only calls have a position."""
+    from sqlglot import exp
+
+    for node in tree.find_all(exp.RegexpLike):
+        if "start" not in node.meta:
+            hint = "write regexp_matches(s, p) to search, regexp_full_match(s, p) to match all of s"
+            raise refuse(rendered, node, _MESSAGE.format(text=f"{source_text(rendered, node)} (the operator ~)"), hint)
 
 
 def _comparable(tree: exp.Expression) -> exp.Expression:
