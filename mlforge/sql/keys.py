@@ -66,7 +66,7 @@ def kind_of(duckdb_type: str) -> str | None:
     if name in ("NULL", '"NULL"'):
         return "null"
     for kind, types in _KINDS.items():
-        if any(name.startswith(t) if t.endswith("(") else name == t for t in types):
+        if any(name.startswith(t) and name.endswith(")") if t.endswith("(") else name == t for t in types):
             return kind
     return "decimal" if name in ("DECIMAL", "NUMERIC") else None
 
