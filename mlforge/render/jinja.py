@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mlforge.errors import FeatureError, TemplateError, Where, did_you_mean, nearest
 from mlforge.model import Rendered
 from mlforge.project.environ import Environ
-from mlforge.render.calls import SCOPE, Function, Scope, functions, known_features
+from mlforge.render.calls import SCOPE, Function, Scope, functions, known_features, refuse_undefined
 from mlforge.render.markers import Marks, take_out, unmark
 from mlforge.render.rewrite import rewrite
 from mlforge.sql.templates import ident, literal
@@ -165,6 +165,7 @@ class _Macro:
         self._macros = macros
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        refuse_undefined((args, kwargs))
         return getattr(self._macros.module(self.path), self.name)(*args, **kwargs)
 
 
@@ -185,11 +186,11 @@ class _Macros:
                 self._name(node, file.path)
 
     def _name(self, node: nodes.Macro, path: str) -> None:
-        other = self._paths.setdefault(node.name, path)
-        if other != path:
+        if node.name in self._paths:
             hint = "macros are known by name in every file: rename one"
-            where = Where(path, node.lineno)
-            raise TemplateError(f"the macro {node.name!r} is also in {other}", where=where, hint=hint)
+            message = f"the macro {node.name!r} is also in {self._paths[node.name]}"
+            raise TemplateError(message, where=Where(path, node.lineno), hint=hint)
+        self._paths[node.name] = path
         self._renderer.add_global(node.name, _Macro(self, path, node.name))
 
     def module(self, path: str) -> Any:

@@ -37,13 +37,22 @@ class Marks(Extension):
     def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
         """Mark data tokens; other tokens pass."""
         path = stream.name or ""
+        tag, before = "", ""
         for token in stream:
-            yield Token(token.lineno, "data", _marked(token, path)) if token.type == "data" else token
+            if before == "block_begin":
+                tag = token.value
+            before = token.type
+            yield _marked(token, path, begins_macro=tag == "macro") if token.type == "data" else token
 
 
-def _marked(token: Token, path: str) -> str:
-    lines: list[str] = token.value.split("\n")
-    return "\n".join(_mark(token.lineno + i, path) + line for i, line in enumerate(lines))
+def _marked(token: Token, path: str, *, begins_macro: bool) -> Token:
+    """A data token with a mark at its start and after each newline.
+
+    The text that begins a macro has none at its start: it continues the line that calls the macro."""
+    first, *rest = token.value.split("\n")
+    lines = [first if begins_macro else _mark(token.lineno, path) + first]
+    lines += [_mark(token.lineno + i, path) + line for i, line in enumerate(rest, start=1)]
+    return Token(token.lineno, "data", "\n".join(lines))
 
 
 def take_out(text: str, path: str) -> tuple[str, LineMap]:

@@ -389,7 +389,10 @@ def test_dotenv_is_read_and_the_process_wins(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("dotenv", "message"),
-    [("A=1\nsecret stuff\n", "this line is not NAME=value"), ("A=1\nB='secret\n", "the quotes of this line do not match")],
+    [
+        ("A=1\nsecret stuff\n", "this line is not NAME=value"),
+        ("A=1\nB='secret\n", "the quotes of this line do not match"),
+    ],
 )
 def test_a_bad_dotenv_line_is_named_but_not_shown(tmp_path: Path, dotenv: str, message: str) -> None:
     error = refused(tmp_path, MINIMAL, dotenv=dotenv)
