@@ -41,8 +41,9 @@ profiles:
 
 
 @pytest.fixture(autouse=True)
-def _no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFORGE_PROFILE", raising=False)
+    monkeypatch.setenv("TOKEN", "hidden-value")
 
 
 def read(root: Path, text: str, profile: str | None = None, dotenv: str | None = None) -> Config:
@@ -126,27 +127,97 @@ BAD = [
     ("name: p\nsources: [a]\n", 2, "'sources' must be a mapping, not a list", None),
     ("name: p\nsources:\n  a: a.csv\n", 3, "source 'a' must be a mapping, not text", None),
     ("name: p\nsources:\n  a-b: {path: a.csv}\n", 3, "'a-b' cannot be a name", "letters"),
-    ("name: p\nsources:\n  _mlforge_a: {path: a.csv}\n", 3, "'_mlforge_a' cannot be a name: _mlforge is reserved", None),
+    (
+        "name: p\nsources:\n  _mlforge_a: {path: a.csv}\n",
+        3,
+        "'_mlforge_a' cannot be a name: _mlforge is reserved",
+        None,
+    ),
     ("name: p\nsources:\n  a: {path: a.csv}\n  A: {path: a.csv}\n", 4, "'a' and 'A' differ only in case", None),
     ("name: p\nsources:\n  a: {}\n", 3, "source 'a' has neither path nor table", "path: data/rows.parquet"),
     ("name: p\nsources:\n  a:\n    pth: a.csv\n", 4, "source 'a' has no setting 'pth'", "did you mean 'path'?"),
     ("name: p\nsources:\n  a: {path: data/a}\n", 3, "source 'a': the name of 'data/a' does not tell", "add format"),
     ("name: p\nsources:\n  a: {path: a.csv, format: cvs}\n", 3, "'format' of source 'a' cannot be 'cvs'", "'csv'?"),
     ("name: p\nsources:\n  a: {table: t, format: csv}\n", 3, "source 'a' is a table and has no format", None),
-    ("name: p\nsources:\n  a: {path: a.csv, table: t}\n", 3, "source 'a' has a table, but its path is csv", "a table needs"),
+    (
+        "name: p\nsources:\n  a: {path: a.csv, table: t}\n",
+        3,
+        "source 'a' has a table, but its path is csv",
+        "a table needs",
+    ),
     ("name: p\nsources:\n  a: {path: a.db}\n", 3, "source 'a' is a DuckDB file without a table", "add table"),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    unique_key: k\n", 5, "source 'a' has unique_key but no loaded_at", "name"),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    unique_key: []\n", 5, "'unique_key' of source 'a' is an empty list", None),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    unique_key: [k, 1]\n", 5, "an entry of 'unique_key' of source 'a'", "quotes"),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    options: {delimiter: x}\n", 5, "csv sources have no option 'delimiter'", None),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    options: {heder: x}\n", 5, "csv sources have no option 'heder'", "'header'?"),
-    ("name: p\nsources:\n  a:\n    path: a.pq\n    options: {delim: x}\n", 5, "parquet sources have no option 'delim'", "known"),
-    ("name: p\nsources:\n  a:\n    table: t\n    options: {delim: x}\n", 5, "table sources have no option 'delim'", "only files"),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    options: {skip: x}\n", 5, "option 'skip' of source 'a' must be a whole", None),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    options: {delim: }\n", 5, "option 'delim' of source 'a' is empty", None),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    options:\n      ignore_errors: true\n", 6, "cannot use the option", "vanish"),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    options: {columns: [a]}\n", 5, "must be a mapping, not a list", None),
-    ("name: p\nsources:\n  a:\n    path: a.csv\n    options: {columns: {a: 1}}\n", 5, "must be text, not a number", None),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    unique_key: k\n",
+        5,
+        "source 'a' has unique_key but no loaded_at",
+        "name",
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    unique_key: []\n",
+        5,
+        "'unique_key' of source 'a' is an empty list",
+        None,
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    unique_key: [k, 1]\n",
+        5,
+        "an entry of 'unique_key' of source 'a'",
+        "quotes",
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    options: {delimiter: x}\n",
+        5,
+        "csv sources have no option 'delimiter'",
+        None,
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    options: {heder: x}\n",
+        5,
+        "csv sources have no option 'heder'",
+        "'header'?",
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.pq\n    options: {delim: x}\n",
+        5,
+        "parquet sources have no option 'delim'",
+        "known",
+    ),
+    (
+        "name: p\nsources:\n  a:\n    table: t\n    options: {delim: x}\n",
+        5,
+        "table sources have no option 'delim'",
+        "only files",
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    options: {skip: x}\n",
+        5,
+        "option 'skip' of source 'a' must be a whole",
+        None,
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    options: {delim: }\n",
+        5,
+        "option 'delim' of source 'a' is empty",
+        None,
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    options:\n      ignore_errors: true\n",
+        6,
+        "cannot use the option",
+        "vanish",
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    options: {columns: [a]}\n",
+        5,
+        "must be a mapping, not a list",
+        None,
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    options: {columns: {a: 1}}\n",
+        5,
+        "must be text, not a number",
+        None,
+    ),
     ("name: p\nentities:\n  u: user_id\n", 3, "entity 'u' must be a mapping, not text", "write u: {key: column}"),
     ("name: p\nentities:\n  u: {keys: a}\n", 3, "entity 'u' has no setting 'keys'", "did you mean 'key'?"),
     ("name: p\nentities:\n  u: {description: x}\n", 3, "entity 'u' has no 'key'", "Key column"),
@@ -160,8 +231,18 @@ BAD = [
     ("name: p\nfeature_sets:\n  s:\n    - f\n    - 'g h'\n", 5, "'g h' is not a reference to a feature", "name@2"),
     ("name: p\nfeature_sets:\n  s:\n    - 3\n", 4, "an entry of feature set 's' must be text, not a number", "quotes"),
     ("name: p\nfeature_sets:\n  s:\n    -\n", 4, "'' is not a reference to a feature", "name@2"),
-    ("name: p\nfeature_sets:\n  s:\n    - {featur: f}\n", 4, "an entry of feature set 's' has no setting 'featur'", "feature"),
-    ("name: p\nfeature_sets:\n  s:\n    - {feature: f@1,\n       version: 2}\n", 5, "says its version twice", "'version'"),
+    (
+        "name: p\nfeature_sets:\n  s:\n    - {featur: f}\n",
+        4,
+        "an entry of feature set 's' has no setting 'featur'",
+        "feature",
+    ),
+    (
+        "name: p\nfeature_sets:\n  s:\n    - {feature: f@1,\n       version: 2}\n",
+        5,
+        "says its version twice",
+        "'version'",
+    ),
     ("name: p\nfeature_sets:\n  s:\n    - {feature: f, version: 2.1}\n", 4, "must be text, not a number", "quotes"),
     ("name: p\nfeature_sets:\n  s: {features: f}\n", 3, "feature set 's' must be a list of features, not text", None),
     ("name: p\nkeep: {patches: 0}\n", 2, "'patches' of 'keep' must be at least 1", None),
@@ -173,27 +254,39 @@ BAD = [
     ("name: p\ndefault_profile: prod\n", 2, "there is no profile 'prod'", "known: dev"),
     ("name: p\nprofiles:\n  dev: duckdb\n", 3, "profile 'dev' must be a mapping, not text", None),
     ("name: p\nprofiles:\n  dev: {wharehouse: {}}\n", 3, "profile 'dev' has no setting 'wharehouse'", "'warehouse'?"),
-    ("name: p\nprofiles:\n  dev: {}\n  b: {warehouse: {treads: 1}}\n", 4, "the warehouse of profile 'b' has no", "'threads'?"),
+    (
+        "name: p\nprofiles:\n  dev: {}\n  b: {warehouse: {treads: 1}}\n",
+        4,
+        "the warehouse of profile 'b' has no",
+        "'threads'?",
+    ),
     ("name: p\nprofiles:\n  dev: {online: redis}\n", 3, "'online' of profile 'dev' must be a mapping, not text", None),
     ("name: p\nprofiles:\n  dev: {warehouse: {kind: duckbd}}\n", 3, "cannot be 'duckbd'", "did you mean 'duckdb'?"),
-    ("name: p\nprofiles:\n  dev: {warehouse: {kind: [a]}}\n", 3, "'kind' of the warehouse of profile 'dev' must be text", None),
+    (
+        "name: p\nprofiles:\n  dev: {warehouse: {kind: [a]}}\n",
+        3,
+        "'kind' of the warehouse of profile 'dev' must be text",
+        None,
+    ),
     ("name: p\nprofiles:\n  dev: {warehouse: {threads: 0}}\n", 3, "must be at least 1", None),
     ("name: p\nprofiles:\n  dev: {warehouse: {memory_limit: much}}\n", 3, "'much' is not an amount of memory", "4GB"),
-    ("name: p\nprofiles:\n  dev: {warehouse: {path: 's3://b/c.duckdb'}}\n", 3, "the catalog must be a local file", None),
+    (
+        "name: p\nprofiles:\n  dev: {warehouse: {path: 's3://b/c.duckdb'}}\n",
+        3,
+        "the catalog must be a local file",
+        None,
+    ),
     ("name: ${NO_SUCH_NAME}\n", 1, "the environment variable 'NO_SUCH_NAME' is not set", ":-"),
     ("name: p\nvars:\n  a: [1, '${TOKE}']\n", 3, "the environment variable 'TOKE' is not set", "did you mean 'TOKEN'?"),
     ("name: p\nvars:\n  a: ${oc.env:TOKE}\n", 3, "the environment variable 'TOKE' is not set", "did you mean 'TOKEN'?"),
     ("name: p\nvars:\n  a: ${open\n", 3, "'${' cannot be read as a variable", "${NAME}"),
     ("name: p\nvars:\n  a: ${A B}\n", 3, "'${A B}' cannot be read as a variable", "${NAME}"),
     ("name: p\nvars:\n  a: ${A:-${B}}\n", 3, "'${' cannot be read as a variable", "${NAME}"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "line", "message", "hint"), BAD, ids=[f"{n:02}" for n in range(len(BAD))])
-def test_bad_input_says_what_and_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int, message: str, hint: str | None
-) -> None:
-    monkeypatch.setenv("TOKEN", "hidden-value")
+def test_bad_input_says_what_and_where(tmp_path: Path, text: str, line: int, message: str, hint: str | None) -> None:
     error = refused(tmp_path, text)
     assert type(error) is ProjectError
     assert error.exit_code == 1
@@ -429,12 +522,17 @@ def test_references(text: str, expected: FeatureRef) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'' is not a reference to a feature"), ("@2", "'@2' is not a reference to a feature"),
-        ("a.b", "'a.b' is not a reference to a feature"), ("f@", "'' is not a version"), ("f@v2", "'v2' is not a version"),
-        ("f@1.2.3.4", "'1.2.3.4' is not a version"), ("f:", "'f:' has an empty column name"),
-        ("f:a,,b", "'f:a,,b' has an empty column name"), ("f:a,A", "'f:a,A' names the column 'A' twice"),
+        ("", "'' is not a reference to a feature"),
+        ("@2", "'@2' is not a reference to a feature"),
+        ("a.b", "'a.b' is not a reference to a feature"),
+        ("f@", "'' is not a version"),
+        ("f@v2", "'v2' is not a version"),
+        ("f@1.2.3.4", "'1.2.3.4' is not a version"),
+        ("f:", "'f:' has an empty column name"),
+        ("f:a,,b", "'f:a,,b' has an empty column name"),
+        ("f:a,A", "'f:a,A' names the column 'A' twice"),
     ],
-)  # fmt: skip
+)
 def test_bad_references_are_wrong_usage(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_ref(text)

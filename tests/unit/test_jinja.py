@@ -52,6 +52,11 @@ MACROS = """\
 FAR = "{% macro far() %}far {{ var('limit') }}{% endmacro %}"
 
 
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFORGE_TEST_SET", "hidden")
+
+
 def project(root: Path, text: str, *macros: MacroFile, **changes: Any) -> Project:
     files = {
         "f": FeatureFile(name="f", path="features/f.sql", text=text),
@@ -170,7 +175,7 @@ def test_on_demand(tmp_path: Path) -> None:
         ('var("none", default="x")', "x"),
         ('var("words") | literal', "['it''s']"),
         ('"a b" | ident', '"a b"'),
-        ('env_var("MLFORGE_TEST_SET")', "yes"),
+        ('env_var("MLFORGE_TEST_SET")', "hidden"),
         ('env_var("MLFORGE_TEST_DOTENV")', "from file"),
         ('env_var("MLFORGE_TEST_UNSET", "no")', "no"),
         ('source("payments")', '"_mlforge_source"."payments"'),
@@ -179,8 +184,7 @@ def test_on_demand(tmp_path: Path) -> None:
         ("uses_own()", "mine far 5"),
     ],
 )  # fmt: skip
-def test_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expression: str, expected: str) -> None:
-    monkeypatch.setenv("MLFORGE_TEST_SET", "yes")
+def test_functions(tmp_path: Path, expression: str, expected: str) -> None:
     (tmp_path / ".env").write_text("MLFORGE_TEST_DOTENV=from file\nMLFORGE_TEST_SET=no\n")
     assert render(tmp_path, HEAD + "{{ " + expression + " }}").sql == expected
 
@@ -249,7 +253,8 @@ def test_macros_keep_their_own_lines_and_calls_theirs(tmp_path: Path) -> None:
 
 
 def test_lines_after_tags_of_several_lines_and_trimmed_space(tmp_path: Path) -> None:
-    text = '-- top\n{{ config(\n  entity="user"\n) -}}\n\nSELECT 1\n{%- if\n true %}\n  , 2\n{%- endif %}\n{# a\nb #}\nFROM t'
+    head = '-- top\n{{ config(\n  entity="user"\n) -}}\n\n'
+    text = head + "SELECT 1\n{%- if\n true %}\n  , 2\n{%- endif %}\n{# a\nb #}\nFROM t"
     assert mapped(render(tmp_path, text)) == [
         ("f.sql:1", "-- top"),
         ("f.sql:6", "SELECT 1"),
@@ -261,7 +266,8 @@ def test_lines_after_tags_of_several_lines_and_trimmed_space(tmp_path: Path) -> 
 def test_lines_in_loops_captures_filters_call_blocks_and_raw(tmp_path: Path) -> None:
     text = (
         HEAD + "\n{% for i in [1, 2] %}\n  {{ i }},\n{% endfor %}\n{% set x %}\n  held\n{% endset %}\n{{ x }}\n"
-        "{% call wrap() %}in\nside{% endcall %}\n{% filter upper %}up\nper{% endfilter %}\n{% raw %}{{ a\n}}{% endraw %}\n"
+        "{% call wrap() %}in\nside{% endcall %}\n{% filter upper %}up\nper{% endfilter %}\n"
+        "{% raw %}{{ a\n}}{% endraw %}\n"
     )
     assert mapped(render(tmp_path, text)) == [
         ("f.sql:3", "1,"),
@@ -335,11 +341,16 @@ REFUSED = [
     ("{% extends 'x' %}", "f.sql:2", "'extends' is not used here", "macros/"),
     ("{{ ''.__class__ }}", "f.sql:2", "access to attribute '__class__' of 'str' object is unsafe", None),
     ("{{ source.__call__.__globals__ }}", "f.sql:2", "is unsafe", None),
-    ("{% set _ = var('words').append(1) %}", "f.sql:2", "access to attribute 'append' of 'list' object is unsafe", None),
+    (
+        "{% set _ = var('words').append(1) %}",
+        "f.sql:2",
+        "access to attribute 'append' of 'list' object is unsafe",
+        None,
+    ),
     ("{{ range(10000000)|list }}", "f.sql:2", "Range too big", None),
     ("{{ 1/0 }}", "f.sql:2", "division by zero", None),
     ("{{ 'x' + 1 }}", "f.sql:2", "can only concatenate str", None),
-    ("{{ bad('x') }}", "m.sql:10", "can only concatenate str (not \"int\") to str (called by features/f.sql)", None),
+    ("{{ bad('x') }}", "m.sql:10", 'can only concatenate str (not "int") to str (called by features/f.sql)', None),
     ("{{ cents() }}", "m.sql:1", "parameter 'c' was not provided (called by features/f.sql)", None),
     ("{{ cents(1, 2) }}", "f.sql:2", "takes not more than 1 argument", None),
     ("{{ endless() }}", "m.sql:16", "this macro calls itself without end", None),
@@ -373,14 +384,11 @@ REFUSED = [
     ("{{ surrogate_key('a', 1) }}", "f.sql:2", "surrogate_key() takes a name in quotes, not 1", None),
     ("{{ not_null() }}", "f.sql:2", "not_null() stands outside validators", "config(validators="),
     (HEAD, "f.sql:2", "config() stands twice", "the first is in line 1"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "place", "message", "hint"), REFUSED, ids=[r[0][:40] for r in REFUSED])
-def test_refusals(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, place: str, message: str, hint: str | None
-) -> None:
-    monkeypatch.setenv("MLFORGE_TEST_SET", "hidden")
+def test_refusals(tmp_path: Path, text: str, place: str, message: str, hint: str | None) -> None:
     error = refused(tmp_path, HEAD + "\n" + text)
     assert message in error.message
     assert error.where is not None
@@ -425,18 +433,37 @@ CONFIGS = [
     *[
         (f"{{{{ config(entity='user',\n {key}={value}) }}}}", 2, f"{key} needs a timestamp", "event_time")
         for key, value in {
-            "timestamp_format": "'%Y'", "closed": "'left'", "delay": "'1h'", "ttl": "'1d'", "interval": "'1d'",
+            "timestamp_format": "'%Y'",
+            "closed": "'left'",
+            "delay": "'1h'",
+            "ttl": "'1d'",
+            "interval": "'1d'",
             "timezone": "'UTC'",
         }.items()
     ],
     ("{{ config(entity='user',\n owner=zz) }}", 2, "'zz' is undefined", None),
     ("{{ config(entity='user',\n validators=[not_null()]) }}", 2, "validators must be validators by column", None),
-    ("{{ config(entity='user',\n validators={\n'a': not_null}) }}", 3, "'not_null' for 'a' is not a validator", "not_null()"),
-    ("{{ config(entity='user',\n validators={\n'a': 'unique'}) }}", 3, "'unique' for 'a' is not a validator", "unique()"),
+    (
+        "{{ config(entity='user',\n validators={\n'a': not_null}) }}",
+        3,
+        "'not_null' for 'a' is not a validator",
+        "not_null()",
+    ),
+    (
+        "{{ config(entity='user',\n validators={\n'a': 'unique'}) }}",
+        3,
+        "'unique' for 'a' is not a validator",
+        "unique()",
+    ),
     ("{{ config(entity='user',\n validators={\n'a': 3}) }}", 3, "3 for 'a' is not a validator", "known: not_null()"),
     ("{{ config(entity='user',\n validators={\n'input.': not_null()}) }}", 3, "'input.' names no column", None),
     ("{{ config(entity='user', validators={\n'a':\n not_nul()}) }}", 3, "'not_nul' is undefined", "'not_null'?"),
-    ("{{ config(entity='user', validators={\n'a': greater_than()}) }}", 2, "missing a required argument", "greater_than(value)"),
+    (
+        "{{ config(entity='user', validators={\n'a': greater_than()}) }}",
+        2,
+        "missing a required argument",
+        "greater_than(value)",
+    ),
     ("{{ config(entity='user', validators={\n'a': greater_than(none)}) }}", 2, "a number or a text, not None", None),
     ("{{ config(entity='user', validators={\n'a': less_than(true)}) }}", 2, "a number or a text, not True", None),
     ("{{ config(entity='user', validators={\n'a': in_range(2, 1)}) }}", 2, "in_range(2, 1) holds nothing", "smaller"),
@@ -447,10 +474,15 @@ CONFIGS = [
     ("{{ config(entity='user', validators={\n'a': is_in([])}) }}", 2, "is_in() takes a list of values", None),
     ("{{ config(entity='user', validators={\n'a': is_in([none])}) }}", 2, "is_in() cannot compare with None", None),
     ("{{ config(entity='user', validators={\n'a': sql('')}) }}", 2, "sql() takes a text", None),
-    ("{{ config(entity='user', validators={\n'a': unique(tolerance=2)}) }}", 2, "a share of rows from 0 to 1, not 2", None),
+    (
+        "{{ config(entity='user', validators={\n'a': unique(tolerance=2)}) }}",
+        2,
+        "a share of rows from 0 to 1, not 2",
+        None,
+    ),
     ("{{ config(entity='user', validators={\n'a': unique(severity='bad')}) }}", 2, "severity of unique()", "'warn'"),
     ("{{ config(entity='user', validators={\n'a': unique(1)}) }}", 2, "unique(): too many positional", "unique()"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "line", "message", "hint"), CONFIGS, ids=[f"{n:02}" for n in range(len(CONFIGS))])

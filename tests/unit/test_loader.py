@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mlforge.errors import MlforgeError, ProjectError, UsageError
 from mlforge.model import FeatureFile, MacroFile
 from mlforge.project.loader import find_root, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -91,14 +94,29 @@ def test_the_profile_is_passed_on(root: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("files", "where", "message", "hint"),
     [
-        (["features/a/x.sql", "features/b/x.sql"], "features/b/x.sql", "the feature 'x' is also in features/a/x.sql", "rename"),
-        (["features/X.sql", "features/b/x.sql"], "features/X.sql", "'X' cannot be the name of a feature", "small letters"),
+        (
+            ["features/a/x.sql", "features/b/x.sql"],
+            "features/b/x.sql",
+            "the feature 'x' is also in features/a/x.sql",
+            "rename",
+        ),
+        (
+            ["features/X.sql", "features/b/x.sql"],
+            "features/X.sql",
+            "'X' cannot be the name of a feature",
+            "small letters",
+        ),
         (["features/a b.sql"], "features/a b.sql", "'a b' cannot be the name of a feature", "small letters"),
         (["features/1a.sql"], "features/1a.sql", "'1a' cannot be the name of a feature", "small letters"),
         (["features/a.b.sql"], "features/a.b.sql", "'a.b' cannot be the name of a feature", "small letters"),
-        (["features/a/x.sql", "features/b/X.sql"], "features/b/X.sql", "the feature 'X' is also in features/a/x.sql", "rename"),
+        (
+            ["features/a/x.sql", "features/b/X.sql"],
+            "features/b/X.sql",
+            "the feature 'X' is also in features/a/x.sql",
+            "rename",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_names(root: Path, files: list[str], where: str, message: str, hint: str) -> None:
     for path in files:
         write(root, path, "SELECT 1")

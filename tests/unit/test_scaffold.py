@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
@@ -12,6 +12,9 @@ from mlforge.project.loader import load
 from mlforge.project.scaffold import create
 from mlforge.render.jinja import Renderer
 from mlforge.sql.templates import literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILES = [
     ".gitignore",
