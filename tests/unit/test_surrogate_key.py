@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pandas
 import pytest
 import sqlglot
 from hypothesis import given, settings
@@ -215,7 +216,6 @@ def test_no_parts_are_refused() -> None:
 
 
 def test_a_missing_pandas_time_is_null() -> None:
-    pandas = pytest.importorskip("pandas")
     assert surrogate_key(pandas.NaT) is None
     assert surrogate_key(pandas.Timestamp("2024-01-01 00:00:00.000001999")) == surrogate_key(
         datetime.datetime(2024, 1, 1, 0, 0, 0, 1)
