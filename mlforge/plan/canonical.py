@@ -14,50 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from mlforge.render.functions import SYNONYMS
+from mlforge.plan.synonyms import fold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sqlglot import exp
-
-#: Synonyms beside those of aggregates -> DuckDB's primary name (``alias_of`` in ``duckdb_functions()``).
-SCALARS = {
-    "argmax": "arg_max",
-    "argmin": "arg_min",
-    "array_concat": "list_concat",
-    "array_cat": "list_concat",
-    "list_cat": "list_concat",
-    "array_contains": "list_contains",
-    "array_has": "list_contains",
-    "list_has": "list_contains",
-    "array_distinct": "list_distinct",
-    "array_position": "list_position",
-    "array_indexof": "list_position",
-    "list_indexof": "list_position",
-    "array_slice": "list_slice",
-    "array_sort": "list_sort",
-    "array_transform": "list_transform",
-    "array_unique": "list_unique",
-    "ceiling": "ceil",
-    "char_length": "length",
-    "character_length": "length",
-    "len": "length",
-    "datediff": "date_diff",
-    "datepart": "date_part",
-    "datesub": "date_sub",
-    "datetrunc": "date_trunc",
-    "ends_with": "suffix",
-    "lcase": "lower",
-    "pow": "power",
-    "split": "string_split",
-    "str_split": "string_split",
-    "string_to_array": "string_split",
-    "strpos": "instr",
-    "substr": "substring",
-    "ucase": "upper",
-}
-_FOLDED = {**SYNONYMS, **SCALARS}
 
 
 class Canonical(Struct, frozen=True, kw_only=True):
@@ -89,7 +51,7 @@ def canonical(sql: str) -> Canonical:
 
 
 def _parse(sql: str) -> list[exp.Expression | None]:
-    """The trees of the statements, with synonyms folded in the tokens, so that sqlglot makes one node of ``mean`` and ``avg``."""
+    """The trees of the statements. Synonyms are folded in the tokens, so that ``mean`` and ``avg`` become one node."""
     from sqlglot.dialects.duckdb import DuckDB
     from sqlglot.tokens import TokenType
 
@@ -97,13 +59,8 @@ def _parse(sql: str) -> list[exp.Expression | None]:
     tokens = dialect.tokenize(sql)
     for token, after in pairwise(tokens):
         if after.token_type == TokenType.L_PAREN and token.token_type == TokenType.VAR:
-            token.text = _fold(token.text)
-    return dialect.parser().parse(tokens, sql)
-
-
-def _fold(name: str) -> str:
-    lower = name.lower()
-    return _FOLDED.get(lower, lower)
+            token.text = fold(token.text)
+    return list(dialect.parser().parse(tokens, sql))
 
 
 _ROW_MAKERS = {"unnest", "generate_subscripts", "explode"}
@@ -117,13 +74,21 @@ def _is_whole(select: exp.Select) -> bool:
     return bool(
         select.args.get("distinct")
         or select.args.get("order")
-        or (group is not None and set(_given(group)) != {"expressions"})
+        or (group is not None and not _is_list(group))
         or any(
             isinstance(n, (exp.Star, exp.Explode, exp.Unnest)) or _name(n) in _ROW_MAKERS
             for n in _own(select.expressions)
             if not isinstance(n.parent, exp.Count)
         )
     )
+
+
+def _is_list(group: exp.Expression) -> bool:
+    """Whether GROUP BY is a plain list: no ALL, and nothing that could hide positions."""
+    from sqlglot import exp
+
+    hiding = (exp.Tuple, exp.Rollup, exp.Cube, exp.GroupingSets)
+    return set(_given(group)) == {"expressions"} and not any(isinstance(e.unnest(), hiding) for e in group.expressions)
 
 
 def _name(node: exp.Expression) -> str:
@@ -220,7 +185,7 @@ def _bare_names(node: exp.Expression) -> set[str]:
 def _grouping(group: exp.Expression, items: list[tuple[str, str]], scope: _Scope, writer: _Writer) -> str:
     """GROUP BY with positions replaced by what stands there."""
     texts = []
-    for expression in group.expressions:
+    for expression in (e.unnest() for e in group.expressions):
         position = expression.is_int and int(expression.name)
         fits = position and 0 < position <= len(items)
         texts.append(items[position - 1][1] if fits else writer.text(expression, scope))
@@ -288,9 +253,9 @@ class _Writer:
         scope = _Scope(parent)
         self._withs[id(query)] = self._ctes(query, scope)
         if isinstance(query, exp.Select):
-            scope.made = {n for i in query.expressions if (n := _output_name(i)) and not _keeps_name(i, n)}
             for relation in _relations(query):
                 self._register(relation, scope)
+            scope.made = {_output_name(i) for i in query.expressions if not self._keeps_name(i, scope)}
         return scope
 
     def with_text(self, query: exp.Expression) -> str:
@@ -302,6 +267,15 @@ class _Writer:
         from sqlglot import exp
 
         return isinstance(node, exp.Column) and len(node.parts) == 2 and node.parts[0].name.lower() in scope.relations
+
+    def _keeps_name(self, item: exp.Expression, scope: _Scope) -> bool:
+        """Whether an item is a column of FROM under its own name."""
+        from sqlglot import exp
+
+        column = item.unalias()
+        if not isinstance(column, exp.Column) or column.name.lower() != _output_name(item):
+            return False
+        return len(column.parts) == 1 or self.is_qualified(column, scope)
 
     def _ctes(self, query: exp.Expression, scope: _Scope) -> str:
         clause = query.args.get("with_")
@@ -343,7 +317,7 @@ class _Writer:
         if not isinstance(node, exp.Func) or isinstance(node, exp.Anonymous) or "start" not in span:
             return kind
         written = self.sql[span["start"] : span["end"] + 1]
-        return f"{kind}@{_fold(written.strip(chr(34)))}"
+        return f"{kind}@{fold(written.strip(chr(34)))}"
 
     def _arguments(self, node: exp.Expression, scope: _Scope, skip: set[str] | frozenset[str] = frozenset()) -> str:
         given = sorted((k, v) for k, v in _given(node).items() if k not in skip)
@@ -393,13 +367,6 @@ class _Writer:
     def _field(self, node: exp.Expression, scope: _Scope) -> str:
         """A field of a struct literal: the case of its name shows when the struct is printed."""
         return f"(field {json.dumps(node.this.name)} {self.text(node.expression, scope)})"
-
-
-def _keeps_name(item: exp.Expression, name: str) -> bool:
-    from sqlglot import exp
-
-    column = item.unalias()
-    return isinstance(column, exp.Column) and bool(column.name.lower() == name)
 
 
 def _relations(select: exp.Select) -> Iterator[exp.Expression]:

@@ -78,11 +78,11 @@ def _assigned(definition: Definition, query: Canonical) -> tuple[dict[str, str],
     named = {name: text for name, text in query.items if name in outputs}
     free = [name for name in dict.fromkeys(outputs) if name not in named]
     unnamed = [text for name, text in query.items if not name]
-    rest = [text for name, text in query.items if name and name not in outputs]
+    rest = [f"{name} {text}" for name, text in query.items if name and name not in outputs]
     if len(free) > len(unnamed):  # keys made from parts
         free = [name for name in free if name in {c.name.lower() for c in definition.columns}]
-    if query.whole or len(free) != len(unnamed):
-        return {}, [text for _, text in query.items]
+    if query.whole or len(free) != len(unnamed) or len(named) + len(rest) + len(unnamed) != len(query.items):
+        return {}, [json.dumps(query.items)]
     return named | dict(zip(free, unnamed, strict=True)), rest
 
 

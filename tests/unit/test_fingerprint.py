@@ -430,3 +430,65 @@ def test_metadata_of_config_is_known_by_name() -> None:
 
     shaped = {"timestamp", "timestamp_format", "closed", "delay", "ttl", "interval", "timezone", "on_demand", "request"}
     assert set(FeatureConfig.__struct_fields__) - shaped == set(_METADATA)
+
+
+SWAPS = {
+    "parts of a key": (
+        "SELECT p AS first, q AS last, event_time, x AS a",
+        "SELECT q AS first, p AS last, event_time, x AS a",
+    ),
+    "items that do not come out even": (
+        "SELECT user_id, event_time, x AS a, y AS z, x + 1",
+        "SELECT user_id, event_time, x AS z, y AS a, x + 1",
+    ),
+    "parenthesised position": (
+        "SELECT user_id, event_time, x AS a, y AS b",
+        "SELECT user_id, event_time, y AS b, x AS a",
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), SWAPS.values(), ids=SWAPS.keys())
+@pytest.mark.parametrize("group", ["GROUP BY (3)", "GROUP BY (1, 3)", "GROUP BY 3", "GROUP BY ROLLUP (3)"])
+def test_swapped_items_are_told_apart(one: str, other: str, group: str) -> None:
+    first, second = (meanings(definition(f"{s} FROM {SOURCE} {group}", ("a",))) for s in (one, other))
+    assert first != second
+
+
+def test_an_output_name_in_order_by_is_not_the_column() -> None:
+    """ORDER BY prefers an alias, so ``t.x`` and ``x`` differ there, also where x is a field of a struct."""
+    for item in ("upper(x) AS x", "t.s.x AS x", "s.x AS x"):
+        text = f"FROM (SELECT user_id, event_time, {item} FROM {SOURCE} AS t ORDER BY {{}} LIMIT 5) AS u"
+        assert plain("z AS a", text.format("x"))["a"] != plain("z AS a", text.format("t.x"))["a"]
+
+
+@pytest.mark.parametrize("names", [("TEXT", "VARCHAR", "STRING"), ("INT4", "INTEGER", "SIGNED"), ("FLOAT8", "DOUBLE")])
+def test_names_of_types(names: tuple[str, ...]) -> None:
+    assert len({plain(f"x::{name} AS a")["a"] for name in names}) == 1
+
+
+def test_a_hundred_features_are_compared_from_one_reading() -> None:
+    """Each text is parsed once: a second round over other objects of the same content hits the cache."""
+    from mlforge.plan import fingerprint
+
+    made = [definition(BASE.replace("100", str(n))) for n in range(100)]
+    for d in made:
+        meanings(d)
+    misses = fingerprint._meaning.cache_info().misses
+    for n in range(100):
+        meanings(definition(BASE.replace("100", str(n))))
+    assert fingerprint._meaning.cache_info().misses == misses
+
+
+def test_synonyms_are_what_duckdb_calls_aliases() -> None:
+    """Where the installed DuckDB names a primary function, both names fold to one."""
+    from mlforge.plan.synonyms import _FOLDED, fold
+
+    aliases = dict(
+        duckdb.execute(
+            "SELECT DISTINCT function_name, alias_of FROM duckdb_functions() WHERE alias_of IS NOT NULL"
+        ).fetchall()
+    )
+    known = {name: of for name, of in aliases.items() if name in _FOLDED and of.isidentifier()}
+    assert len(known) > 30  # operators are left out: pow is an alias of **
+    assert {name: fold(of) for name, of in known.items()} == {name: fold(name) for name in known}
