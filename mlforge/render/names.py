@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mlforge.errors import GrammarError
-from mlforge.render.functions import function_name, primary_name
+from mlforge.render.functions import primary_name
 from mlforge.render.windows import Call, aggregate_call, is_trailing, suffix
 
 if TYPE_CHECKING:
@@ -58,20 +58,30 @@ def _window_name(node: exp.Expression) -> str | None:
 
 
 def proposed_name(node: exp.Expression) -> str:
-    """A name for an expression that has none, made of the columns and functions in it."""
+    """A name for an expression that has none: its columns, functions and trailing windows, in that order."""
+    words = [w for part in (_columns(node), _functions(node), _windows(node)) for w in part]
+    plain = (re.sub(r"\W+", "_", word).strip("_").lower() for word in words)
+    name = "_".join([w for w in dict.fromkeys(plain) if w][:5]) or "value"
+    return f"c_{name}" if name[0].isdigit() else name
+
+
+def _columns(node: exp.Expression) -> list[str]:
     from sqlglot import exp
 
-    words: list[str] = []
-    for part in node.find_all(exp.Window, exp.Func, exp.Column, bfs=False):
-        if isinstance(part, exp.Window):
-            words += [suffix(part)] if is_trailing(part) else []
-        elif isinstance(part, exp.Column):
-            words.append(part.name)
-        elif not isinstance(part, (exp.Cast, exp.Connector, exp.Case)):
-            words.append(function_name(part))
-    words = [w for w in dict.fromkeys(re.sub(r"\W+", "_", w).strip("_").lower() for w in words) if w]
-    name = "_".join(words[:4]) or "value"
-    return f"c_{name}" if name[0].isdigit() else name
+    return [column.name for column in node.find_all(exp.Column, bfs=False)]
+
+
+def _functions(node: exp.Expression) -> list[str]:
+    from sqlglot import exp
+
+    silent = (exp.Cast, exp.Connector, exp.Case, exp.If)
+    return [primary_name(call) for call in node.find_all(exp.Func, bfs=False) if not isinstance(call, silent)]
+
+
+def _windows(node: exp.Expression) -> list[str]:
+    from sqlglot import exp
+
+    return [suffix(window) for window in node.find_all(exp.Window, bfs=False) if is_trailing(window)]
 
 
 def check_names(names: Sequence[str], where: Callable[[int], Where | None] | None = None) -> None:

@@ -76,14 +76,11 @@ def _syntax_error(rendered: Rendered, error: ParseError) -> GrammarError:
 
 
 def _token_error(rendered: Rendered, error: TokenError) -> GrammarError:
-    found = re.search(r"Missing (.+?) from (\d+):", f"{error} {error.__cause__}")
-    if not found:
-        return GrammarError(f"SQL syntax: {error}", where=Where(rendered.path))
-    return GrammarError(
-        f"SQL syntax: {found[1]} is never closed",
-        where=place(rendered, int(found[2])),
-        hint=f"add the closing {found[1]}",
-    )
+    """sqlglot tells the opening quote's offset in its cause, and of an open comment nothing."""
+    found = re.search(r"Missing (.+) from \d+:(\d+)", str(error.__cause__))
+    mark, start = (found[1], int(found[2])) if found else ("/*", rendered.sql.rfind("/*"))
+    at = place(rendered, rendered.sql.count("\n", 0, start) + 1)
+    return GrammarError(f"SQL syntax: {mark} is never closed", where=at, hint=f"add the closing {mark[::-1]}")
 
 
 def _kind(rendered: Rendered, tree: exp.Query) -> Kind:
