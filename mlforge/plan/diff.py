@@ -106,7 +106,7 @@ def _flat(text: str) -> str:
 
 def _shared(old: Definition, new: Definition, before: Meaning, after: Meaning) -> Iterator[str]:
     """What changed for every column."""
-    for name in ("kind", "closed", "delay", "ttl", "interval", "timezone"):
+    for name in ("kind", "closed", "delay", "ttl", "interval", "timezone", "timestamp_format"):
         was, now = getattr(old, name), getattr(new, name)
         if was != now:
             yield f"{name} {_word(was)} -> {_word(now)}"

@@ -93,6 +93,7 @@ def _settings(definition: Definition) -> object:
         definition.closed,
         *(str(d) if d else None for d in (definition.delay, definition.ttl, definition.interval)),
         definition.timezone,
+        definition.timestamp_format,
         {name.lower(): options for name, options in definition.sources.items()},
         {name.lower(): version for name, version in definition.refs.items()},
         {name.lower(): kind for name, kind in definition.request.items()},

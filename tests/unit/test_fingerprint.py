@@ -122,12 +122,19 @@ SETTINGS = {
     "ttl": {"ttl": Duration(1, "d")},
     "interval": {"interval": Duration(1, "d")},
     "timezone": {"timezone": "Asia/Tokyo"},
+    "timestamp": {"timestamp": "last_merchant"},
+    "timestamp_format": {"timestamp_format": "%d/%m/%Y"},
     "key type": {"keys": (Key("user_id", "BIGINT"),)},
     "more keys": {"keys": (Key("user_id", "VARCHAR"), Key("last_merchant", "VARCHAR"))},
     "source options": {"sources": {"tx": {"delim": ";"}}},
     "refs": {"refs": {"risk": "2.0"}},
     "request": {"request": {"amount": "DOUBLE"}},
 }
+
+
+def test_every_field_of_a_definition_is_one_or_the_other() -> None:
+    told = {name for changes in SETTINGS.values() for name in changes} | {"sql", "columns", "feature", "entity"}
+    assert set(Definition.__struct_fields__) == told
 
 
 @pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS.keys())
