@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from mlforge.errors import ProjectError, Where, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
-_QUOTED = re.compile(r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")\s*(?:\#.*)?""")
+_QUOTED = re.compile(r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")\s*(?:\#.*)?""", re.DOTALL)
+_CLOSED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 _SHELL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(:-(.*))?", re.DOTALL)
@@ -31,25 +32,30 @@ def read_dotenv(path: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         raise ProjectError("this file is not UTF-8 text", where=Where(path.name)) from None
     found: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    rest = enumerate(lines, start=1)
+    for number, line in rest:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
+        where = Where(path.name, number)
         match = _LINE.fullmatch(line)
         if not match:
-            raise ProjectError("this line is not NAME=value", where=Where(path.name, number))
-        found[match[1]] = _dotenv_value(match[2], Where(path.name, number))
+            raise ProjectError("this line is not NAME=value", where=where)
+        found[match[1]] = _dotenv_value(match[2], (line for _, line in rest), where)
     return found
 
 
-def _dotenv_value(text: str, where: Where) -> str:
+def _dotenv_value(text: str, more: Iterator[str], where: Where) -> str:
+    """The value that begins with ``text``; in quotes it may go on over the lines in ``more``."""
     if not text.startswith(("'", '"')):
         return re.split(r"\s+#|^#", text, maxsplit=1)[0].strip()
-    match = _QUOTED.fullmatch(text)
-    if not match:
-        raise ProjectError("the quotes of this line do not match", where=where)
+    while not (match := _QUOTED.fullmatch(text)):
+        following = next(more, None)
+        if following is None or _CLOSED.match(text):
+            raise ProjectError("the quotes of this line do not match", where=where)
+        text = f"{text}\n{following}"
     if match[1] is not None:
         return match[1]
-    return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), match[2])
+    return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), match[2], flags=re.DOTALL)
 
 
 class Environ:

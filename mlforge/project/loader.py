@@ -73,7 +73,7 @@ def _python_features(root: Path) -> dict[str, FeatureFile]:
 
 def _files(root: Path, folder: str, suffix: str) -> list[Path]:
     """Files below a folder in a fixed order, without hidden ones and caches."""
-    paths = (p for p in (root / folder).rglob(f"*{suffix}") if p.is_file())
+    paths = (p for p in (root / folder).rglob("*") if p.suffix.lower() == suffix and p.is_file())
     seen = ((p.relative_to(root), p) for p in paths)
     return [p for short, p in sorted(seen) if not any(part.startswith((".", "__pycache__")) for part in short.parts)]
 

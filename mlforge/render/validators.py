@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -11,6 +13,9 @@ from mlforge.model import Check, Severity, Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+_VALUES = (int, float, str, Decimal, date)  # date: datetime too
 
 
 class Validator(Struct, frozen=True, kw_only=True):
@@ -57,17 +62,21 @@ def less_than_or_equal(value: Any, *, severity: Severity = "error", tolerance: f
 
 
 def in_range(
-    min: Any, max: Any, inclusive: bool = True, *, severity: Severity = "error", tolerance: float = 0.0
+    min: Any = None, max: Any = None, inclusive: bool = True, *, severity: Severity = "error", tolerance: float = 0.0
 ) -> Validator:
-    """Between two bounds; ``inclusive=False`` leaves both out."""
-    low, high = _bound("in_range", min), _bound("in_range", max)
-    if isinstance(low, str) != isinstance(high, str):
-        raise FeatureError("in_range() takes two numbers or two texts")
-    if low > high:
-        raise FeatureError(f"in_range({low!r}, {high!r}) holds nothing", hint="write the smaller bound first")
+    """Between two bounds, of which one may be missing; ``inclusive=False`` leaves both out."""
+    bounds = [_bound("in_range", value) for value in (min, max) if value is not None]
+    if not bounds:
+        raise FeatureError("in_range() needs min, max or both", hint="in_range(0, 1)")
+    try:
+        empty = bounds[0] > bounds[-1]
+    except TypeError:
+        raise FeatureError(f"in_range() cannot compare {min!r} with {max!r}", hint="write both as one type") from None
+    if empty:
+        raise FeatureError(f"in_range({min!r}, {max!r}) holds nothing", hint="write the smaller bound first")
     if not isinstance(inclusive, bool):
         raise FeatureError("inclusive of in_range() must be true or false")
-    return _validator("in_range", severity, tolerance, min=low, max=high, inclusive=inclusive)
+    return _validator("in_range", severity, tolerance, min=min, max=max, inclusive=inclusive)
 
 
 def matches_regex(pattern: str, *, severity: Severity = "error", tolerance: float = 0.0) -> Validator:
@@ -80,7 +89,7 @@ def is_in(values: Any, *, severity: Severity = "error", tolerance: float = 0.0) 
     if not isinstance(values, (list, tuple)) or not values:
         raise FeatureError("is_in() takes a list of values", hint='is_in(["a", "b"])')
     for value in values:
-        if not isinstance(value, (str, int, float)):
+        if not isinstance(value, (bool, *_VALUES)):
             raise FeatureError(f"is_in() cannot compare with {value!r}", hint="list texts, numbers, true or false")
     return _validator("is_in", severity, tolerance, values=list(values))
 
@@ -116,8 +125,8 @@ def _validator(name: str, severity: Severity, tolerance: float, **args: Any) -> 
 
 
 def _bound(name: str, value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or str(value) == "nan":
-        raise FeatureError(f"{name}() compares with a number or a text, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, _VALUES) or str(value).lower() == "nan":
+        raise FeatureError(f"{name}() compares with a number, a text or a date, not {value!r}")
     return value
 
 

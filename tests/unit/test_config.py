@@ -469,12 +469,20 @@ def test_dotenv_is_read_and_the_process_wins(tmp_path: Path, monkeypatch: pytest
         export B='single # quoted'
         C = "double \\"q\\" \\n" # more
         EMPTY=
+        KEY="-----BEGIN
+
+        x-----" # more
         PROCESS=from file
     """
     (tmp_path / ".env").write_text(textwrap.dedent(dotenv), encoding="utf-8")
     assert read_dotenv(tmp_path / ".env") == {
-        "A": "plain", "B": "single # quoted", "C": 'double "q" \n', "EMPTY": "", "PROCESS": "from file",
-    }  # fmt: skip
+        "A": "plain",
+        "B": "single # quoted",
+        "C": 'double "q" \n',
+        "EMPTY": "",
+        "KEY": "-----BEGIN\n\nx-----",
+        "PROCESS": "from file",
+    }
     monkeypatch.setenv("PROCESS", "from process")
     config = read(tmp_path, "name: ${A}\nvars: {p: '${PROCESS}', e: 'x${EMPTY}'}\n")
     assert (config.name, config.vars) == ("plain", {"p": "from process", "e": "x"})
@@ -484,7 +492,8 @@ def test_dotenv_is_read_and_the_process_wins(tmp_path: Path, monkeypatch: pytest
     ("dotenv", "message"),
     [
         ("A=1\nsecret stuff\n", "this line is not NAME=value"),
-        ("A=1\nB='secret\n", "the quotes of this line do not match"),
+        ("A=1\nB='secret' x\n", "the quotes of this line do not match"),
+        ("A=1\nB='secret\nC=2\n", "the quotes of this line do not match"),
     ],
 )
 def test_a_bad_dotenv_line_is_named_but_not_shown(tmp_path: Path, dotenv: str, message: str) -> None:

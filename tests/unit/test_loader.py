@@ -106,6 +106,7 @@ def test_the_profile_is_passed_on(root: Path, monkeypatch: pytest.MonkeyPatch) -
             "'X' cannot be the name of a feature",
             "small letters",
         ),
+        (["features/B.SQL"], "features/B.SQL", "'B' cannot be the name of a feature", "small letters"),
         (["features/a b.sql"], "features/a b.sql", "'a b' cannot be the name of a feature", "small letters"),
         (["features/1a.sql"], "features/1a.sql", "'1a' cannot be the name of a feature", "small letters"),
         (["features/a.b.sql"], "features/a.b.sql", "'a.b' cannot be the name of a feature", "small letters"),
