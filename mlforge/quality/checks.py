@@ -178,7 +178,9 @@ def _sample(
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can hold: keys that are no number, text or boolean become text."""
+    """A value that JSON can hold: keys that are no number of 64 bits, text or boolean become text."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 

@@ -126,7 +126,7 @@ def _expanded(args: list[exp.Expression], type_of: Callable[[exp.Expression], st
     import sqlglot
     from sqlglot import exp
 
-    texts = [arg.sql("duckdb") for arg in args]
+    texts = [rewrite_calls(arg, type_of).sql("duckdb") for arg in args]  # transform() does not enter what it replaced
     text = (
         surrogate_key_expression(texts)
         if type_of is None

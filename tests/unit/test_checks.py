@@ -121,6 +121,15 @@ def test_the_sample_holds_ten_rows_in_the_order_of_the_keys(con: duckdb.DuckDBPy
     assert [row["k"] for row in result.sample] == list(range(10))
 
 
+def test_keys_in_the_sample_are_what_json_can_hold(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(f"""CREATE TABLE t AS SELECT {2**100}::HUGEINT AS h, 7 AS i, true AS b, 1.50::DECIMAL(4,2) AS d,
+        DATE '2024-01-02' AS day, '00000000-0000-0000-0000-000000000001'::UUID AS u, NULL::INTEGER AS x""")
+    (result,) = run(con, "t", Check(name="not_null", column="x"), keys=["h", "i", "b", "d", "day", "u"])
+    uid = str(uuid.UUID(int=1))
+    expected = {"h": str(2**100), "i": 7, "b": True, "d": "1.50", "day": "2024-01-02", "u": uid}
+    assert result.sample == (expected,)
+
+
 def test_no_keys_no_sample(con: duckdb.DuckDBPyConnection) -> None:
     (result,) = run(con, "(SELECT NULL::INTEGER AS x)", Check(name="not_null", column="x"))
     assert (result.failed, result.sample) == (1, ())

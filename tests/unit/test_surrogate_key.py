@@ -237,6 +237,13 @@ def test_calls_in_a_tree_are_replaced(con: duckdb.DuckDBPyConnection, typed: boo
     assert con.execute(text).fetchall() == [(surrogate_key("Ada", "LOVELACE"), 1)]
 
 
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_key_may_be_part_of_a_key(con: duckdb.DuckDBPyConnection, typed: bool) -> None:
+    query = "SELECT _mlforge_surrogate_key(_mlforge_surrogate_key('a', 'b'), 'c') AS k"
+    tree = rewrite_calls(sqlglot.parse_one(query, read="duckdb"), (lambda _: "VARCHAR") if typed else None)
+    assert con.execute(tree.sql("duckdb")).fetchall() == [(surrogate_key(surrogate_key("a", "b"), "c"),)]
+
+
 def test_a_float_in_a_tree_is_refused() -> None:
     with pytest.raises(FeatureError, match="takes no UPPER\\(last\\) of type DOUBLE"):
         rewrite_calls(
