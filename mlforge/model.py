@@ -282,11 +282,14 @@ class Aggregate(Struct, frozen=True, kw_only=True):
 
 
 class Output(Struct, frozen=True, kw_only=True):
-    """An output column as an expression over aggregates, row columns and the instant ``_mlforge_at`` (TIMESTAMP)."""
+    """An output column as an expression over aggregates, row columns and the instant ``_mlforge_at`` (TIMESTAMP).
+
+    ``empty`` is the expression where no row is in any window."""
 
     name: str
     sql: str
     type: str
+    empty: str = "NULL"
 
 
 class Key(Struct, frozen=True):
@@ -352,6 +355,7 @@ class Definition(Struct, frozen=True, kw_only=True):
     sources: dict[str, dict[str, Any]] = {}  # source name -> parse options and declared columns that shape its rows
     refs: dict[str, str] = {}  # feature -> MAJOR.MINOR
     request: dict[str, str] = {}
+    timestamp_format: str | None = None
 
 
 class FileState(Struct, frozen=True, kw_only=True):

@@ -96,9 +96,9 @@ class Waiting:
         return time.monotonic() - self.start
 
     def pause(self, meaning: MlforgeError | None, error: Exception) -> None:
-        """Sleep if ``meaning`` is a lock that may yet be released; raise it otherwise, or ``error`` if it is None."""
+        """Sleep if ``meaning`` is a lock that may yet be released; raise it otherwise, CatalogError if it is None."""
         if meaning is None:
-            raise error
+            raise CatalogError(f"DuckDB cannot open the catalog: {error}") from error
         if not isinstance(meaning, LockedError) or time.monotonic() >= self._deadline:
             raise meaning from error
         time.sleep(min(self._pause, max(0.0, self._deadline - time.monotonic())))

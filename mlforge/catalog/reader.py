@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from mlforge.errors import CatalogError
 from mlforge.model import (
     CatalogState,
     Compiled,
@@ -56,7 +57,18 @@ def state(con: DuckDBPyConnection) -> CatalogState:
 
 def _decoder(kind: type[T]) -> Callable[[str], T]:
     """Decodes equal texts once: the PATCHes of one MINOR share their definition."""
-    return cache(msgspec.json.Decoder(kind).decode)
+    decoder = msgspec.json.Decoder(kind)
+
+    @cache
+    def decode(text: str) -> T:
+        try:
+            return decoder.decode(text)
+        except msgspec.MsgspecError as error:
+            raise CatalogError(
+                f"the catalog holds what this mlforge cannot read: {error}", hint="upgrade mlforge, or build anew"
+            ) from error
+
+    return decode
 
 
 def _stored_versions(rows: list[tuple[Any, ...]]) -> dict[str, list[StoredVersion]]:

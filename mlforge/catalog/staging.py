@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,14 +35,20 @@ class Workdir:
     def __enter__(self) -> Workdir:
         try:
             _clean(self.root)
-            # The lock comes before the folder: a folder without a held lock is one that a dead process left.
-            self.root.mkdir(exist_ok=True)
-            self._held = try_lock(_lock_of(self.path))
+            self._held = self._lock()
             self.path.mkdir()
         except OSError as error:
             self._remove()
             raise refused(error, self.root) from error
         return self
+
+    def _lock(self) -> Held | None:
+        """The lock comes before the folder: a folder without a held lock is one that a dead process left."""
+        for _ in range(10):
+            self.root.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):  # another process was done and removed the empty root
+                return try_lock(_lock_of(self.path))
+        return try_lock(_lock_of(self.path))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

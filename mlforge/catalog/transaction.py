@@ -8,6 +8,8 @@ from mlforge.errors import BuildError
 from mlforge.sql.templates import sql, statements
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from duckdb import DuckDBPyConnection
 
 STAGED = "staging"
@@ -41,6 +43,14 @@ class Transaction:
         added = self._add(table, patch) if self._is_staged(f"{table}__add") else 0
         return closed, added
 
+    def drop_table(self, table: str) -> None:
+        """Drop ``store.<table>``: no version needs it any more."""
+        self.con.execute(sql("catalog/drop_table", table=table))
+
+    def sweep(self, table: str, kept: Collection[int]) -> int:
+        """Delete the rows of ``store.<table>`` that belong to none of the PATCHes ``kept``. Returns how many."""
+        return self._number(sql("catalog/sweep_rows", table=table, kept=sorted(kept)))
+
     def _close(self, table: str, patch: int) -> int:
         count, update = statements(sql("catalog/close_rows", table=table, staged=STAGED, patch=patch))
         wanted = self._number(count)
@@ -71,4 +81,4 @@ class Transaction:
             rows = self.con.execute(sql("catalog/store_tables")).fetchall()
             for (table,) in rows:
                 if table not in self._kept:
-                    self.con.execute(sql("catalog/drop_table", table=table))
+                    self.drop_table(table)

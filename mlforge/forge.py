@@ -1,0 +1,245 @@
+"""The one place where the parts are put together: a project, its catalog, and the verbs on them."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mlforge.errors import CatalogError, ProjectError
+from mlforge.model import CatalogState, Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.build.candidates import Analysis
+    from mlforge.build.run import Event, FeatureResult
+    from mlforge.model import FeatureRef
+    from mlforge.plan.steps import Plan
+    from mlforge.retrieve import TrainingSet
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """Which features a command is about; all of them when nothing is named."""
+
+    features: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class BuildOptions(Struct, frozen=True, kw_only=True):
+    """How a build runs. ``sample`` is a share of every source's rows: such a build is tried and never committed."""
+
+    force: bool = False
+    release: bool = False
+    upgrade_sets: bool = False
+    sample: float | None = None
+    threads: int | None = None
+    memory_limit: str | None = None
+    lock_timeout: float = 60.0
+    commit: str = "auto"
+
+
+class BuildResult(Struct, frozen=True, kw_only=True):
+    """What a build did. ``failed`` says whether any feature did not get its version."""
+
+    plan: Any  # plan.steps.Plan
+    build: int | None
+    features: tuple[FeatureResult, ...] = ()
+    failed: bool = False
+    committed: Any = None  # catalog.commit.Committed, None if nothing was committed
+    seconds: float = 0.0
+
+
+def open(path: str | Path = ".", *, profile: str | None = None) -> Forge:  # noqa: A001 - reads as mlf.open
+    """A project (its folder or any folder in it), or a bare ``catalog.duckdb``.
+
+    Raises ProjectError or CatalogError."""
+    given = Path(path)
+    if given.suffix == ".duckdb" or given.is_file():
+        if not given.is_file():
+            raise CatalogError(f"there is no catalog at {given}", hint="run mlforge build to make it")
+        return Forge(None, str(given.resolve()))
+    from mlforge.project.loader import load
+
+    project = load(given, profile)
+    return Forge(project, project.warehouse.path)
+
+
+class Forge:
+    """A project and its catalog. Nothing stays open between calls; retrieval never writes the catalog."""
+
+    def __init__(self, project: Project | None, catalog_path: str) -> None:
+        self._project = project
+        self.catalog_path = catalog_path
+
+    @property
+    def project(self) -> Project:
+        """The project. Raises ProjectError if only a catalog was opened."""
+        if self._project is None:
+            raise ProjectError("this needs a project, and only a catalog was opened", hint="open the project's folder")
+        return self._project
+
+    # -- building
+
+    def plan(self, selection: Selection = Selection(), options: BuildOptions = BuildOptions()) -> Plan:
+        """What a build would do now, and why. Sources are looked at, no row is computed."""
+        return self._planned(selection, options, self.state())[0]
+
+    def build(
+        self,
+        selection: Selection = Selection(),
+        options: BuildOptions = BuildOptions(),
+        notify: Callable[[Event], None] = lambda _event: None,
+    ) -> BuildResult:
+        """Plan and run the plan. One build at a time: another one waits for its lock, then plans anew.
+
+        Raises MlforgeError of the kind that stopped it; a single feature that fails is in the result instead."""
+        from mlforge.catalog.lock import build_lock
+
+        start = datetime.datetime.now(datetime.UTC)
+        with build_lock(self.catalog_path, options.lock_timeout):
+            state = self.state()
+            plan, analysis = self._planned(selection, options, state)
+            if plan.nothing_to_do:
+                return BuildResult(plan=plan, build=None)
+            return self._run(plan, analysis, state, options, notify, start)
+
+    def _run(
+        self, plan: Plan, analysis: Analysis, state: CatalogState, options: BuildOptions,
+        notify: Callable[[Event], None], start: datetime.datetime,
+    ) -> BuildResult:  # fmt: skip
+        from mlforge.build.land import land
+        from mlforge.build.run import Event, run
+        from mlforge.catalog.staging import Staging
+
+        warehouse = self.project.warehouse
+        existing = self.catalog_path if Path(self.catalog_path).exists() else None
+        threads, memory = options.threads or warehouse.threads, options.memory_limit or warehouse.memory_limit
+        with Staging(self.catalog_path, threads=threads, memory_limit=memory) as staging:
+            work = run(plan, analysis, state, staging, existing, notify=notify, sample=options.sample)
+            committed = None
+            if options.sample is None and (existing or not work.failed or work.staged):
+                notify(Event(event="commit_started"))
+                committed = land(
+                    work, plan, staging, self.catalog_path, started_at=start, arguments={"force": options.force},
+                    lock_timeout=options.lock_timeout, mode=options.commit,  # type: ignore[arg-type]
+                )  # fmt: skip
+                notify(Event(event="committed", seconds=committed.waited))
+        return BuildResult(
+            plan=plan, build=work.build if committed else None, features=tuple(work.results.values()),
+            failed=work.failed, committed=committed,
+            seconds=(datetime.datetime.now(datetime.UTC) - start).total_seconds(),
+        )  # fmt: skip
+
+    def _planned(self, selection: Selection, options: BuildOptions, state: CatalogState) -> tuple[Plan, Analysis]:
+        from mlforge.build.candidates import analyse, render_all
+        from mlforge.plan.planner import plan
+
+        analysis = render_all(self.project)
+        wanted = self._selected(analysis, selection, state)
+        with self._engine(options) as warehouse:
+            analyse(analysis, warehouse, wanted, state)
+        planned = plan(
+            analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,
+            force=options.force, upgrade_sets=options.upgrade_sets, release=options.release,
+        )  # fmt: skip
+        return planned, analysis
+
+    def _selected(self, analysis: Analysis, selection: Selection, state: CatalogState) -> Collection[str]:
+        from mlforge.plan.selectors import Selectable, select
+
+        selectable = {
+            name: Selectable(
+                path=r.path, tags=r.config.tags, entity=r.config.entity, sources=r.sources,
+                refs=tuple(x.name for x in r.refs),
+            )  # fmt: skip
+            for name, r in analysis.rendered.items()
+        }
+
+        def changed() -> frozenset[str]:
+            whole = self._planned(Selection(), BuildOptions(), state)[0]
+            return frozenset(s.feature for s in whole.steps if s.action != "none")
+
+        return select(
+            selectable, names=selection.features, tags=selection.tags, select=selection.select,
+            exclude=selection.exclude, changed=changed,
+        )  # fmt: skip
+
+    def _engine(self, options: BuildOptions = BuildOptions()) -> AbstractContextManager[Any]:
+        """An engine on nothing, for binding and for looking at sources."""
+        from contextlib import contextmanager
+
+        @contextmanager
+        def engine() -> Iterator[Any]:
+            import duckdb
+
+            from mlforge.catalog.file import configure
+            from mlforge.warehouses.duckdb import DuckDB
+
+            with duckdb.connect(":memory:") as con:
+                configure(con, options.threads, options.memory_limit)
+                yield DuckDB(con, self.project.root)
+
+        return engine()
+
+    # -- reading
+
+    def state(self) -> CatalogState:
+        """What the catalog holds; an empty state if there is none yet."""
+        from mlforge.catalog import reader
+
+        if not Path(self.catalog_path).exists():
+            return CatalogState()
+        with self._reading() as con:
+            return reader.state(con)
+
+    def _reading(self) -> AbstractContextManager[DuckDBPyConnection]:
+        from mlforge.catalog.file import open_read
+
+        return open_read(self.catalog_path)
+
+    def get_training_data(
+        self,
+        features: str | FeatureRef | Sequence[str | FeatureRef],
+        entity_df: Any,
+        *,
+        timestamp: str = "label_time",
+        full_names: bool = False,
+    ) -> Any:
+        """Label rows one to one, in their order, with the features' values at each row's time behind them.
+
+        ``features``: references ``name[@version][:col,col]``, FeatureSpecs, or a feature set's name. ``entity_df``: an
+        Arrow table, a pandas or Polars frame, a DuckDB relation, SQL text, or a path; the result is of that kind
+        (Arrow for SQL and paths). ``timestamp`` names the label rows' time column. The dataset is recorded.
+        Raises UsageError, RetrievalError, CatalogError."""
+        return self.training_set(features, entity_df, timestamp=timestamp, full_names=full_names).data
+
+    def training_set(
+        self,
+        features: str | FeatureRef | Iterable[str | FeatureRef],
+        entity_df: Any,
+        *,
+        timestamp: str = "label_time",
+        full_names: bool = False,
+        record: bool = True,
+    ) -> TrainingSet:
+        """Like ``get_training_data``, with the record of how it was made."""
+        from mlforge.catalog import log, reader
+        from mlforge.retrieve import training_set
+        from mlforge.sql.templates import literal
+
+        with self._reading() as con:
+            if self._project:
+                con.execute(f"SET file_search_path = {literal(self._project.root)}")
+            state = reader.state(con)
+            made = training_set(con, state, features, entity_df, timestamp=timestamp, full_names=full_names)
+        if record:
+            made.record["id"] = log.write(self.catalog_path, "dataset", made.record)
+        return made

@@ -1,0 +1,56 @@
+"""A digest of a table's content that does not depend on chunks, offsets, or the bytes under NULLs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def content_hash(table: pa.Table) -> str:
+    """SHA-256, hexadecimal, over column names, types, validity and values, row order included."""
+    digest = hashlib.sha256()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        digest.update(f"{name}\0{column.type}\0{len(column)}\0".encode())
+        for part in _parts(column):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(column: pa.ChunkedArray) -> list[memoryview | bytes]:
+    """The buffers of a column in one fixed form: validity as bytes, then values with NULLs zeroed."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
+        return [repr(column.to_pylist()).encode()]
+    valid = [] if column.null_count == 0 else [_buffer(pc.cast(pc.is_valid(column), pa.uint8()))]
+    if pa.types.is_boolean(kind):
+        return [*valid, _buffer(pc.cast(pc.fill_null(column, False), pa.uint8()))]
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):
+        lengths = pc.fill_null(pc.binary_length(column), -1)
+        joined = pc.binary_join(pa.scalar(_plain(column).to_pylist(), type=pa.list_(kind)), pa.scalar("", type=kind))
+        return [_buffer(lengths), joined.as_buffer()] if joined.is_valid else [_buffer(lengths)]
+    filled = pc.fill_null(column, pa.scalar(0).cast(kind)) if column.null_count and _can_be_zero(kind) else column
+    return [*valid, _buffer(filled)]
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.drop_null()
+
+
+def _can_be_zero(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_primitive(kind))
+
+
+def _buffer(column: pa.ChunkedArray) -> memoryview:
+    """The values of a fixed-width column as bytes, without the part before an array's offset."""
+    array = column.combine_chunks()
+    width = array.type.bit_width // 8
+    start = array.offset * width
+    return memoryview(array.buffers()[1])[start : start + len(array) * width]

@@ -1,0 +1,115 @@
+"""Label rows in whatever form they come, as one Arrow table, and the result back in that form."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlforge.errors import RetrievalError
+from mlforge.sql.templates import sql
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+    from msgspec import Struct
+else:
+    from msgspec import Struct
+
+Kind = Literal["arrow", "pandas", "polars", "duckdb", "sql", "path"]
+_READERS = {
+    ".parquet": "read_parquet", ".pq": "read_parquet", ".csv": "read_csv", ".tsv": "read_csv", ".json": "read_json",
+    ".jsonl": "read_json", ".ndjson": "read_json", ".gz": "read_csv",
+}  # fmt: skip
+
+
+class Labels(Struct, frozen=True):
+    """Label rows as they were read, and where they came from."""
+
+    table: Any  # pyarrow.Table
+    kind: Kind
+    text: str | None = None  # the path or the SQL
+    digest: str | None = None  # of the file
+
+
+def read_labels(con: DuckDBPyConnection, given: Any) -> Labels:
+    """Read label rows: Arrow, pandas, Polars, a DuckDB relation, a path, or SQL text run on the catalog.
+
+    Raises RetrievalError for what is none of these, or cannot be read."""
+    if isinstance(given, (str, Path)):
+        return _from_text(con, str(given))
+    module = type(given).__module__.split(".")[0]
+    if module == "pyarrow":
+        return Labels(_arrow_table(given), "arrow")
+    if module == "pandas":
+        import pyarrow as pa
+
+        return Labels(pa.Table.from_pandas(given, preserve_index=False), "pandas")
+    if module == "polars":
+        frame = given.collect() if hasattr(given, "collect") else given
+        return Labels(frame.to_arrow(), "polars")
+    if hasattr(given, "to_arrow_table"):
+        return Labels(given.to_arrow_table(), "duckdb")
+    raise RetrievalError(
+        f"label rows cannot be of type {type(given).__qualname__}",
+        hint="give an Arrow table, a pandas or Polars frame, a DuckDB relation, SQL text, or a path",
+    )
+
+
+def _arrow_table(given: Any) -> pa.Table:
+    import pyarrow as pa
+
+    if isinstance(given, pa.Table):
+        return given
+    if isinstance(given, pa.RecordBatch):
+        return pa.Table.from_batches([given])
+    if isinstance(given, pa.RecordBatchReader):
+        return given.read_all()
+    raise RetrievalError(f"label rows cannot be a pyarrow {type(given).__name__}", hint="give a Table")
+
+
+def _from_text(con: DuckDBPyConnection, text: str) -> Labels:
+    """A path, a file that holds SQL, or SQL itself."""
+    path = Path(text)
+    one_line = "\n" not in text and len(text) < 1000
+    if one_line and path.suffix.lower() == ".sql" and path.is_file():
+        return Labels(_query(con, path.read_text("utf-8")), "sql", path.read_text("utf-8"))
+    if one_line and path.suffix.lower() in _READERS and " " not in text.strip():
+        if not path.is_file():
+            raise RetrievalError(f"there are no label rows at {text}", hint="check the path")
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        reader = _READERS[path.suffix.lower()]
+        return Labels(_query(con, sql("retrieve/file", reader=reader, path=str(path))), "path", text, digest)
+    return Labels(_query(con, text), "sql", text)
+
+
+def _query(con: DuckDBPyConnection, text: str) -> pa.Table:
+    import duckdb
+
+    try:
+        return arrow(con.execute(text.strip().rstrip(";")))
+    except duckdb.Error as error:
+        first = str(error).split("\n", 1)[0]
+        raise RetrievalError(f"the label rows cannot be read: {first}", hint="label rows are a SELECT or a file") from error
+
+
+def arrow(result: Any) -> pa.Table:
+    """The rows of an executed statement as an Arrow table, on every DuckDB."""
+    table = result.to_arrow_table() if hasattr(result, "to_arrow_table") else result.fetch_arrow_table()
+    return table
+
+
+def as_given(table: pa.Table, kind: Kind) -> Any:
+    """A table in the form that label rows came in; Arrow for SQL and paths."""
+    if kind == "pandas":
+        return table.to_pandas()
+    if kind == "polars":
+        import polars as pl
+
+        return pl.from_arrow(table)
+    if kind == "duckdb":
+        import duckdb
+
+        return duckdb.from_arrow(table)
+    return table

@@ -1,0 +1,188 @@
+"""Making one training set from an open catalog."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mlforge.errors import RetrievalError, did_you_mean
+from mlforge.retrieve import request as requests
+from mlforge.retrieve.content import content_hash
+from mlforge.retrieve.labels import arrow, as_given, read_labels
+from mlforge.sql.keys import lossless_cast_sql, require_convertible, surrogate_key_sql
+from mlforge.sql.physical import training_set as training_sql
+from mlforge.sql.templates import ident
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import CatalogState, FeatureRef
+    from mlforge.retrieve.labels import Labels
+    from mlforge.retrieve.request import Request
+    from mlforge.sql.physical import Member
+
+GROUP = 3
+"""Features a query. Several ASOF joins in one query take several times the memory of one at a time (measured)."""
+
+_TIMES = ("TIMESTAMP", "DATE")
+
+
+class TrainingSet(Struct, frozen=True):
+    """Label rows with feature columns, and the record of how they were made."""
+
+    table: Any  # pyarrow.Table
+    kind: str
+    record: dict[str, Any]
+
+    @property
+    def data(self) -> Any:
+        """The table in the form that the label rows came in."""
+        return as_given(self.table, self.kind)  # type: ignore[arg-type]
+
+
+def training_set(
+    con: DuckDBPyConnection,
+    state: CatalogState,
+    features: str | FeatureRef | Iterable[str | FeatureRef],
+    label_rows: Any,
+    *,
+    timestamp: str = "label_time",
+    full_names: bool = False,
+) -> TrainingSet:
+    """Label rows one to one, in their order and with their columns untouched, plus the features' columns at each T.
+
+    Raises UsageError for unknown features, RetrievalError where label rows and features do not fit together."""
+    asked = requests.resolve(state, features)
+    labels = read_labels(con, label_rows)
+    names = requests.named(asked, labels.table.column_names, full_names=full_names)
+    con.register("_mlforge_labels", labels.table)
+    try:
+        types = {c: t for c, t, *_ in con.execute("DESCRIBE _mlforge_labels").fetchall()}
+        members = requests.members(asked, names, _Keys(types, asked))
+        time_column = _time_column(types, timestamp, members)
+        columns, statements = _columns(con, members, types, time_column)
+    finally:
+        con.unregister("_mlforge_labels")
+    table = labels.table
+    for name, column in columns:
+        table = table.append_column(name, column)
+    return TrainingSet(table, labels.kind, _record(asked, labels, table, names, time_column, statements))
+
+
+class _Keys:
+    """Turns label columns into key values: looked up by name, checked for type, surrogates made of their parts."""
+
+    def __init__(self, types: dict[str, str], asked: Sequence[Request]) -> None:
+        self.types = {c.lower(): (c, t) for c, t in types.items()}
+        self.parts = {k: r for r in asked for k in r.physical.keys if r.physical.c.parts}
+
+    def __call__(self, key: str, column: str, key_type: str) -> str:
+        found = self.types.get(column.lower())
+        if found is not None:
+            name, kind = found
+            require_convertible(name, kind, key, key_type)
+            return lossless_cast_sql(ident(name), kind, key_type)
+        if key in self.parts:
+            return self._surrogate(key)
+        raise RetrievalError(
+            f"the label rows have no column {column!r}, a key",
+            hint=f"{did_you_mean(column, [c for c, _ in self.types.values()])} keys= maps a key to another column",
+        )
+
+    def _surrogate(self, key: str) -> str:
+        request = self.parts[key]
+        named = [request.ref.keys.get(p, p) for p in request.physical.c.parts]
+        missing = [p for p in named if p.lower() not in self.types]
+        if missing:
+            raise RetrievalError(
+                f"the label rows have neither {key!r} nor {', '.join(repr(m) for m in missing)}, of which it is made",
+                hint="give the natural columns, or the surrogate key itself",
+            )
+        found = [self.types[p.lower()] for p in named]
+        return surrogate_key_sql([(ident(c), t) for c, t in found])
+
+
+def _time_column(types: dict[str, str], timestamp: str, members: Sequence[Member]) -> str | None:
+    """The label rows' time column as it is spelled; None if no feature needs one."""
+    if not any(m.feature.timed for m in members):
+        return None
+    name = {c.lower(): c for c in types}.get(timestamp.lower())
+    if name is None:
+        raise RetrievalError(
+            f"the label rows have no column {timestamp!r}, their time", hint=did_you_mean(timestamp, types)
+        )
+    if not types[name].startswith(_TIMES):
+        raise RetrievalError(
+            f"label column {name!r} is {types[name]}, not a time",
+            hint="cast it to TIMESTAMP; text needs strptime with its format",
+        )
+    return name
+
+
+def _columns(
+    con: DuckDBPyConnection, members: Sequence[Member], types: dict[str, str], time_column: str | None
+) -> tuple[list[tuple[str, pa.ChunkedArray]], list[str]]:
+    """The feature columns in label order, a few features a query, and the SQL that ran."""
+    import duckdb
+
+    found: list[tuple[str, pa.ChunkedArray]] = []
+    ran = []
+    for start in range(0, len(members), GROUP):
+        group = members[start : start + GROUP]
+        query = training_sql(
+            group, "_mlforge_labels", label_time=ident(time_column) if time_column else "NULL",
+            label_type=types[time_column] if time_column else None, with_labels=False,
+        )  # fmt: skip
+        try:
+            table = arrow(con.execute(query))
+        except duckdb.Error as error:
+            first = str(error).split("\n", 1)[0]
+            raise RetrievalError(f"the features cannot be read for these label rows: {first}") from error
+        _check_order(table.column("_mlforge_row"))
+        ran.append(query)
+        found += [(n, table.column(n)) for n in table.column_names if n != "_mlforge_row"]
+    return found, ran
+
+
+def _check_order(rows: pa.ChunkedArray) -> None:
+    """DuckDB 2.0 has handed ordered rows over out of order; columns are put side by side, so that must not pass."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    count = len(rows)
+    flat = rows.combine_chunks()
+    if count and (
+        flat[0].as_py() != 1
+        or flat[-1].as_py() != count
+        or (count > 1 and not pc.all(pc.equal(pc.subtract(flat[1:], flat[:-1]), pa.scalar(1, pa.int64()))).as_py())
+    ):
+        raise RetrievalError("the engine returned label rows out of order", hint="report this with the DuckDB version")
+
+
+def _record(
+    asked: Sequence[Request], labels: Labels, table: pa.Table, names: Sequence[tuple[str, ...]],
+    time_column: str | None, statements: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    made = [n for part in names for n in part]
+    keys = sorted({r.ref.keys.get(k, k) for r in asked for k in r.physical.keys} & set(labels.table.column_names))
+    hashed = [*keys, *([time_column] if time_column and time_column not in keys else []), *made]
+    return {
+        "features": [r.shown for r in asked],
+        "references": [
+            {"feature": r.ref.name, "version": str(r.stored.version), "columns": list(r.ref.columns),
+             "keys": r.ref.keys, "prefix": r.ref.prefix}
+            for r in asked
+        ],
+        "labels": {"kind": labels.kind, "text": labels.text, "digest": labels.digest,
+                   "content_hash": content_hash(labels.table)},
+        "label_time": time_column,
+        "keys": keys,
+        "columns": made,
+        "rows": table.num_rows,
+        "content_hash": content_hash(table.select(hashed)),
+        "sql": list(statements),
+    }  # fmt: skip

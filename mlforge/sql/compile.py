@@ -1,0 +1,274 @@
+"""From a checked tree and the columns of its sources to the compiled feature and its definition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from mlforge.errors import FeatureError, GrammarError, Where, did_you_mean
+from mlforge.model import Column, Compiled, Definition, Duration, Input, Key, Output
+from mlforge.render.names import check_names
+from mlforge.render.syntax import outermost, ref_name, refuse, relations, source_name, where
+from mlforge.sql.keys import rewrite_calls
+from mlforge.sql.ondemand import compile_on_demand
+from mlforge.sql.physical import FLOATS
+from mlforge.sql.rowlist import RowList, empty_value
+from mlforge.sql.stars import expand_stars
+from mlforge.sql.templates import ident, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sqlglot import exp
+
+    from mlforge.model import Aggregate, Project
+    from mlforge.render.syntax import Parsed
+
+    Describe = Callable[[str, exp.Expression | None], dict[str, str]]
+
+KEY_TYPES = (
+    "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+    "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL", "UUID",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A compiled feature with what a build must look at beside it: the event relation as SQL, and its columns."""
+
+    compiled: Compiled
+    definition: Definition
+    input_sql: str
+    input_columns: dict[str, str]
+    timestamp_type: str | None
+
+
+def compile_feature(
+    parsed: Parsed, project: Project, describe: Describe, upstream: Mapping[str, Compiled]
+) -> Compilation:
+    """Compile one feature. ``describe(sql, node)`` gives names and types of a query's columns, or raises at the node.
+
+    Raises FeatureError and its kinds for whatever the user's file has wrong."""
+    config = parsed.rendered.config
+    entity = project.entities[config.entity]
+    tree = rewrite_calls(expand_stars(parsed, describe))
+    if parsed.kind == "on_demand":
+        compiled, items = compile_on_demand(parsed, tree, entity, describe, upstream)
+        return Compilation(compiled, _definition(parsed, project, compiled, tree, items, upstream), "", {}, None)
+    items = {i.alias: i.this for i in outermost(tree)[0].expressions}
+    check_names(list(items), lambda n: where(parsed, list(items.values())[n]))
+    timestamp = _find(parsed, items, config.timestamp, "the timestamp") if config.timestamp else None
+    keys = [_find(parsed, items, k, f"a key of entity {entity.name}") for k in entity.keys]
+    loaded = _loaded_at(parsed, project, tree, describe)
+    build = _windowed if parsed.kind == "windows" else _whole
+    compiled, timestamp_type = build(parsed, tree, keys, timestamp, loaded, describe)
+    compiled = replace(
+        compiled, kind=parsed.kind, timestamp=timestamp, parts=entity.parts, interval=config.interval,
+        closed=config.closed or ("left" if parsed.kind == "windows" else "right"),
+        delay=config.delay or Duration(0, "s"), ttl=config.ttl, timezone=config.timezone,
+    )  # fmt: skip
+    _check(parsed, compiled, items)
+    input_sql = _input_sql(outermost(tree)[0], tree)
+    return Compilation(
+        compiled, _definition(parsed, project, compiled, tree, items, upstream),
+        input_sql, describe(input_sql, None), timestamp_type,
+    )  # fmt: skip
+
+
+def _find(parsed: Parsed, items: Mapping[str, Any], name: str, what: str) -> str:
+    for item in items:
+        if item.lower() == name.lower():
+            return item
+    raise FeatureError(
+        f"no output column is called {name!r}, {what}",
+        where=Where(parsed.rendered.path),
+        hint=f"add it to the select list; {did_you_mean(name, items)}",
+    )
+
+
+def _windowed(
+    parsed: Parsed, tree: exp.Query, keys: Sequence[str], timestamp: str | None, loaded: str | None, describe: Describe
+) -> tuple[Compiled, str | None]:
+    """Features whose select list is evaluated at T."""
+    select = outermost(tree)[0]
+    rows = RowList(parsed, frozenset(c.lower() for c in describe(_star(select), select)))
+    outputs: dict[str, str] = {}
+    event: dict[str, str] = {}
+    for item in select.expressions:
+        name, expression = item.alias, item.this
+        if name in keys or name == timestamp:
+            event[name if name in keys else "_mlforge_ts"] = rows.event(expression).sql("duckdb")
+            rows.aliases[name.lower()] = expression
+        else:
+            outputs[name] = rows.add(name, expression).sql("duckdb")
+    if loaded:
+        event["_mlforge_loaded"] = loaded
+    event |= {name: text for text, name in [*rows.inputs.items(), *rows.rows.items()]}
+    event_sql = _event_select(parsed, select, rows, event)
+    types = describe(event_sql, select)
+    inputs = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.inputs.items())
+    row_columns = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.rows.items())
+    aggregates = _typed(parsed, rows, inputs, describe)
+    probe = sql("feature/describe_outputs", parts=[*aggregates, *row_columns], outputs=outputs)
+    out_types = describe(probe, select)
+    compiled = Compiled(
+        feature=parsed.rendered.name, kind="windows", event_sql=event_sql, inputs=inputs, rows=row_columns,
+        aggregates=aggregates, keys=tuple(Key(k, types[k]) for k in keys), uses_as_of=rows.uses_as_of,
+        loaded_at=loaded,
+        outputs=tuple(
+            Output(name=n, sql=t, type=out_types[n], empty=empty_value(t, aggregates, row_columns))
+            for n, t in outputs.items()
+        ),
+    )  # fmt: skip
+    return compiled, types["_mlforge_ts"]
+
+
+def _typed(parsed: Parsed, rows: RowList, inputs: Sequence[Input], describe: Describe) -> tuple[Aggregate, ...]:
+    """Result types, by asking the engine about each call on columns of the inputs' types."""
+    calls = list(rows.calls.values())
+    if not calls:
+        return ()
+    found = describe(sql("feature/describe_calls", calls=calls, inputs=inputs), None)
+    types = {i.name: i.type for i in inputs}
+    return tuple(_typed_call(a, found[a.name], types) for a in calls)
+
+
+def _typed_call(a: Aggregate, found: str, types: Mapping[str, str]) -> Aggregate:
+    if a.function == "sum" and found in ("HUGEINT", "UHUGEINT"):
+        found = "BIGINT"
+    is_float = types.get(a.args[0]) in FLOATS
+    if a.function in ("sum", "avg") and is_float:
+        return replace(a, type="DOUBLE", method="fixed")
+    return replace(a, type=found)
+
+
+def _whole(
+    parsed: Parsed, tree: exp.Query, keys: Sequence[str], timestamp: str | None, loaded: str | None, describe: Describe
+) -> tuple[Compiled, str | None]:
+    """Plain and static features: the query's own rows."""
+    names = [i.alias for i in outermost(tree)[0].expressions]
+    outputs = [n for n in names if n not in keys and n != timestamp]
+    query = tree.copy()
+    if loaded:
+        outermost(query)[0].select(f"{loaded} AS _mlforge_loaded", copy=False, dialect="duckdb")
+    event_sql = sql(
+        "feature/whole_events", query=query.sql("duckdb"), keys=keys, timestamp=timestamp, loaded=loaded, outputs=outputs
+    )
+    types = describe(event_sql, outermost(parsed.tree)[0])
+    compiled = Compiled(
+        feature=parsed.rendered.name, kind="plain", event_sql=event_sql, loaded_at=loaded,
+        keys=tuple(Key(k, types[k]) for k in keys),
+        outputs=tuple(Output(name=n, sql=ident(n), type=types[n], empty="NULL") for n in outputs),
+    )  # fmt: skip
+    return compiled, types.get("_mlforge_ts")
+
+
+def _event_select(parsed: Parsed, select: exp.Select, rows: RowList, columns: Mapping[str, str]) -> str:
+    """SELECT these columns from the feature's event relation; aliases in WHERE are written out."""
+    import sqlglot
+    from sqlglot import exp
+
+    query = select.copy()
+    items = [exp.alias_(sqlglot.parse_one(t, dialect="duckdb"), n, quoted=True) for n, t in columns.items()]
+    query.set("expressions", items)
+    if query.args.get("where"):
+        query.args["where"].set("this", rows.event(query.args["where"].this))
+    return str(query.sql("duckdb"))
+
+
+def _star(select: exp.Select) -> str:
+    """SELECT * FROM the event relation, unfiltered."""
+    from sqlglot import exp
+
+    query = select.copy()
+    query.set("expressions", [exp.Star()])
+    for clause in ("where", "group", "having", "qualify", "distinct", "windows"):
+        query.set(clause, None)
+    return str(query.sql("duckdb")) if query.args.get("from_") else "SELECT 1 AS _mlforge_none"
+
+
+def _input_sql(select: exp.Select, tree: exp.Query) -> str:
+    """The event rows with all their columns, for checks on the input side."""
+    from sqlglot import exp
+
+    query = select.copy()
+    if not query.args.get("from_"):
+        return "SELECT 1 AS _mlforge_none"
+    query.set("expressions", [exp.Star()])
+    for clause in ("group", "having", "qualify", "distinct", "windows"):
+        query.set(clause, None)
+    aliases = {i.alias.lower(): i.this for i in select.expressions}
+    condition = query.args.get("where")
+    if condition is not None and any(c.name.lower() in aliases for c in condition.find_all(exp.Column)):
+        query.set("where", None)
+    if select is not tree and tree.args.get("with_"):
+        query.set("with_", tree.args["with_"].copy())
+    return str(query.sql("duckdb"))
+
+
+def _loaded_at(parsed: Parsed, project: Project, tree: exp.Query, describe: Describe) -> str | None:
+    """The loaded_at column of the source that FROM names first, where event rows still carry it."""
+    selects = outermost(tree)
+    if len(selects) != 1 or any(selects[0].args.get(c) for c in ("group", "distinct", "having")):
+        return None
+    tables = relations(selects[0])
+    source = project.sources.get(source_name(tables[0][0]) or "") if tables else None
+    if source is None or source.loaded_at is None:
+        return None
+    alias = tables[0][0].alias_or_name
+    return f"epoch_us({ident(alias)}.{ident(source.loaded_at)})"
+
+
+def _check(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expression]) -> None:
+    """Types that may not leave a feature, or be its key."""
+    for key in compiled.keys:
+        if key.type.split("(")[0] not in KEY_TYPES and not key.type.startswith("TIMESTAMP"):
+            raise GrammarError(
+                f"key {key.name!r} has type {key.type}",
+                where=where(parsed, items[key.name]),
+                hint="keys are text, integers, BOOLEAN, DATE, TIMESTAMP, DECIMAL or UUID: cast it",
+            )
+    for output in compiled.outputs:
+        if output.type.split("(")[0] in ("HUGEINT", "UHUGEINT", "INTERVAL", "ENUM", "NULL", '"NULL"'):
+            raise GrammarError(
+                f"column {output.name!r} has type {output.type}, which a feature cannot store",
+                where=where(parsed, items[output.name]),
+                hint="cast it, for example to BIGINT, DOUBLE or VARCHAR",
+            )
+    if not compiled.outputs:
+        raise refuse(parsed, outermost(parsed.tree)[0], "the feature has no column beside keys and timestamp")
+    if compiled.delay.months:
+        raise FeatureError("delay cannot be in months or years", where=Where(parsed.rendered.path), hint="write days")
+
+
+def _definition(
+    parsed: Parsed, project: Project, compiled: Compiled, tree: exp.Query, items: Mapping[str, exp.Expression],
+    upstream: Mapping[str, Compiled],
+) -> Definition:  # fmt: skip
+    config = parsed.rendered.config
+    return Definition(
+        feature=compiled.feature, kind=compiled.kind, entity=config.entity, keys=compiled.keys,
+        timestamp=compiled.timestamp, closed=compiled.closed, delay=compiled.delay, ttl=compiled.ttl,
+        interval=compiled.interval, timezone=compiled.timezone, sql=tree.sql("duckdb"), request=compiled.request,
+        columns=tuple(
+            Column(name=o.name, type=o.type, sql=items[o.name].sql("duckdb"), description=config.columns.get(o.name))
+            for o in compiled.outputs
+        ),
+        sources={name: _parse_options(project, name) for name in parsed.rendered.sources},
+        refs=dict.fromkeys((r.name for r in parsed.rendered.refs), ""),
+        timestamp_format=config.timestamp_format,
+    )  # fmt: skip
+
+
+def _parse_options(project: Project, name: str) -> dict[str, Any]:
+    """What of a source shapes its rows, beside where they lie."""
+    s = project.sources[name]
+    shape = {"format": s.format, "loaded_at": s.loaded_at, "unique_key": list(s.unique_key), "deleted": s.deleted}
+    return {**shape, "options": s.options}
+
+
+def join_refs(select: exp.Select) -> list[tuple[str, exp.Join]]:
+    """Features that the outermost SELECT joins by ref(), with their joins."""
+    return [(name, join) for table, join in relations(select) if join is not None and (name := ref_name(table))]

@@ -1,0 +1,92 @@
+"""Compiling a row expression over features and request columns, read at the label's key and time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlforge.errors import FeatureError, Where, did_you_mean
+from mlforge.model import Compiled, Key, Output, RefJoin
+from mlforge.render.grammar import is_as_of
+from mlforge.render.names import check_names
+from mlforge.render.syntax import outermost, ref_name, refuse, relations, where
+from mlforge.sql.templates import ident, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sqlglot import exp
+
+    from mlforge.model import Entity
+    from mlforge.render.syntax import Parsed
+
+
+def compile_on_demand(
+    parsed: Parsed,
+    tree: exp.Query,
+    entity: Entity,
+    describe: Callable[[str, exp.Expression | None], dict[str, str]],
+    upstream: Mapping[str, Compiled],
+) -> tuple[Compiled, dict[str, exp.Expression]]:
+    """The compiled feature and its output items. Its keys are the entity's and those of every feature it refs."""
+    select = outermost(tree)[0]
+    refs = {table.alias_or_name: upstream[ref_name(table) or ""] for table, _ in relations(select)}
+    _check_refs(parsed, refs)
+    keys = {k.name: k for c in refs.values() for k in c.keys}
+    keys = {k: keys.get(k, Key(k, "VARCHAR")) for k in entity.keys} | keys
+    items = {i.alias: i.this for i in select.expressions if i.alias not in keys}
+    check_names(list(items), lambda n: where(parsed, list(items.values())[n]))
+    request = parsed.rendered.config.request
+    uses_as_of = any(is_as_of(n) for e in items.values() for n in e.walk())
+    texts = {name: _rewrite(parsed, e, refs, request).sql("duckdb") for name, e in items.items()}
+    types = describe(sql("feature/describe_on_demand", refs=refs, request=request, outputs=texts), select)
+    compiled = Compiled(
+        feature=parsed.rendered.name, kind="on_demand", keys=tuple(keys.values()), request=request,
+        refs=tuple(RefJoin(alias=a, feature=c.feature, version="") for a, c in refs.items()),
+        outputs=tuple(Output(name=n, sql=t, type=types[n], empty="NULL") for n, t in texts.items()),
+        uses_as_of=uses_as_of, parts=entity.parts,
+    )  # fmt: skip
+    return compiled, items
+
+
+def _check_refs(parsed: Parsed, refs: Mapping[str, Compiled]) -> None:
+    for compiled in refs.values():
+        if compiled.kind == "on_demand":
+            raise FeatureError(
+                f"{compiled.feature} is on demand itself",
+                where=Where(parsed.rendered.path),
+                hint="an on-demand feature reads stored features only: repeat its expression here",
+            )
+
+
+def _rewrite(
+    parsed: Parsed, expression: exp.Expression, refs: Mapping[str, Compiled], request: Mapping[str, str]
+) -> exp.Expression:
+    """Columns with the relation they come from: a ref's alias, or the request."""
+    from sqlglot import exp
+
+    def change(node: exp.Expression) -> exp.Expression:
+        if is_as_of(node):
+            return exp.column("_mlforge_at", table="_mlforge_p")
+        if isinstance(node, exp.Column) and not (node.table and node.table in refs):
+            return _owner(parsed, node, refs, request)
+        return node
+
+    return expression.copy().transform(change)
+
+
+def _owner(
+    parsed: Parsed, node: exp.Column, refs: Mapping[str, Compiled], request: Mapping[str, str]
+) -> exp.Expression:
+    from sqlglot import exp
+
+    name = node.name.lower()
+    for column in request:
+        if column.lower() == name:
+            return exp.column(exp.to_identifier(column, quoted=True), table="_mlforge_p")
+    owners = [a for a, c in refs.items() if name in (o.name.lower() for o in c.outputs)]
+    if len(owners) == 1:
+        return exp.column(node.this.copy(), table=exp.to_identifier(owners[0], quoted=True))
+    known = [*request, *(o.name for c in refs.values() for o in c.outputs)]
+    what = f"is in {' and '.join(owners)}" if owners else "is neither a request column nor a column of a ref"
+    hint = f"write {owners[0]}.{node.name}" if owners else did_you_mean(node.name, known)
+    raise refuse(parsed, node, f"column {ident(node.name)} {what}", hint)

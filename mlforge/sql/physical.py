@@ -1,0 +1,196 @@
+"""The physical plan of one version of a feature: what templates need beside its Compiled form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mlforge.model import Compiled, Duration, Output
+from mlforge.sql.templates import ident, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mlforge.model import Aggregate, FeatureRef
+
+FLOATS = ("FLOAT", "DOUBLE")
+# aggregates whose partial results over tiles merge, and how: function -> function of the partials
+MERGEABLE = {
+    "count": "sum", "sum": "sum", "avg": "sum", "min": "min", "max": "max", "bool_and": "bool_and", "bool_or": "bool_or",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One distinct window length of a feature. None is ``ever``."""
+
+    length: Duration | None
+    number: int
+
+    @property
+    def name(self) -> str:
+        """Its name in a WINDOW clause."""
+        return f"_mlforge_w{self.number}"
+
+    @property
+    def offset(self) -> str:
+        """The column that holds how far back it reaches, in microseconds."""
+        return f"_mlforge_f{self.number}"
+
+
+@dataclass(frozen=True)
+class RefRead:
+    """A feature that an on-demand feature reads, under the alias its expressions use."""
+
+    alias: str
+    physical: Physical
+
+
+@dataclass(frozen=True)
+class Physical:
+    """A compiled feature bound to the relation that holds its rows.
+
+    ``patch`` None means that every row of ``relation`` belongs. ``ingredients`` asks for aggregates and row columns
+    instead of the outputs made of them."""
+
+    c: Compiled
+    relation: str
+    patch: int | None = None
+    refs: tuple[RefRead, ...] = ()
+    ingredients: bool = field(default=False)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the key columns."""
+        return tuple(k.name for k in self.c.keys)
+
+    @property
+    def timed(self) -> bool:
+        """Whether a label row needs a time to read this feature."""
+        if self.c.kind == "on_demand":
+            return self.c.uses_as_of or any(r.physical.timed for r in self.refs)
+        return self.c.kind != "static"
+
+    @cached_property
+    def outputs(self) -> tuple[Output, ...]:
+        """What a core returns for each probe."""
+        if not self.ingredients:
+            return self.c.outputs
+        parts = [*self.c.aggregates, *self.c.rows]
+        return tuple(Output(name=p.name, sql=p.name, type=p.type) for p in parts)
+
+    @cached_property
+    def frames(self) -> tuple[Frame, ...]:
+        """Distinct frames, the one of the row columns included."""
+        lengths = [a.window for a in self.c.aggregates] + ([self.c.ttl] if self.c.rows else [])
+        return tuple(Frame(length, n) for n, length in enumerate(dict.fromkeys(lengths)))
+
+    def frame(self, length: Duration | None) -> str:
+        """The name of the frame of that length."""
+        return next(f.name for f in self.frames if f.length == length)
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether an aggregate depends on the order of rows within one instant."""
+        return any(a.method == "ordered" for a in self.c.aggregates)
+
+    @cached_property
+    def _types(self) -> dict[str, str]:
+        return {i.name: i.type for i in (*self.c.inputs, *self.c.rows)}
+
+    def float_input(self, aggregate: Aggregate) -> bool:
+        """Whether the first argument may hold NaN or Infinity."""
+        return self._types.get(aggregate.args[0]) in FLOATS
+
+    @property
+    def lengths(self) -> tuple[Duration, ...]:
+        """Every length after which a row stops to count."""
+        own = [f.length for f in self.frames]
+        if self.c.kind == "plain" and self.c.ttl:
+            own.append(self.c.ttl)
+        return tuple(dict.fromkeys(d for d in own if d is not None))
+
+    @property
+    def tileable(self) -> bool:
+        """Whether an interval build may sum tiles first: mergeable, exact, and all lengths whole intervals."""
+        step = self.c.interval.micros if self.c.interval else None
+        if not step or self.c.timezone or self.c.rows or not self.c.aggregates:
+            return False
+        whole = all(d.micros is not None and d.micros % step == 0 for d in self.lengths)
+        return whole and all(
+            a.function in MERGEABLE and not a.distinct and (a.method == "native" or a.scale is not None)
+            for a in self.c.aggregates
+        )
+
+
+@dataclass(frozen=True)
+class Member:
+    """One feature's part of a training set.
+
+    ``keys`` and ``request`` map a column of the feature to SQL over the label rows ``_mlforge_l``; ``columns`` maps
+    an output to its name in the result."""
+
+    name: str
+    feature: Physical
+    keys: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, str], ...]
+    request: tuple[tuple[str, str], ...] = ()
+
+
+def member(number: int, feature: Physical, ref: FeatureRef, key_sql: Callable[[str, str, str], str]) -> Member:
+    """The member for a reference. ``key_sql(key, label column, key type)`` says how a label column becomes a key."""
+    types = {k.name: k.type for k in feature.c.keys}
+    chosen = ref.columns or tuple(o.name for o in feature.c.outputs)
+    return Member(
+        name=f"_mlforge_m{number}",
+        feature=feature,
+        keys=tuple((k, key_sql(k, ref.keys.get(k, k), types[k])) for k in feature.keys),
+        columns=tuple((c, ref.prefix + c) for c in chosen),
+        request=tuple((r, f"CAST({ident(r)} AS {t})") for r, t in feature.c.request.items()),
+    )
+
+
+def training_set(
+    members: Sequence[Member], labels: str, *, label_time: str, label_type: str | None, with_labels: bool = True
+) -> str:
+    """SQL that returns label rows with the members' columns. ``labels`` is a relation; ``label_time`` SQL over it."""
+    timed = any(m.feature.timed for m in members)
+    return sql(
+        "feature/training_set",
+        members=members, labels=labels, label_time=label_time, label_type=label_type,
+        timed=timed, with_labels=with_labels,
+    )  # fmt: skip
+
+
+def macro(schema: str, name: str, members: Sequence[Member]) -> str:
+    """SQL that makes the table macro over these members."""
+    body = training_set(members, "query_table(labels)", label_time="COLUMNS([ts])", label_type=None)
+    return sql("feature/macro", schema=schema, name=name, timed=any(m.feature.timed for m in members), body=body)
+
+
+def view(schema: str, name: str, feature: Physical) -> str:
+    """SQL that makes the view of a version."""
+    return sql("feature/view", schema=schema, name=name, f=feature)
+
+
+def content_order(columns: Sequence[str], loaded: bool) -> str:
+    """ORDER BY terms of the documented total order of rows that share keys and time."""
+    names = (["_mlforge_loaded"] if loaded else []) + list(columns)
+    return ", ".join(f"{ident(n)} NULLS FIRST" for n in names) or "1"
+
+
+def tile_parts(feature: Physical) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Partial aggregates per tile and how each window merges them, for a tileable feature."""
+    partials: dict[tuple[object, ...], dict[str, str]] = {}
+    merges = []
+    for a in feature.c.aggregates:
+        names = {}
+        for part in ("sum", "count") if a.function == "avg" else (a.function,):
+            spec = (part, a.args, a.filter, a.scale)
+            text = sql("feature/tile_partial", a=a, part=part)
+            merged = MERGEABLE[part]
+            partials.setdefault(spec, {"name": f"_mlforge_p{len(partials)}", "sql": text, "merge": merged})
+            names[part] = partials[spec]["name"]
+        merges.append({"name": a.name, "sql": sql("feature/tile_merge", a=a, parts=names, frame=feature.frame(a.window))})
+    return list(partials.values()), merges

@@ -1,0 +1,79 @@
+"""Giving ref() joins their time: a left row at t meets the feature's value at t."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlforge.render.syntax import ref_name, relations
+from mlforge.sql.templates import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlglot import exp
+
+    from mlforge.sql.physical import Physical
+
+
+def with_ref_times(query: str, upstream: Mapping[str, Physical], timestamp: str | None) -> str:
+    """The query with every joined, timed feature replaced by its values at the left rows' instants.
+
+    ``timestamp`` names the item of the select list that is the left row's time. The features that FROM names first,
+    and static ones, stay tables of the ref schema: their rows are what is meant."""
+    import sqlglot
+    from sqlglot import exp
+
+    if not any(f.timed for f in upstream.values()):
+        return query
+    tree = sqlglot.parse_one(query, dialect="duckdb")
+    for select in list(tree.find_all(exp.Select)):
+        for number, (table, join) in enumerate(relations(select)):
+            feature = upstream.get(ref_name(table) or "")
+            if join is not None and feature is not None and feature.timed:
+                _rewrite(select, number, join, feature, timestamp)
+    return str(tree.sql("duckdb"))
+
+
+def _rewrite(select: exp.Select, number: int, join: exp.Join, feature: Physical, timestamp: str | None) -> None:
+    import sqlglot
+    from sqlglot import exp
+
+    alias = join.this.alias_or_name
+    at = next(i.this for i in select.expressions if i.alias in ("_mlforge_ts", timestamp))
+    keys = _key_expressions(select, number, join, feature, alias)
+    values = sql(
+        "feature/ref_join", f=feature, keys=[(k, x.sql("duckdb")) for k, x in keys.items()], at=at.sql("duckdb"),
+        left=_left(select, number), inner=join.side != "LEFT",
+    )  # fmt: skip
+    quoted = exp.to_identifier(alias, quoted=True)
+    join.set("this", exp.Subquery(this=sqlglot.parse_one(values, dialect="duckdb"), alias=exp.TableAlias(this=quoted)))
+    instant = sqlglot.parse_one(sql("lib/micros_of_any", x=at.sql("duckdb")), dialect="duckdb")
+    same = [exp.EQ(this=exp.column(k, table=alias, quoted=True), expression=x) for k, x in keys.items()]
+    same.append(exp.EQ(this=exp.column("_mlforge_label", table=alias, quoted=True), expression=instant))
+    join.set("using", None)
+    join.set("on", exp.and_(*same))
+
+
+def _key_expressions(
+    select: exp.Select, number: int, join: exp.Join, feature: Physical, alias: str
+) -> dict[str, exp.Expression]:
+    """For each key of the feature the left side's expression. The grammar made sure that there is just one."""
+    from sqlglot import exp
+
+    names = {k.lower(): k for k in feature.keys}
+    if join.args.get("using"):
+        first = relations(select)[0][0].alias_or_name if number == 1 else None
+        return {names[u.name.lower()]: exp.column(u.name, table=first, quoted=True) for u in join.args["using"]}
+    found = {}
+    for equality in join.args["on"].find_all(exp.EQ):
+        for own, other in ((equality.this, equality.expression), (equality.expression, equality.this)):
+            if isinstance(own, exp.Column) and own.table.lower() == alias.lower() and own.name.lower() in names:
+                found[names[own.name.lower()]] = other
+                break
+    return found
+
+
+def _left(select: exp.Select, number: int) -> str:
+    """FROM and the joins before this one, with times already given to the refs among them."""
+    joins = [j.sql("duckdb") for j in select.args["joins"][: number - 1]]
+    return " ".join([select.args["from_"].sql("duckdb"), *joins])

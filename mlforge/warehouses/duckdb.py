@@ -1,0 +1,183 @@
+"""DuckDB as the engine: sources become views, and questions about types are asked of its binder."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlforge.errors import ProjectError, WarehouseError, Where
+from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, SourceState
+from mlforge.sql.templates import ident, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import Compiled, Source
+
+_SUFFIXES = {
+    "parquet": (".parquet", ".pq"),
+    "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst"),
+    "json": (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"),
+}
+_CHUNK = 1 << 20
+
+
+def first_line(error: Exception) -> str:
+    """The engine's own words without candidates and positions."""
+    return str(error).split("\n", 1)[0].strip()
+
+
+class DuckDB:
+    """A DuckDB connection that can bind and run rendered feature SQL. ``config_file`` names mlforge.yaml in errors."""
+
+    dialect = "duckdb"
+
+    def __init__(self, con: DuckDBPyConnection, root: str, config_file: str = "mlforge.yaml") -> None:
+        self.con = con
+        self.root = Path(root)
+        self.config_file = config_file
+        self.sample: float | None = None  # share of every source's rows that is read
+        self._attached: dict[str, str] = {}
+        for schema in (SOURCE_SCHEMA, REF_SCHEMA):
+            con.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
+
+    def describe(self, query: str) -> dict[str, str]:
+        """Names and types of a query's columns; nothing is read. Raises WarehouseError with the engine's words."""
+        import duckdb
+
+        try:
+            rows = self.con.execute(f"DESCRIBE {query}").fetchall()
+        except duckdb.Error as error:
+            raise WarehouseError(first_line(error)) from error
+        return {name: kind for name, kind, *_ in rows}
+
+    def bind_source(self, source: Source) -> None:
+        """Make the view that stands for a source. Raises ProjectError at the source's line if it cannot be read."""
+        import duckdb
+
+        where = Where(self.config_file, source.line)
+        files = self.files(source) if source.format in _SUFFIXES else []
+        try:
+            relation = self._relation(source)
+            self.con.execute(sql("warehouse/source", s=source, files=files, relation=relation, sample=self.sample))
+        except duckdb.Error as error:
+            raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
+        columns = {c.lower(): c for c in self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")}
+        for setting in ("timestamp", "loaded_at", "cursor"):
+            column = getattr(source, setting)
+            if column and column.lower() not in columns:
+                raise ProjectError(
+                    f"source {source.name!r} has no column {column!r}, its {setting}", where=where,
+                    hint=f"its columns: {', '.join(columns.values())}",
+                )  # fmt: skip
+
+    def bind_ref(self, compiled: Compiled) -> None:
+        """Make an empty table that stands for a feature, so that SQL over it binds before it is built."""
+        columns = {k.name: k.type for k in compiled.keys}
+        if compiled.timestamp:
+            columns[compiled.timestamp] = "TIMESTAMP"
+        columns |= {o.name: o.type for o in compiled.outputs}
+        self.con.execute(sql("warehouse/ref_table", schema=REF_SCHEMA, name=compiled.feature, columns=columns))
+
+    def _relation(self, source: Source) -> str:
+        if source.format == "data":
+            name = f"_mlforge_data_{source.name}"
+            self.con.register(name, as_arrow(source.data))
+            return ident(name)
+        if source.format == "duckdb":
+            return f"{ident(self._attach(source))}.{_qualified(source.table or '')}"
+        return _qualified(source.table or "")
+
+    def _attach(self, source: Source) -> str:
+        path = source.path or ""
+        if path not in self._attached:
+            name = f"_mlforge_db{len(self._attached)}"
+            self.con.execute(sql("warehouse/attach", path=path, name=name))
+            self._attached[path] = name
+        return self._attached[path]
+
+    def files(self, source: Source) -> list[str]:
+        """The files of a source, sorted. Remote ones are left to the engine. Raises ProjectError if there are none."""
+        path = source.path or ""
+        if "://" in path:
+            self._load_remote(source)
+            return [path]
+        if Path(path).is_dir():
+            found = (str(p) for p in Path(path).rglob("*") if p.name.lower().endswith(_SUFFIXES[source.format]))
+        else:
+            found = (p for p in glob.iglob(path, recursive=True) if Path(p).is_file())
+        files = sorted(found)
+        if not files:
+            raise ProjectError(
+                f"source {source.name!r}: no {source.format} file at {self._shown(path)}",
+                where=Where(self.config_file, source.line),
+                hint="check the path; it counts from the folder of mlforge.yaml",
+            )
+        return files
+
+    def _load_remote(self, source: Source) -> None:
+        import duckdb
+
+        try:
+            self.con.execute("LOAD httpfs")
+        except duckdb.Error as error:
+            raise ProjectError(
+                f"source {source.name!r} is remote and DuckDB has no httpfs extension here",
+                where=Where(self.config_file, source.line),
+                hint="install it once with: duckdb -c 'INSTALL httpfs', or copy the file into the project",
+            ) from error
+
+    def state(self, source: Source, before: SourceState | None = None) -> SourceState:
+        """What the source holds now. Contents of a file are hashed only if its size or time differs from ``before``."""
+        if source.format not in _SUFFIXES:
+            return self._state_of_rows(source)
+        if "://" in (source.path or ""):
+            rows = self.con.execute(sql("warehouse/remote_files", pattern=source.path)).fetchall()
+            return SourceState(digest=_digest(str(r) for r in rows))
+        known = {f.path: f for f in before.files} if before else {}
+        states = tuple(self._file_state(Path(p), known) for p in self.files(source))
+        return SourceState(digest=_digest(f"{s.path}\0{s.digest}" for s in states), files=states)
+
+    def _file_state(self, path: Path, known: Mapping[str, FileState]) -> FileState:
+        name = self._shown(str(path))
+        stat = path.stat()
+        old = known.get(name)
+        if old and (old.size, old.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+            return old
+        with path.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        return FileState(path=name, size=stat.st_size, mtime_ns=stat.st_mtime_ns, digest=digest)
+
+    def _state_of_rows(self, source: Source) -> SourceState:
+        relation = f"{ident(SOURCE_SCHEMA)}.{ident(source.name)}"
+        rows, digest = self.con.execute(sql("warehouse/state", relation=relation)).fetchall()[0]
+        return SourceState(digest=f"{rows}:{digest}", rows=rows)
+
+    def _shown(self, path: str) -> str:
+        """A path relative to the project where it lies in it, so that a clone elsewhere sees the same files."""
+        try:
+            return Path(path).relative_to(self.root).as_posix()
+        except ValueError:
+            return path
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _qualified(table: str) -> str:
+    """A dotted table name with every part quoted."""
+    return ".".join(ident(part.strip('"')) for part in table.split("."))
+
+
+def as_arrow(data: object) -> object:
+    """An object of Arrow, Polars, pandas or DuckDB as something a DuckDB connection can register."""
+    if hasattr(data, "to_arrow_table"):  # a DuckDB relation, perhaps of another connection
+        return data.to_arrow_table()
+    if hasattr(data, "collect"):  # a Polars lazy frame
+        data = data.collect()
+    return data.to_arrow() if hasattr(data, "to_arrow") else data
