@@ -257,6 +257,20 @@ def test_patches_close_and_add_rows_and_older_ones_stay(path):
     assert at_patch(path, 2) == at_patch(path, 1)[:-1]
 
 
+@pytest.mark.parametrize(("kept", "swept"), [([0, 1, 2], 0), ([1, 2], 2), ([2], 3), ([0], 2), ([0, 2], 1)])
+def test_rows_of_no_patch_that_stays_are_swept(path, kept, swept):
+    with Staging(path) as staging:
+        stage(staging, rows=5)
+        commit(path, staging, lambda transaction: transaction.copy_table("t"))
+    patched(path, 1, [0, 3], 2)
+    patched(path, 2, [6], 0)
+    before = {patch: at_patch(path, patch) for patch in kept}
+    result = []
+    commit(path, None, lambda transaction: result.append(transaction.sweep("t", kept)))
+    assert result == [swept]
+    assert {patch: at_patch(path, patch) for patch in kept} == before
+
+
 @pytest.mark.parametrize("gone", [0, 99])
 def test_a_patch_for_another_state_of_the_table_is_refused(path, gone):
     with Staging(path) as staging:

@@ -313,6 +313,13 @@ def test_drained_records_are_in_the_table_once_even_after_a_crash(con, tmp_path)
     assert {k: same[k] for k in record} == record
 
 
+def test_what_cannot_be_decoded_is_an_error_of_the_catalog(con):
+    put(con, V100, current=V100)
+    con.execute("UPDATE mlforge.versions SET compiled = '{}'")
+    with pytest.raises(file.CatalogError, match="the catalog holds what this mlforge cannot read"):
+        reader.state(con)
+
+
 def test_a_broken_record_is_named(tmp_path):
     path = tmp_path / "catalog.duckdb"
     log.write(path, "dataset", {})
