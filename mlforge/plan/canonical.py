@@ -341,10 +341,13 @@ class _Writer:
         return f"(column {'.'.join(rest if sole else [label, *rest])})"
 
     def _bare(self, name: str, scope: _Scope) -> str:
+        """A name alone is a column, an earlier alias, or the whole row of a relation: without a schema, whatever it may
+        be is said."""
+        said = [name]
         if scope.depth == 0 and name in self.aliases:
-            return f"(alias {name} {self.aliases[name]})"
-        row = next((s.relations[name] for s in scope.chain() if name in s.relations), None)
-        return f"(column {name} {row})" if row else f"(column {name})"
+            said.append(f"alias={self.aliases[name]}")
+        said += [f"row={s.relations[name]}" for s in scope.chain() if name in s.relations]
+        return f"(column {' '.join(said)})"
 
     def _table(self, node: exp.Expression, scope: _Scope) -> str:
         label = scope.cte(node.name.lower()) if not node.db else None

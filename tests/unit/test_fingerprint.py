@@ -232,6 +232,14 @@ def test_a_column_of_from_wins_over_an_alias() -> None:
     assert first["merchant"] != second["merchant"]
 
 
+def test_a_name_that_may_be_an_alias_or_a_whole_row() -> None:
+    """Where the relation is called x and has no column x, ``x`` is its row, not the alias before it."""
+    text = f"FROM (SELECT user_id, event_time, z AS y FROM {SOURCE}) AS {{}}"
+    one, other = (plain("y AS x, x AS a", text.format(name), "x", "a") for name in ("p", "x"))
+    assert one["x"] == other["x"]
+    assert one["a"] != other["a"]
+
+
 RELATIONS = [
     (
         f"FROM {SOURCE} p JOIN {SOURCE} q USING (k) WHERE p.x = 1",
