@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import stat
+import time
 
 import duckdb
 import pytest
@@ -85,6 +87,24 @@ def test_a_commit_that_migrates_dies(start, build, look, catalog, step):
     assert migrations_of(backup) == [1]
     assert build(later_mlforge=True)["how"] == "in place"
     assert beside(catalog) == ["catalog.duckdb", "catalog.duckdb.backup-1"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment(start, build, look, catalog, seed):
+    began = time.monotonic()
+    build()
+    longest = time.monotonic() - began
+    moments = random.Random(seed)
+    builds = 1
+    for _ in range(8):
+        worker = start(do="build", catalog=catalog)
+        time.sleep(moments.uniform(0, longest))
+        worker.kill()
+        now, rows = look()
+        assert now in (builds, builds + 1)
+        assert rows == ROWS + 3 * (now - 1)
+        builds = now
+    assert build()["build"] == builds + 1
 
 
 def migrations_of(path) -> list[int]:
