@@ -15,7 +15,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from mlforge.errors import FeatureError, RetrievalError, did_you_mean
+from mlforge.errors import FeatureError, MlforgeError, RetrievalError, did_you_mean
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlglot import exp
 
+    from mlforge.errors import Where
     from mlforge.model import Entity
 
 CALL = "_mlforge_surrogate_key"  # what Jinja's surrogate_key(...) renders to
@@ -99,9 +100,10 @@ def _kind_of_part(expression: str, duckdb_type: str) -> str:
     return kind
 
 
-def _refused(what: str) -> FeatureError:
+def _refused(what: str, where: Where | None = None) -> FeatureError:
     return FeatureError(
         f"surrogate_key() takes no {what}",
+        where=where,
         hint="a part is text, an integer, a boolean, a date, a timestamp, a decimal or a UUID; "
         "round a float to a DECIMAL or an integer first",
     )
@@ -120,6 +122,47 @@ def rewrite_calls(tree: exp.Expression, type_of: Callable[[exp.Expression], str]
         return node
 
     return tree.transform(replaced)
+
+
+def check_parts(
+    tree: exp.Expression,
+    describe: Callable[[str, exp.Expression | None], dict[str, str]],
+    where: Callable[[exp.Expression], Where],
+) -> None:
+    """Raise FeatureError, at its place, for a ``_mlforge_surrogate_key(...)`` call that has a part of a type that can
+    be none, such as DOUBLE: without it such a call stops only the first query that meets a row.
+
+    ``describe(query, node)`` gives the columns' types. A part that cannot be described by itself (it uses an alias of
+    the list, say) is left to the engine."""
+    from sqlglot import exp
+
+    for call in tree.find_all(exp.Anonymous):
+        if str(call.this).lower() != CALL:
+            continue
+        for part, type_ in zip(call.expressions, _part_types(tree, call, describe), strict=False):
+            if kind_of(type_) is None:
+                raise _refused(f"{part.sql('duckdb')} of type {type_}", where(call))
+
+
+def _part_types(
+    tree: exp.Expression, call: exp.Expression, describe: Callable[[str, exp.Expression | None], dict[str, str]]
+) -> list[str]:
+    from sqlglot import exp
+
+    select = call.find_ancestor(exp.Select)
+    if select is None:
+        return []
+    probe = select.copy()
+    probe.set("expressions", [exp.alias_(part.copy(), f"_mlforge_p{i}") for i, part in enumerate(call.expressions)])
+    for clause in ("distinct", "qualify", "order", "limit", "offset"):
+        probe.set(clause, None)
+    if select is not tree and isinstance(tree, exp.Query):
+        for cte in tree.ctes:
+            probe = probe.with_(cte.alias, as_=cte.this.copy())
+    try:
+        return list(describe(rewrite_calls(probe).sql("duckdb"), call).values())
+    except MlforgeError:
+        return []
 
 
 def _expanded(args: list[exp.Expression], type_of: Callable[[exp.Expression], str] | None) -> exp.Expression:

@@ -17,9 +17,10 @@ import sqlglot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlforge.errors import FeatureError, RetrievalError
+from mlforge.errors import FeatureError, RetrievalError, Where
 from mlforge.model import Entity
 from mlforge.sql.keys import (
+    check_parts,
     convertible,
     entity_key,
     lossless_cast_sql,
@@ -249,6 +250,50 @@ def test_a_float_in_a_tree_is_refused() -> None:
         rewrite_calls(
             sqlglot.parse_one(QUERY, read="duckdb"), lambda node: "DOUBLE" if node.name != "first" else "DATE"
         )
+
+
+def checked_parts(con: duckdb.DuckDBPyConnection, query: str) -> None:
+    def describe(text: str, node: exp.Expression | None) -> dict[str, str]:
+        try:
+            return {row[0]: row[1] for row in con.execute(f"DESCRIBE {text}").fetchall()}
+        except duckdb.Error as error:
+            raise FeatureError(str(error)) from error
+
+    con.execute("CREATE OR REPLACE TEMP TABLE people AS SELECT 'Ada' AS first, 36 AS age, 1.5::DOUBLE AS height")
+    check_parts(sqlglot.parse_one(query, read="duckdb"), describe, lambda node: Where("f.sql", len(node.expressions)))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT _mlforge_surrogate_key(first, height) AS k FROM people",
+        "SELECT age FROM people WHERE _mlforge_surrogate_key(first, height) = 'x' ORDER BY age LIMIT 3",
+        "WITH a AS (FROM people), b AS (SELECT _mlforge_surrogate_key(first, height) AS k FROM a) SELECT k FROM b",
+        "SELECT k FROM (SELECT DISTINCT _mlforge_surrogate_key(age, height) AS k FROM people)",
+        "SELECT _mlforge_surrogate_key(first, avg(height)) AS k FROM people GROUP BY first",
+        "SELECT _mlforge_surrogate_key(_mlforge_surrogate_key(first), height) AS k FROM people",
+        "SELECT 1 AS a UNION ALL SELECT _mlforge_surrogate_key(first, height) FROM people",
+    ],
+)
+def test_a_float_part_is_found_before_a_row_is_read(con: duckdb.DuckDBPyConnection, query: str) -> None:
+    with pytest.raises(
+        FeatureError, match=r"surrogate_key\(\) takes no (height|AVG\(height\)) of type DOUBLE"
+    ) as caught:
+        checked_parts(con, query)
+    assert str(caught.value.where) == "f.sql:2"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT _mlforge_surrogate_key(first, age) AS k, height FROM people",
+        "SELECT height / 2 AS h, _mlforge_surrogate_key(first, h::INTEGER) AS k FROM people",
+        "SELECT height FROM people",
+        "SELECT _mlforge_surrogate_key(absent) AS k FROM people",  # the engine's error is the better one
+    ],
+)
+def test_other_parts_pass(con: duckdb.DuckDBPyConnection, query: str) -> None:
+    checked_parts(con, query)
 
 
 def test_entity_key() -> None:
