@@ -55,6 +55,8 @@ def parse(text: str, file: str) -> Value:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ProjectError(f"this is not YAML: {error.reason}", where=Where(file, line)) from None
+    except RecursionError:
+        raise ProjectError("this YAML is nested too deeply", where=Where(file)) from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -131,5 +133,7 @@ class _Tree:
     def scalar(self, node: yaml.Node, where: Where) -> Any:
         try:
             return self.loader.construct_object(node)
-        except ValueError as error:  # a date such as 2024-02-31
-            raise ProjectError(f"{node.value!r} cannot be read: {error}", where=where) from None
+        except (ValueError, LookupError, AttributeError):  # 2024-02-31, !!bool x, !!timestamp x
+            kind = node.tag.rpartition(":")[2]
+            message = f"{node.value!r} cannot be read as a {kind}"
+            raise ProjectError(message, where=where, hint="put text in quotes") from None

@@ -115,7 +115,8 @@ BAD = [
     ("name: p\nvars: {a: 1,\n  a: 2}\n", 3, "'a' stands twice: first in line 2", None),
     ("name: p\nsources:\n  yes: {path: a.csv}\n", 3, "a key must be text, and 'yes' is not", "put it in quotes"),
     ("name: p\nsources:\n  ? [a]\n  : {path: a.csv}\n", 3, "a key must be text, and this is not", "put it in quotes"),
-    ("name: p\nvars:\n  d: 2024-02-31\n", 3, "'2024-02-31' cannot be read", None),
+    ("name: p\nvars:\n  d: 2024-02-31\n", 3, "'2024-02-31' cannot be read as a timestamp", "quotes"),
+    ("name: p\nvars:\n  d: !!bool x\n", 3, "'x' cannot be read as a bool", "quotes"),
     ("name: p\nvars: &v\n  d: *v\n", 2, "an alias here holds itself", None),
     ("name: p\nvars: {a: !!python/name:os.system x}\n", 2, "this is not YAML: could not determine a constructor", None),
     ("name: p\n  x: [1\n", 2, "this is not YAML: mapping values are not allowed", None),
@@ -295,6 +296,10 @@ def test_bad_input_says_what_and_where(tmp_path: Path, text: str, line: int, mes
     assert (error.where.file, error.where.line) == ("mlforge.yaml", line)
     assert hint is None or hint in (error.hint or "")
     assert "hidden-value" not in str(error)
+
+
+def test_endless_nesting(tmp_path: Path) -> None:
+    assert refused(tmp_path, "a: " + "[" * 3000 + "]" * 3000).message == "this YAML is nested too deeply"
 
 
 def test_bytes_that_are_not_utf8(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mlforge.errors import FeatureError, TemplateError
 from mlforge.model import (
@@ -317,6 +319,33 @@ def test_equal_input_gives_equal_output_and_nothing_is_carried_over(tmp_path: Pa
     assert renderer.render(made.features["other"]).sources == ()
     assert renderer.render(made.features["f"]) == first
     assert Renderer(made).render(made.features["f"]) == first
+
+
+LINE = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs"), exclude_characters="{}#%"))
+
+
+@settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.tuples(st.sampled_from(["text", "loop", "set", "wide", "macro"]), LINE), max_size=8))
+def test_text_comes_through_and_every_line_is_found(tmp_path: Path, parts: list[tuple[str, str]]) -> None:
+    """Whatever tags stand between, visible text is unchanged, and its line is the line it was written in."""
+    written, expected = [HEAD], []
+    for kind, text in parts:
+        if kind == "wide":
+            written += ["{{ '' if", "true }}"]
+        elif kind == "set":
+            written += ["{% set x -%}", "held", "{%- endset %}{{ x[:0] }}"]
+        written.append(
+            {"loop": "{% for i in [1] %}" + text + "{% endfor %}", "macro": "{{ cents('')[:0] }}" + text}.get(
+                kind, text
+            )
+        )
+        expected.append((text.strip(), len(written)))
+    rendered = render(tmp_path, "\n".join(written))
+    lines = rendered.sql.split("\n")
+    found = [(line.strip(), n) for line, (_, n) in zip(lines, rendered.lines.lines, strict=True) if line.strip()]
+    assert found == [(text, line) for text, line in expected if text]
 
 
 # --- refusals: text after the head begins in line 2
