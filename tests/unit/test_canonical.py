@@ -99,13 +99,13 @@ def mutant(query: str, chance: random.Random) -> str:
     return "".join(words)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_equal_texts_give_equal_rows(seed: int) -> None:
     maker = Maker(seed)
     shared, wrong = 0, []
     with duckdb.connect() as con:
         con.execute(TABLES)
-        for _ in range(400):
+        for _ in range(500):
             query = maker.query()
             if rows(con, query) is None:
                 continue
@@ -116,5 +116,5 @@ def test_equal_texts_give_equal_rows(seed: int) -> None:
                     groups[str(canonical(text))][text] = found
             shared += sum(len(made) > 1 for made in groups.values())
             wrong += [made for made in groups.values() if len(set(made.values())) > 1]
-    assert shared > 20
+    assert shared > 10
     assert wrong == []
