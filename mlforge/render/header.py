@@ -87,24 +87,24 @@ def _validators(key: str, value: Any) -> Any:
     return value
 
 
-CONFIG: dict[str, tuple[Callable[[str, Any], Any], str]] = {  # key: how it is read, what it means
-    "entity": (_entity, "The entity it describes; exactly one."),
-    "timestamp": (_text, "Column of the instant at which a row becomes known."),
-    "timestamp_format": (_text, "Format of a text timestamp, as strptime reads it."),
-    "closed": (_closed, "Whether rows at the start ('left') or at the end ('right') of a window belong to it."),
-    "delay": (_duration, "How long after its timestamp a row becomes known."),
-    "ttl": (_positive, "How long the latest row counts."),
-    "interval": (_positive, "How often the value is refreshed; without it, it is exact at every instant."),
-    "timezone": (_timezone, "Time zone of the boundaries of an interval of whole days or longer."),
-    "description": (_text, "What it says."),
-    "columns": (_texts, "Descriptions of its columns."),
-    "tags": (_tags, "Words to select it by."),
-    "owner": (_text, "Who answers for it."),
-    "validators": (_validators, "Checks by column."),
-    "contract": (_flag, "Refuse a change that would be a new MAJOR."),
-    "on_demand": (_flag, "Computed when it is read, from refs and request columns."),
-    "request": (_texts, "Request columns of an on-demand feature and their types."),
-    "allow_lookahead": (_flag, "Allow SQL that could see later rows."),
+CONFIG: dict[str, Callable[[str, Any], Any]] = {  # every key, and how its value is read
+    "entity": _entity,
+    "timestamp": _text,
+    "timestamp_format": _text,
+    "closed": _closed,
+    "delay": _duration,
+    "ttl": _positive,
+    "interval": _positive,
+    "timezone": _timezone,
+    "description": _text,
+    "columns": _texts,
+    "tags": _tags,
+    "owner": _text,
+    "validators": _validators,
+    "contract": _flag,
+    "on_demand": _flag,
+    "request": _texts,
+    "allow_lookahead": _flag,
 }
 _LATER = ("incremental", "lookback", "online")
 _TIMED = ("timestamp_format", "closed", "delay", "ttl", "interval", "timezone")
@@ -124,7 +124,7 @@ def read(given: Mapping[str, Any], entities: Iterable[str], at: Callable[[str], 
     for key, value in given.items():
         at(key)
         if value is not None:
-            values[key] = CONFIG[key][0](key, value)
+            values[key] = CONFIG[key](key, value)
     values["validators"] = to_checks(values.get("validators", {}), lambda name: at(f"validators[{name}]"))
     at("entity")
     _known_entity(values.get("entity"), list(entities))

@@ -23,6 +23,7 @@ from mlforge.model import (
     Source,
     WarehouseConfig,
 )
+from mlforge.render.calls import functions
 from mlforge.render.header import CONFIG
 from mlforge.render.jinja import Renderer
 
@@ -239,6 +240,12 @@ def test_tags_may_be_one_text_and_none_is_absent(tmp_path: Path) -> None:
 
 def test_every_key_of_the_configuration_can_be_given() -> None:
     assert set(CONFIG) == set(FeatureConfig.__struct_fields__)
+
+
+def test_every_key_of_the_configuration_and_every_function_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/sql-reference.md").read_text(encoding="utf-8")
+    assert [key for key in CONFIG if f"`{key}`" not in page] == []
+    assert [name for name in functions() if f"{name}(" not in page] == []
 
 
 # --- lines
