@@ -1,6 +1,6 @@
 """What mlforge knows of DuckDB's functions: which are aggregates, which rank, which change from call to call.
 
-The tables were read from ``duckdb_functions()`` of DuckDB 1.5; tests compare them with the engine that is installed."""
+The tables were read from ``duckdb_functions()`` of DuckDB 1.4, 1.5 and 2.0; tests compare them with the engine that is installed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ AGGREGATES = words(
     quantile quantile_cont quantile_disc regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx
     regr_sxy regr_syy reservoir_quantile sem skewness stddev stddev_pop stddev_samp string_agg sum sum_no_overflow
     sumkahan var_pop var_samp variance percentile_cont percentile_disc geomean geometric_mean wavg weighted_avg
-    json_group_array json_group_object json_group_structure"""
+    json_group_array json_group_object json_group_structure
+    combine_aggr decimal_average lttb variant_group_object"""
 )
 
 _CALL = re.compile(r'"?(\w+)"?\s*\(')

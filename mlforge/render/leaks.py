@@ -21,8 +21,8 @@ VOLATILE = words(
     current_localtimestamp current_query current_query_id current_role current_schema current_schemas current_setting
     current_time current_timestamp current_transaction_id current_user currval gen_random_uuid get_current_time
     get_current_timestamp getenv getvariable in_search_path localtime localtimestamp nextval now pg_conf_load_time
-    pg_postmaster_start_time pg_sleep random session_user setseed sleep_ms statement_timestamp stats today
-    transaction_timestamp txid_current user uuid uuidv4 uuidv7 write_log"""
+    pg_postmaster_start_time pg_sleep random session_user setseed setval sleep_ms statement_timestamp stats today
+    transaction_timestamp txid_current user uuid uuidv4 uuidv7 vector_type write_log"""
 )
 _CLOCK = words(
     """ago age clock_timestamp current_date current_localtime current_localtimestamp current_time current_timestamp
@@ -86,7 +86,7 @@ def _check_table_function(parsed: Parsed, table: exp.Table) -> None:
         raise refuse(
             parsed,
             table,
-            f"{source_text(parsed.rendered, table)} in FROM reads from outside the project",
+            f"{source_text(parsed.rendered, table.this)} in FROM reads from outside the project",
             'declare it as a source in mlforge.yaml and write {{ source("name") }}',
         )
 

@@ -60,7 +60,7 @@ def _check_expression(parsed: Parsed, item: exp.Expression) -> None:
     for node in item.walk():
         if isinstance(node, exp.Window):
             raise refuse(parsed, node, f"window {show(node)} in an on-demand feature", _HINT)
-        if isinstance(node, exp.Query):
+        if isinstance(node, exp.Query) and node.find(exp.From):
             raise refuse(parsed, node, f"subquery {show(node)} in an on-demand feature", _HINT)
         if function_name(node) == "unnest":
             raise refuse(parsed, node, f"{show(node)} in an on-demand feature", _HINT)

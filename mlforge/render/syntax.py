@@ -30,6 +30,7 @@ def where(source: Parsed | Rendered, node: exp.Expression | None) -> Where:
     rendered = source.rendered if isinstance(source, Parsed) else source
     while node is not None:
         start = first_position(node)
+        start = _keyword_position(rendered, node) if start is None else start
         if start is not None:
             return place(rendered, rendered.sql.count("\n", 0, start) + 1)
         node = node.parent
@@ -46,12 +47,25 @@ def first_position(node: exp.Expression) -> int | None:
     return min((n.meta["start"] for n in node.walk() if "start" in n.meta), default=None)
 
 
+def _keyword_position(rendered: Rendered, node: exp.Expression) -> int | None:
+    """Where a clause of the outermost SELECT opens whose words have no position of their own: ``GROUP BY ALL``."""
+    import sqlglot
+    from sqlglot.tokens import TokenType
+
+    keywords = {"order": TokenType.ORDER_BY, "group": TokenType.GROUP_BY, "distinct": TokenType.DISTINCT}
+    if node.key not in keywords or node.parent is None or node.parent.parent is not None:
+        return None
+    tokens = sqlglot.tokenize(rendered.sql, read=DIALECT)
+    return max((t.start for t in tokens if t.token_type == keywords[node.key]), default=None)
+
+
 def source_text(rendered: Rendered, node: exp.Expression) -> str:
     """The user's own text of a node, as far as positions tell, with its parentheses closed."""
     spans = [(n.meta["start"], n.meta["end"]) for n in node.walk() if "start" in n.meta]
     if not spans:
         return show(node)
     start, end = min(s for s, _ in spans), max(e for _, e in spans) + 1
+    end += 1 if rendered.sql[end : end + 1] == "(" else 0
     text = rendered.sql[start:end]
     while text.count("(") > text.count(")") and end < len(rendered.sql):
         end += 1
