@@ -114,7 +114,7 @@ def run_checks(
     sample_columns = [*keys, *([timestamp] if timestamp and timestamp not in keys else [])]
     results = []
     for item, failed in zip(failing, counts, strict=True):
-        sample = _sample(con, item, relation, sample_columns) if failed and sample_columns else ()
+        sample = _sample(con, feature, item, relation, sample_columns) if failed and sample_columns else ()
         results.append(_result(feature, item.check, rows=rows, failed=failed, sample=sample))
     return results
 
@@ -170,10 +170,15 @@ def _counts(con: DuckDBPyConnection, failing: Sequence[_Failing], relation: str)
 
 
 def _sample(
-    con: DuckDBPyConnection, item: _Failing, relation: str, columns: Sequence[str]
+    con: DuckDBPyConnection, feature: str, item: _Failing, relation: str, columns: Sequence[str]
 ) -> tuple[dict[str, Any], ...]:
+    import duckdb
+
     text = sql("quality/failing_rows", columns=columns, relation=relation, failing=item.sql, limit=SAMPLE_ROWS)
-    rows = con.execute(text).fetchall()
+    try:
+        rows = con.execute(text).fetchall()
+    except duckdb.Error as error:
+        raise WarehouseError(f"{_of(feature)}no failing rows could be read: {_first_line(error)}") from error
     return tuple({name: _plain(v) for name, v in zip(columns, row, strict=True)} for row in rows)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
+from mlforge.errors import WarehouseError
 from mlforge.model import ColumnStats
 from mlforge.sql.templates import ident, sql
 
@@ -76,25 +77,20 @@ def collect_stats(
     ``relation`` is what may stand in FROM; ``rows`` is how many rows it has, if known. Counts, minimum, maximum, mean
     and standard deviation are of all rows; quantiles, histogram and frequent values of at most 100,000, chosen by a
     hash of ``sample_by`` (keys and time; all columns where empty). Histograms use the edges given for a column, with
-    both outer bins open. The connection's temporary table ``_mlforge_sample`` is used and dropped."""
+    both outer bins open. The connection's temporary table ``_mlforge_sample`` is used and dropped.
+    Raises WarehouseError if the engine fails."""
+    import duckdb
+
     described = [_describe(i, name, type_) for i, (name, type_) in enumerate(columns.items())]
     if not described:
         return []
-    if rows is None:
-        rows = con.execute(sql("quality/count_rows", relation=relation)).fetchall()[0][0]
-    whole = rows <= SAMPLE_ROWS
     try:
-        _take_sample(con, relation, described, None if whole else rows, sample_by or list(columns))
-        found = _quantiles(con, described)
-        shifted = [c._replace(shift=found[c.name][0] or 0.0) if c.name in found else c for c in described]
-        if whole:
-            source = [c._replace(x=c.v) for c in shifted]
-            stats = _summary(con, feature, "_mlforge_sample", source, exact=True)
-        else:
-            stats = _summary(con, feature, relation, _thinned(con, shifted), exact=False)
-        return _with_shapes(con, stats, shifted, found, previous_edges or {})
-    finally:
-        con.execute("DROP TABLE IF EXISTS temp._mlforge_sample")
+        return _collect(
+            con, feature, relation, described, rows=rows, edges=previous_edges or {}, by=sample_by or list(columns)
+        )
+    except duckdb.Error as error:
+        line = str(error).split("\n", 1)[0]
+        raise WarehouseError(f"feature {feature!r}: no statistics could be taken: {line}") from error
 
 
 def _describe(position: int, name: str, duckdb_type: str) -> _Column:
@@ -112,6 +108,32 @@ def _family(type_: str) -> str:
         if type_.startswith(start):
             return family
     return "other" if type_ == "UUID" or type_.startswith(("DATE", "TIME")) else "nested"
+
+
+def _collect(
+    con: DuckDBPyConnection,
+    feature: str,
+    relation: str,
+    columns: Sequence[_Column],
+    *,
+    rows: int | None,
+    edges: Mapping[str, tuple[float, ...]],
+    by: Sequence[str],
+) -> list[ColumnStats]:
+    if rows is None:
+        rows = con.execute(sql("quality/count_rows", relation=relation)).fetchall()[0][0]
+    whole = rows <= SAMPLE_ROWS
+    _take_sample(con, relation, columns, None if whole else rows, by)
+    found = _quantiles(con, columns)
+    shifted = [c._replace(shift=found[c.name][0] or 0.0) if c.name in found else c for c in columns]
+    if whole:
+        source = [c._replace(x=c.v) for c in shifted]
+        stats = _summary(con, feature, "_mlforge_sample", source, exact=True)
+    else:
+        stats = _summary(con, feature, relation, _thinned(con, shifted), exact=False)
+    stats = _with_shapes(con, stats, shifted, found, edges)
+    con.execute("DROP TABLE temp._mlforge_sample")
+    return stats
 
 
 def _take_sample(

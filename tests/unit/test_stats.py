@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from mlforge.quality import collect_stats
+from mlforge.errors import WarehouseError
+from mlforge.model import Check
+from mlforge.quality import collect_stats, run_checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +134,24 @@ def test_no_rows_and_no_columns(con: duckdb.DuckDBPyConnection) -> None:
         )
         assert (stats.quantiles, stats.edges, stats.counts, stats.top, stats.sampled) == ({}, (), (), (), None)
     assert collect_stats(con, "spend", "t", columns={}) == []
+
+
+def test_a_failure_of_the_engine_is_told(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(WarehouseError) as caught:
+        collect_stats(con, "spend", "absent", columns={"x": "INTEGER"})
+    assert caught.value.message.startswith("feature 'spend': no statistics could be taken: Catalog Error: ")
+    # What a failure left behind is not in the way of the next call.
+    with pytest.raises(WarehouseError, match="Conversion Error"):
+        collect_stats(con, "spend", "(SELECT 'a' AS w, w::INTEGER AS x)", columns={"x": "INTEGER"}, rows=1)
+    assert collect(con, "(SELECT 1 AS x)")["x"].max == "1"
+
+
+def test_failing_keys_that_are_absent_are_told(con: duckdb.DuckDBPyConnection) -> None:
+    check = Check(name="not_null", column="x")
+    with pytest.raises(WarehouseError, match="feature 'spend': no failing rows could be read: Binder Error"):
+        run_checks(
+            con, "spend", [check], "output", "(SELECT NULL AS x)", columns={"x": "INTEGER"}, keys=["k"], timestamp=None
+        )
 
 
 def test_long_text_is_cut(con: duckdb.DuckDBPyConnection) -> None:
