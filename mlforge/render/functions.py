@@ -1,6 +1,7 @@
 """What mlforge knows of DuckDB's functions: which are aggregates, which rank, which change from call to call.
 
-The tables were read from ``duckdb_functions()`` of DuckDB 1.4, 1.5 and 2.0; tests compare them with the engine that is installed."""
+The tables were read from ``duckdb_functions()`` of DuckDB 1.4, 1.5 and 2.0; tests compare them with the
+installed engine."""
 
 from __future__ import annotations
 
@@ -93,8 +94,16 @@ def function_name(node: exp.Expression) -> str:
         return ""
     if isinstance(node, exp.Anonymous):
         return str(node.name).lower()
-    if type(node) in _named_by_class():
-        return _named_by_class()[type(node)]
+    named = _named_by_class()
+    if type(node) not in named:
+        name = _written_name(node)
+        if not isinstance(node, exp.AggFunc):  # others are written by their arguments, too: RANGE, GENERATE_SERIES
+            return name
+        named[type(node)] = name
+    return named[type(node)]
+
+
+def _written_name(node: exp.Func) -> str:
     match = _CALL.match(_written(node))
     return match[1].lower() if match else node.sql_name().lower()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 _CLAUSES = {
+    "from_": "FROM",
     "where": "WHERE",
     "joins": "ON",
     "group": "GROUP BY",
@@ -133,8 +134,10 @@ def _check_windows(parsed: Parsed) -> None:
 
     for window in parsed.tree.find_all(exp.Window, bfs=False):
         name = window_name(window)
-        if isinstance(window.parent, exp.Select) and window.arg_key == "windows":
-            continue
+        defines = isinstance(window.parent, exp.Select) and window.arg_key == "windows"
+        if name and defines and is_trailing_name(name):
+            message = f"WINDOW {window.this.name} AS ({name} ...): nothing can be built on a trailing window"
+            raise refuse(parsed, window, message, f"delete it and write OVER {name}")
         if name and is_trailing_name(name):
             _check_trailing(parsed, window)
         elif name:

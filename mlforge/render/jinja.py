@@ -168,6 +168,9 @@ class _Macro:
         refuse_undefined((args, kwargs))
         return getattr(self._macros.module(self.path), self.name)(*args, **kwargs)
 
+    def __str__(self) -> str:
+        raise FeatureError(f"{self.name} is a macro", hint=f"write {self.name}(...)")
+
 
 class _Macros:
     """The macros of macros/*.sql, by name in every template; those whose name begins with _ stay in their file."""

@@ -20,7 +20,7 @@ def content_hash(table: pa.Table) -> str:
 
 
 def _parts(column: pa.ChunkedArray) -> list[memoryview | bytes]:
-    """The buffers of a column in one fixed form: validity as bytes, then values with NULLs zeroed."""
+    """The buffers of a column in one fixed form: validity as bytes, then values with NULLs filled."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -34,18 +34,14 @@ def _parts(column: pa.ChunkedArray) -> list[memoryview | bytes]:
         lengths = pc.fill_null(pc.binary_length(column), -1)
         joined = pc.binary_join(pa.scalar(_plain(column).to_pylist(), type=pa.list_(kind)), pa.scalar("", type=kind))
         return [_buffer(lengths), joined.as_buffer()] if joined.is_valid else [_buffer(lengths)]
-    filled = pc.fill_null(column, pa.scalar(0).cast(kind)) if column.null_count and _can_be_zero(kind) else column
+    if column.null_count == len(column):
+        return valid
+    filled = pc.fill_null(column, _plain(column)[0]) if column.null_count else column
     return [*valid, _buffer(filled)]
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.drop_null()
-
-
-def _can_be_zero(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_primitive(kind))
 
 
 def _buffer(column: pa.ChunkedArray) -> memoryview:

@@ -107,10 +107,10 @@ class _Keys:
 
 
 def _time_column(types: dict[str, str], timestamp: str, members: Sequence[Member]) -> str | None:
-    """The label rows' time column as it is spelled; None if no feature needs one."""
-    if not any(m.feature.timed for m in members):
-        return None
+    """The label rows' time column as it is spelled; None if there is none and no feature needs one."""
     name = {c.lower(): c for c in types}.get(timestamp.lower())
+    if name is None and not any(m.feature.timed for m in members):
+        return None
     if name is None:
         raise RetrievalError(
             f"the label rows have no column {timestamp!r}, their time", hint=did_you_mean(timestamp, types)
@@ -134,7 +134,7 @@ def _columns(
     for start in range(0, len(members), GROUP):
         group = members[start : start + GROUP]
         query = training_sql(
-            group, "_mlforge_labels", label_time=ident(time_column) if time_column else "NULL",
+            group, "_mlforge_labels", label_time=ident(time_column) if time_column else None,
             label_type=types[time_column] if time_column else None, with_labels=False,
         )  # fmt: skip
         try:

@@ -14,7 +14,7 @@ from mlforge.render.syntax import outermost, ref_name, refuse, relations, source
 from mlforge.sql.keys import rewrite_calls
 from mlforge.sql.ondemand import compile_on_demand
 from mlforge.sql.physical import FLOATS
-from mlforge.sql.rowlist import RowList, empty_value
+from mlforge.sql.rowlist import ZONED, RowList, empty_value, in_utc
 from mlforge.sql.stars import expand_stars
 from mlforge.sql.templates import ident, sql
 
@@ -66,7 +66,7 @@ def compile_feature(
     compiled, timestamp_type = build(parsed, tree, keys, timestamp, loaded, describe)
     compiled = replace(
         compiled, kind=parsed.kind, timestamp=timestamp, parts=entity.parts, interval=config.interval,
-        closed=config.closed or ("left" if parsed.kind == "windows" else "right"),
+        closed=config.closed or ("left" if compiled.aggregates else "right"),
         delay=config.delay or Duration(0, "s"), ttl=config.ttl, timezone=config.timezone,
     )  # fmt: skip
     _check(parsed, compiled, items)
@@ -108,11 +108,19 @@ def _windowed(
     event |= {name: text for text, name in [*rows.inputs.items(), *rows.rows.items()]}
     event_sql = _event_select(parsed, select, rows, event)
     types = describe(event_sql, select)
+    zoned = [k for k in keys if types[k] == ZONED]
+    if zoned:
+        event_sql = sql("feature/unzoned", query=event_sql, columns=zoned)
+        types |= dict.fromkeys(zoned, "TIMESTAMP")
     inputs = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.inputs.items())
     row_columns = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.rows.items())
     aggregates = _typed(parsed, rows, inputs, describe)
+    outputs = in_utc(outputs, [*aggregates, *row_columns])
     probe = sql("feature/describe_outputs", parts=[*aggregates, *row_columns], outputs=outputs)
     out_types = describe(probe, select)
+    zoned = [n for n, t in out_types.items() if t == ZONED]
+    outputs |= {n: f"timezone('UTC', {outputs[n]})" for n in zoned}
+    out_types |= dict.fromkeys(zoned, "TIMESTAMP")
     compiled = Compiled(
         feature=parsed.rendered.name, kind="windows", event_sql=event_sql, inputs=inputs, rows=row_columns,
         aggregates=aggregates, keys=tuple(Key(k, types[k]) for k in keys), uses_as_of=rows.uses_as_of,
@@ -138,7 +146,10 @@ def _typed(parsed: Parsed, rows: RowList, inputs: Sequence[Input], describe: Des
 def _typed_call(a: Aggregate, found: str, types: Mapping[str, str]) -> Aggregate:
     if a.function == "sum" and found in ("HUGEINT", "UHUGEINT"):
         found = "BIGINT"
-    is_float = types.get(a.args[0]) in FLOATS
+    kind = types.get(a.args[0], "")
+    is_float = kind in FLOATS
+    if a.function == "median" and (is_float or kind.startswith("DECIMAL")):
+        return replace(a, type="DOUBLE", args=(f"CAST({a.args[0]} AS DOUBLE)",))
     if a.function in ("sum", "avg") and is_float:
         return replace(a, type="DOUBLE", method="fixed")
     return replace(a, type=found)
@@ -157,6 +168,10 @@ def _whole(
         "feature/whole_events", query=query.sql("duckdb"), keys=keys, timestamp=timestamp, loaded=loaded, outputs=outputs
     )
     types = describe(event_sql, outermost(parsed.tree)[0])
+    zoned = [n for n in [*keys, *outputs] if types[n] == ZONED]
+    if zoned:
+        event_sql = sql("feature/unzoned", query=event_sql, columns=zoned)
+        types |= dict.fromkeys(zoned, "TIMESTAMP")
     compiled = Compiled(
         feature=parsed.rendered.name, kind="plain", event_sql=event_sql, loaded_at=loaded,
         keys=tuple(Key(k, types[k]) for k in keys),

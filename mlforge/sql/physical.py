@@ -152,21 +152,21 @@ def member(number: int, feature: Physical, ref: FeatureRef, key_sql: Callable[[s
 
 
 def training_set(
-    members: Sequence[Member], labels: str, *, label_time: str, label_type: str | None, with_labels: bool = True
+    members: Sequence[Member], labels: str, *, label_time: str | None, label_type: str | None, with_labels: bool = True
 ) -> str:
-    """SQL that returns label rows with the members' columns. ``labels`` is a relation; ``label_time`` SQL over it."""
-    timed = any(m.feature.timed for m in members)
+    """SQL that returns label rows with the members' columns. ``labels`` is a relation; ``label_time`` SQL over it, None
+    where label rows have no time, which static features do without."""
     return sql(
         "feature/training_set",
         members=members, labels=labels, label_time=label_time, label_type=label_type,
-        timed=timed, with_labels=with_labels,
+        with_labels=with_labels,
     )  # fmt: skip
 
 
 def macro(schema: str, name: str, members: Sequence[Member]) -> str:
     """SQL that makes the table macro over these members."""
     body = training_set(members, "query_table(labels)", label_time="COLUMNS([ts])", label_type=None)
-    return sql("feature/macro", schema=schema, name=name, timed=any(m.feature.timed for m in members), body=body)
+    return sql("feature/macro", schema=schema, name=name, body=body)
 
 
 def view(schema: str, name: str, feature: Physical) -> str:

@@ -11,20 +11,24 @@ from mlforge.render.syntax import refuse
 from mlforge.render.windows import aggregate_call, is_trailing, length
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sqlglot import exp
 
     from mlforge.render.syntax import Parsed
 
-SORTED = frozenset(
-    ["stddev_samp", "stddev_pop", "var_samp", "var_pop", "sem", "skewness", "kurtosis", "kurtosis_pop", "kahan_sum", "fsum", "favg", "product", "geomean", "approx_quantile", "entropy"]
-)
-ORDERED = frozenset(["first", "last", "any_value", "arg_min", "arg_max", "list", "string_agg", "mode"])
+SORTED = frozenset({
+    "stddev_samp", "stddev_pop", "var_samp", "var_pop", "sem", "skewness", "kurtosis", "kurtosis_pop", "kahan_sum",
+    "fsum", "favg", "product", "geomean", "approx_quantile", "entropy",
+})  # fmt: skip
+ORDERED = frozenset({"first", "last", "any_value", "arg_min", "arg_max", "list", "string_agg", "mode"})
 # two-argument statistics and the like: their DuckDB forms change in the last bits with the other rows of a frame
-UNSTABLE = frozenset(
-    ["corr", "covar_pop", "covar_samp", "regr_avgx", "regr_avgy", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx", "regr_sxy", "regr_syy", "reservoir_quantile", "weighted_avg", "arg_min_nulls_last", "arg_max_nulls_last", "approx_top_k"]
-)
+UNSTABLE = frozenset({
+    "corr", "covar_pop", "covar_samp", "regr_avgx", "regr_avgy", "regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
+    "regr_sxy", "regr_syy", "reservoir_quantile", "weighted_avg", "arg_min_nulls_last", "arg_max_nulls_last",
+    "approx_top_k",
+})  # fmt: skip
+ZONED = "TIMESTAMP WITH TIME ZONE"
 ZERO_WHEN_EMPTY = frozenset({"count", "count_if", "approx_count_distinct", "regr_count"})
 
 
@@ -149,6 +153,28 @@ def _is_node(value: object) -> bool:
     from sqlglot import exp
 
     return isinstance(value, exp.Expression)
+
+
+def in_utc(outputs: Mapping[str, str], parts: Iterable[Aggregate | Input]) -> dict[str, str]:
+    """Output expressions in which instants with a zone are UTC timestamps, so that no session's zone reaches them.
+
+    Where the expression itself turns one into another zone's wall clock (AT TIME ZONE, a cast) it stays as it is."""
+    import sqlglot
+    from sqlglot import exp
+
+    zoned = {p.name for p in parts if p.type == ZONED}
+
+    def swap(node: exp.Expression) -> exp.Expression | None:
+        if isinstance(node, (exp.AtTimeZone, exp.Cast)) and isinstance(node.this, exp.Column):
+            return node
+        if isinstance(node, exp.Column) and node.name in zoned:
+            return exp.AtTimeZone(this=node, zone=exp.Literal.string("UTC"))
+        return None
+
+    if not zoned:
+        return dict(outputs)
+    parsed = {n: sqlglot.parse_one(t, dialect="duckdb") for n, t in outputs.items()}
+    return {n: str(_replace(tree, swap).sql("duckdb")) for n, tree in parsed.items()}
 
 
 def empty_value(sql_text: str, aggregates: Iterable[Aggregate], rows: Iterable[Input]) -> str:

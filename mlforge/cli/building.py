@@ -1,0 +1,277 @@
+"""Commands that plan and build."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlforge.cli.context import forge
+from mlforge.cli.output import cell, count, echo, encode, print_json, styled, table
+
+if TYPE_CHECKING:
+    from mlforge.forge import BuildOptions, BuildResult, Selection
+    from mlforge.model import CheckResult
+    from mlforge.plan.steps import FeatureStep, Plan
+
+CHANGES = 3  # exit code of plan --exit-code when there is something to do
+
+Features = Annotated[
+    list[str] | None, typer.Option("--features", "-f", help="Only this feature. Repeatable.", metavar="NAME")
+]
+Tags = Annotated[list[str] | None, typer.Option("--tags", help="Only features with this tag. Repeatable.", metavar="TAG")]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select", "-s", metavar="SELECTOR",
+        help="Only these: name, +name, name+, tag:x, path:features/x, source:x, entity:x, state:changed. Repeatable.",
+    ),
+]  # fmt: skip
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", help="Not these; selectors as for --select.", metavar="SELECTOR")
+]
+Force = Annotated[bool, typer.Option("--force", help="Build also what has not changed.")]
+Release = Annotated[bool, typer.Option("--release", help="Let features that a rollback holds move on.")]
+Upgrade = Annotated[bool, typer.Option("--upgrade-sets", help="Let feature sets take new MAJOR versions.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use.")]
+Memory = Annotated[str | None, typer.Option("--memory-limit", help="Memory to use, as in 4GB.", metavar="SIZE")]
+Wait = Annotated[float, typer.Option("--lock-timeout", min=0.0, help="Seconds to wait for others.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command("plan")(plan)
+    app.command("build")(build)
+
+
+def selection(
+    features: list[str] | None, tags: list[str] | None, select: list[str] | None, exclude: list[str] | None
+) -> Selection:
+    """What the options name. A value may hold several names with commas between."""
+    from mlforge.forge import Selection
+
+    return Selection(
+        features=_names(features), tags=_names(tags), select=tuple(select or ()), exclude=tuple(exclude or ())
+    )
+
+
+def _names(given: list[str] | None) -> tuple[str, ...]:
+    return tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
+
+
+def plan(
+    ctx: typer.Context,
+    features: Features = None,
+    tags: Tags = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    force: Force = False,
+    release: Release = False,
+    upgrade_sets: Upgrade = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help=f"Exit with {CHANGES} if there is something to do.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a build would do, and why. Nothing is computed or written."""
+    from mlforge.forge import BuildOptions
+
+    options = BuildOptions(force=force, release=release, upgrade_sets=upgrade_sets)
+    made = forge(ctx).plan(selection(features, tags, select, exclude), options)
+    show_plan(made, as_json)
+    if exit_code and not made.nothing_to_do:
+        raise typer.Exit(CHANGES)
+
+
+def show_plan(made: Plan, as_json: bool) -> None:
+    """Print a plan."""
+    if as_json:
+        print_json(plan_value(made))
+        return
+    for step in made.steps:
+        if step.action != "none" or step.reasons:
+            _show_step(step)
+    for step in made.sets:
+        arrow = f"{step.version_from} -> {step.version_to}" if step.version_from else str(step.version_to)
+        echo(f"{styled('set', 'cyan')}       {step.name} {arrow}: {'; '.join(step.reasons)}")
+    for name in made.removed:
+        echo(f"{styled('removed', 'yellow')}   {name}: not in the project any more; the catalog keeps it")
+    for note in made.notes:
+        echo(f"{styled('note', 'cyan')}      {note}")
+    show_warnings(made)
+    echo(f"plan: {made.summary()}{'. Nothing to do.' if made.nothing_to_do else ''}")
+
+
+def _show_step(step: FeatureStep) -> None:
+    colours = {"create": "green", "major": "red", "minor": "yellow", "patch": "cyan", "none": "dim"}
+    word = {"create": "new", "none": "unchanged"}.get(step.action, step.action)
+    arrow = f"{step.version_from} -> {step.version_to}" if step.version_from not in (None, step.version_to) else str(step.version_to)
+    held = f" (held: {step.current_to} stays current)" if step.held else ""
+    echo(f"{styled(word.ljust(9), colours.get(step.action, 'cyan'))} {step.feature} {arrow}{held}")
+    for reason in step.reasons:
+        echo(f"            {reason}")
+    if step.dependents and step.action in ("major", "minor"):
+        echo(f"            read by {', '.join(step.dependents)}")
+
+
+def show_warnings(made: Plan) -> None:
+    """Print what a plan warns of."""
+    for feature, text in made.warnings:
+        echo(f"{styled('warning', 'yellow')}   {feature}: {text}")
+
+
+def plan_value(made: Plan) -> dict[str, Any]:
+    """A plan as JSON shows it: without what only a build needs."""
+    return {
+        "summary": made.summary(),
+        "nothing_to_do": made.nothing_to_do,
+        "steps": [_step_value(step) for step in made.steps],
+        "feature_sets": [
+            {"name": s.name, "version_from": s.version_from, "version_to": s.version_to,
+             "features": [str(m) for m in s.members], "reasons": s.reasons}
+            for s in made.sets
+        ],
+        "removed": made.removed,
+        "notes": made.notes,
+        "warnings": [{"feature": f, "message": m} for f, m in made.warnings],
+    }  # fmt: skip
+
+
+def _step_value(step: FeatureStep) -> dict[str, Any]:
+    return {
+        "feature": step.feature,
+        "action": step.action,
+        "version_from": step.version_from and str(step.version_from),
+        "version_to": str(step.version_to),
+        "current_to": str(step.current_to),
+        "held": step.held,
+        "reasons": step.reasons,
+        "columns": step.columns,
+        "reads": {name: str(version) for name, version in step.upstream.items()},
+        "read_by": step.dependents,
+    }
+
+
+def build(
+    ctx: typer.Context,
+    features: Features = None,
+    tags: Tags = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    force: Force = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    sample: Annotated[
+        str | None, typer.Option("--sample", help="Try it on a share of every source, as in 1%; nothing is kept.")
+    ] = None,
+    threads: Threads = None,
+    memory_limit: Memory = None,
+    lock_timeout: Wait = 60.0,
+    commit: Annotated[
+        str, typer.Option("--commit", help="wait: never replace the file, wait for readers.", metavar="auto|wait")
+    ] = "auto",
+    release: Release = False,
+    upgrade_sets: Upgrade = False,
+    as_json: Json = False,
+) -> None:
+    """Build what has changed into the catalog. Exit code 1 if any feature failed; the others are committed."""
+    from mlforge.cli.progress import reporter
+    from mlforge.forge import BuildOptions
+
+    options = BuildOptions(
+        force=force, release=release, upgrade_sets=upgrade_sets, sample=_share(sample), threads=threads,
+        memory_limit=memory_limit, lock_timeout=lock_timeout, commit=_commit(commit),
+    )  # fmt: skip
+    chosen = selection(features, tags, select, exclude)
+    fs = forge(ctx)
+    if dry_run:
+        show_plan(fs.plan(chosen, options), as_json)
+        return
+    with reporter(as_json) as notify:
+        result = fs.build(chosen, options, notify)
+    if as_json:
+        echo(encode(result_value(result)).decode())
+    else:
+        show_result(result, options)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _share(text: str | None) -> float | None:
+    """``1%`` or ``0.01`` as a share of 1. Raises UsageError."""
+    from mlforge.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise UsageError(f"--sample {text} is not a share", hint="write 1% or 0.01")
+    return share
+
+
+def _commit(mode: str) -> str:
+    from mlforge.errors import UsageError, did_you_mean
+
+    if mode not in ("auto", "wait"):
+        raise UsageError(f"--commit {mode} is not known", hint=did_you_mean(mode, ["auto", "wait"]))
+    return mode
+
+
+def show_result(result: BuildResult, options: BuildOptions) -> None:
+    """Print what a build did."""
+    if result.build is None and not result.features:
+        show_plan(result.plan, as_json=False)
+        return
+    worked = [r for r in result.features if r.status != "unchanged"]
+    rows = [
+        {"feature": r.feature, "version": r.version, "change": r.action, "status": r.status, "rows": r.rows,
+         "seconds": round(r.seconds, 2), "without_key_or_time": r.nowhere or None}
+        for r in worked
+    ]  # fmt: skip
+    echo()
+    names = ["feature", "version", "change", "status", "rows", "seconds"]
+    names += ["without_key_or_time"] if any(r.nowhere for r in worked) else []
+    table(rows, names, empty="no feature was built")
+    for check in (c for r in worked for c in r.checks if not c.passed):
+        show_check(check)
+    show_warnings(result.plan)
+    for note in result.committed.notes if result.committed else ():
+        echo(f"{styled('note', 'cyan')}      {note}")
+    echo(_last_line(result, options, len(worked)))
+
+
+def _last_line(result: BuildResult, options: BuildOptions, worked: int) -> str:
+    failed = sum(r.status in ("failed", "skipped") for r in result.features)
+    unchanged = len(result.features) - worked
+    parts = [f"{worked - failed} built", *([f"{failed} failed"] if failed else [])]
+    parts += [f"{unchanged} unchanged"] if unchanged else []
+    head = f"build {result.build}" if result.build is not None else "build"
+    tail = "" if result.committed else " (a trial on a sample: nothing kept)" if options.sample else " (nothing committed)"
+    return f"{head}: {', '.join(parts)} in {result.seconds:.1f} s{tail}"
+
+
+def show_check(check: CheckResult) -> None:
+    """Print a check that did not pass, with keys of failing rows."""
+    word = styled("failed", "red bold") if check.severity == "error" else styled("warning", "yellow")
+    column = f"{check.side}.{check.column} " if check.column else ""
+    share = f"{check.failed:,} of {count(check.rows, 'row')}"
+    echo(f"{word}   {check.feature}: {column}{check.check}: {share}")
+    for row in check.sample[:5]:
+        echo("            " + ", ".join(f"{k} = {cell(v) or 'NULL'}" for k, v in row.items()))
+
+
+def result_value(result: BuildResult) -> dict[str, Any]:
+    """A build's result as JSON shows it."""
+    committed = result.committed
+    return {
+        "event": "result",
+        "build": result.build,
+        "failed": result.failed,
+        "seconds": result.seconds,
+        "plan": plan_value(result.plan),
+        "features": result.features,
+        "committed": committed and {"how": committed.how, "waited": committed.waited, "notes": committed.notes},
+    }

@@ -1,0 +1,35 @@
+"""What the global options said, and the project that they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
+
+    from mlforge.forge import Forge
+
+
+@dataclass(frozen=True)
+class Globals:
+    """The options that stand before a command."""
+
+    project: Path = Path()
+    profile: str | None = None
+    debug: bool = False
+
+
+def options(ctx: typer.Context) -> Globals:
+    """The global options of this call."""
+    found = ctx.find_root().obj
+    return found if isinstance(found, Globals) else Globals()
+
+
+def forge(ctx: typer.Context) -> Forge:
+    """The project, or the bare catalog, that the global options name."""
+    from mlforge.forge import open as open_forge
+
+    given = options(ctx)
+    return open_forge(given.project, profile=given.profile)
