@@ -392,6 +392,7 @@ REFUSED = [
     ("{{ cents() }}", "m.sql:1", "parameter 'c' was not provided (called by features/f.sql)", None),
     ("{{ cents(1, 2) }}", "f.sql:2", "takes not more than 1 argument", None),
     ("{{ endless() }}", "m.sql:16", "this macro calls itself without end", None),
+    ("{{ cents }}", "f.sql:2", "cents is a macro", "write cents(...)"),
     ("{{ _own() }}", "f.sql:2", "'_own' is undefined", None),
     ("{% macro unique(x) %}{% endmacro %}", "f.sql:2", "the macro 'unique' has the name of a function", "rename it"),
     ("{{ source('payment') }}", "f.sql:2", "there is no source 'payment' in mlforge.yaml", "did you mean 'payments'?"),
