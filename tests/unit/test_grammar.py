@@ -39,6 +39,7 @@ PLACES = [
     (f"SELECT DISTINCT ON (\n {W}) k, ts FROM {TX}", 2, "in DISTINCT ON", ""),
     (f"SELECT k, ts FROM {TX}\nUNION ALL SELECT k, {W} FROM {TX}", 2, "in a branch of UNION", ""),
     (f"SELECT k,\n {W} AS s FROM {TX}\nEXCEPT SELECT k, 2 FROM {TX}", 2, "in a branch of EXCEPT", ""),
+    (f"SELECT k, ts FROM {TX} PIVOT (\n {W} FOR c IN (1, 2))", 2, "in FROM", ""),
     (f"SELECT SUM(x) OVER v AS s, k, ts FROM {TX} WINDOW v AS (ORDER BY\n {W})", 2, "inside another window", ""),
 ]
 
@@ -227,6 +228,13 @@ def test_window_clauses_that_take_a_name_away(name: str) -> None:
 def test_window_clauses_of_ctes_that_take_a_name_away() -> None:
     error = refused(f"WITH a AS (SELECT k FROM {TX}\nWINDOW ever AS (ORDER BY ts)) SELECT k FROM a")
     check_error(error, 2, "the WINDOW clause defines ever", "another name")
+
+
+def test_windows_built_on_a_trailing_window() -> None:
+    error = refused(f"SELECT k, ts, SUM(x) OVER v AS s FROM {TX} WINDOW\n v AS (last_7d ORDER BY c)")
+    check_error(error, 2, "WINDOW v AS (last_7d ...): nothing can be built on a trailing window", "OVER last_7d")
+    error = refused(f"SELECT k, ts, SUM(x) OVER v AS s FROM {TX} WINDOW\n v AS (base ORDER BY c)")
+    check_error(error, 2, "OVER base: neither a trailing window nor defined", "last_7d or ever")
 
 
 def test_features_without_a_timestamp() -> None:
