@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from contextvars import ContextVar
+from datetime import date
+from decimal import Decimal
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +94,25 @@ def refuse_undefined(value: Any) -> None:
     elif isinstance(value, (list, tuple)):
         for part in value:
             refuse_undefined(part)
+
+
+def printable(value: Any) -> Any:
+    """A value as it may stand in SQL: text, numbers, dates, and lists and mappings of them.
+
+    Raises FeatureError for anything else, such as a function that was not called: its text would differ from run to
+    run."""
+    if isinstance(value, dict):
+        for part in value.values():
+            printable(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            printable(part)
+    elif value is None:
+        raise FeatureError("an expression gives None, which is not SQL", hint="write NULL for SQL's NULL")
+    elif not isinstance(value, (str, int, float, Decimal, date)):
+        str(value)  # undefined names, functions, macros and validators say themselves what is wrong
+        raise FeatureError(f"an expression gives a {type(value).__name__}, which is not SQL")
+    return value
 
 
 def config(scope: Scope, **keys: Any) -> str:

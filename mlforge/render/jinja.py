@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mlforge.errors import FeatureError, TemplateError, Where, did_you_mean, nearest
 from mlforge.model import Rendered
 from mlforge.project.environ import Environ
-from mlforge.render.calls import SCOPE, Function, Scope, functions, known_features, refuse_undefined
+from mlforge.render.calls import SCOPE, Function, Scope, functions, known_features, printable, refuse_undefined
 from mlforge.render.markers import Marks, take_out, unmark
 from mlforge.render.rewrite import rewrite
 from mlforge.sql.templates import ident, literal
@@ -206,6 +206,7 @@ def _environment(known: dict[str, Function]) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
         extensions=[Marks],
+        finalize=printable,
         autoescape=False,  # SQL, not HTML
         keep_trailing_newline=True,
         cache_size=0,
