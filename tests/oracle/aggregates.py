@@ -98,10 +98,10 @@ def mean(rows: Args, _: Any) -> Expected:
 
 def _variance(rows: Args, lost: int, how: str) -> Expected:
     values = _first_arg(rows)
+    if not all(map(finite, values)):
+        return Expected(None, how="weird")  # NaN or NULL; DuckDB itself refuses to answer
     if len(values) <= lost:
         return NULL
-    if not all(map(finite, values)):
-        return Expected(None, how="weird")  # NaN; DuckDB itself refuses to answer
     middle = _exact_sum(values) / len(values)
     exact = sum((Fraction(v) - middle) ** 2 for v in values) / (len(values) - lost)
     slack = EPSILON * float(sum(Fraction(v) ** 2 for v in values) / (len(values) - lost))

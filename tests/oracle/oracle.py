@@ -108,6 +108,11 @@ class Feature:
         return "windows" if any(isinstance(e, Agg) for e in self.leaves()) else "plain"
 
     @property
+    def at_t(self) -> bool:
+        """Whether outputs are evaluated at T even where there is no row: windows and as_of() are."""
+        return any(not isinstance(e, Col) for e in self.leaves())
+
+    @property
     def side(self) -> str:
         """``closed`` as written, else what the kind implies."""
         return self.closed or ("left" if self.kind == "windows" else "right")
@@ -178,7 +183,7 @@ def values_at(feature: Feature, rows: list[Row], key: tuple[Any, ...], at: int |
     asked = boundary(at, feature.interval, feature.timezone) if feature.interval else at
     seen = minus(asked, feature.delay)
     latest = latest_row(feature, mine, seen)
-    if feature.kind == "plain" and latest is None:
+    if not feature.at_t and latest is None:
         return {name: NULL for name, _ in feature.outputs}
     return _outputs(Moment(feature, mine, latest, asked, seen))
 

@@ -16,6 +16,7 @@ import mlforge as mlf
 from tests.oracle.aggregates import Expected, matches
 from tests.oracle.clock import EPOCH, MICRO
 from tests.oracle.project import label_table, write_project
+from tests.oracle.types import arrow_types
 from tests.oracle.world import Labels, World, expected
 
 ZONE = "Asia/Tokyo"  # a session's zone must not matter
@@ -58,6 +59,8 @@ def differences(world: World, folder: Path) -> list[Difference]:
         want = expected(world, labels)
         answers = forge.get_training_data(features=world.names(), entity_df=entity_df, timestamp=labels.time)
         found += compare(want, answers, entity_df, "python")
+        for name, kind in arrow_types(world).items():
+            assert answers[name].type.equals(kind), f"type of {name}: expected {kind}, got {answers[name].type}"
         for name, answer in macro_answers(folder / "catalog.duckdb", world, labels).items():
             found += compare({name: want[name]}, answer, entity_df, "macro")
             found += unequal(name, list(want[name]), answers, answer)

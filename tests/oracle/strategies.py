@@ -74,7 +74,7 @@ def plus(at: int, length: str) -> int:
 def times(draw: Any, near: list[int], lengths: list[str]) -> int | None:
     """An instant near one of some, often exactly one length off."""
     at: int = draw(st.sampled_from(near))
-    move: str = draw(st.sampled_from(["stay", "stay", "plus", "plus", "minus", "none"]))
+    move: str = draw(st.sampled_from(["stay", "stay", "stay", "plus", "plus", "plus", "plus", "minus", "none"]))
     if move == "none" and draw(st.integers(0, 2)) == 0:
         return None
     if move in ("plus", "minus"):
@@ -87,6 +87,7 @@ def worlds(draw: Any) -> World:
     """A world of about eight features and two label sets."""
     shape = draw(st.sampled_from(SHAPES))
     lengths = draw(st.lists(st.sampled_from(LENGTHS), min_size=2, max_size=4, unique=True))
+    lengths = sorted(lengths, key=LENGTHS.index)
     anchors = draw(st.lists(st.sampled_from(ANCHORS), min_size=1, max_size=2, unique=True))
     keys = draw(st.lists(_key(shape), min_size=1, max_size=4, unique_by=lambda key: tuple(key.values())))
     pools = VALUES | {"x": FLOATS[draw(st.sampled_from(["plain", "plain", "wide", "weird"]))]}
@@ -97,6 +98,7 @@ def worlds(draw: Any) -> World:
     static = Feature("st", tuple(shape), (("st_color", Col("color")),), time=None)
     near = [row["t"] for row in events if row["t"] is not None] or anchors
     lefts = draw(st.lists(_left(keys, near, lengths), max_size=8))
+    near += [row["t"] for row in lefts if row["t"] is not None]
     labels = tuple(draw(_labels(keys, near, lengths)) for _ in range(2))
     return World(
         keys=shape,
@@ -132,7 +134,7 @@ def _event(draw: Any, keys: list[Row], anchors: list[int], lengths: list[str], p
 
 @st.composite
 def _some_key(draw: Any, keys: list[Row], unseen: Row | None = None) -> Row:
-    key = dict(draw(st.sampled_from([*keys, *keys, *keys, *([unseen] if unseen else [])])))
+    key = dict(draw(st.sampled_from([*keys, *keys, *keys, keys[0], keys[0], *([unseen] if unseen else [])])))
     if draw(st.integers(0, 11)) == 11:
         key[draw(st.sampled_from(sorted(key)))] = None
     return key
@@ -152,8 +154,9 @@ def _labels(draw: Any, keys: list[Row], near: list[int], lengths: list[str]) -> 
 
     def label(draw: Any) -> Row:
         row: Row = dict(draw(_some_key(keys, unseen)))
-        row[name] = draw(times(near, lengths)) if draw(st.integers(0, 9)) else us("1800-01-01T00:00")
-        row |= {"u": draw(st.sampled_from([1, 2, 3, None])), "amount": draw(st.sampled_from([None, 0.0, 1.5, -3.0]))}
+        row[name] = draw(times(near, lengths)) if draw(st.integers(0, 15)) else us("1800-01-01T00:00")
+        row["u"] = draw(st.sampled_from([1, 1, 1, 2, 2, 3, None]))
+        row["amount"] = draw(st.sampled_from([None, 0.0, 1.5, -3.0]))
         return row
 
     rows = [label(draw) for _ in range(draw(st.integers(1, 9)))]
@@ -169,6 +172,7 @@ def _kind_of(value: Any) -> str:
 @st.composite
 def _feature(draw: Any, name: str, shape: dict[str, str], lengths: list[str], kind: str) -> Feature:
     durations = st.sampled_from(lengths)
+    fixed = [length for length in lengths if length[-1] not in "oy"]
     interval = zone = None
     if kind == "interval" or (kind == "plain" and draw(st.integers(0, 3)) == 3):
         interval = draw(st.sampled_from(INTERVALS))
@@ -178,7 +182,7 @@ def _feature(draw: Any, name: str, shape: dict[str, str], lengths: list[str], ki
         tuple(shape),
         tuple((f"{name}_{n}", expr) for n, expr in enumerate(_exprs(draw, kind, lengths))),
         closed=draw(st.sampled_from([None, None, "left", "right"])),
-        delay=draw(durations) if draw(st.integers(0, 2)) == 2 else "0s",
+        delay=draw(st.sampled_from(["0s", "0s", "0s", "1s", "1h", "1d", *fixed])),
         ttl=draw(durations) if draw(st.integers(0, 2)) == 2 else None,
         interval=interval,
         timezone=zone,
@@ -197,7 +201,7 @@ def _exprs(draw: Any, kind: str, lengths: list[str]) -> list[Expr]:
 
 
 CONDS = [Cond("i", ">", 0), Cond("i", "<=", 1), Cond("x", ">=", 0.2), Cond("s", "=", "a"), Cond("b", "=", True)]
-SHAPES_OF_EXPR = ["agg"] * 7 + ["ratio", "coalesce", "since", "as_of", "hours"]
+SHAPES_OF_EXPR = ["agg"] * 16 + ["ratio", "coalesce", "since", "as_of", "hours"]
 
 
 @st.composite
@@ -215,7 +219,7 @@ def _window_expr(draw: Any, lengths: list[str]) -> Expr:
 
 
 def _over(draw: Any, lengths: list[str]) -> str:
-    over: str = draw(st.sampled_from([*lengths, "ever"]))
+    over: str = draw(st.sampled_from(["ever", *reversed(lengths), "ever"]))
     return over
 
 
