@@ -120,6 +120,15 @@ def primary_name(node: exp.Expression) -> str:
     return SYNONYMS.get(name, name)
 
 
+def has_over(node: exp.Expression) -> bool:
+    """Whether OVER stands after a call, with FILTER or IGNORE NULLS between or not."""
+    from sqlglot import exp
+
+    while isinstance(node.parent, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)) and node.arg_key == "this":
+        node = node.parent
+    return isinstance(node.parent, exp.Window) and node.arg_key == "this"
+
+
 def is_aggregate(node: exp.Expression) -> bool:
     """Whether a node calls an aggregate function. A function of unknown name is none."""
     from sqlglot import exp

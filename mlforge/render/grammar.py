@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlforge.render.functions import RANKING, function_name, is_aggregate
+from mlforge.render.functions import RANKING, function_name, has_over, is_aggregate
 from mlforge.render.syntax import Parsed, outermost, ref_name, refuse, relations, show
 from mlforge.render.windows import (
     is_too_long,
@@ -247,6 +247,11 @@ def _check_function(parsed: Parsed, window: exp.Window, name: str) -> None:
     while isinstance(call, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)):
         call = call.this
     function = function_name(call)
+    if isinstance(call, exp.Dot):
+        hint = f"write {function.upper()}(...) OVER {name}"
+        raise refuse(
+            parsed, window, f"{show(call)} may not stand over {name}: the aggregate must be called plainly", hint
+        )
     if function in RANKING:
         instead = _INSTEAD.get(function)
         ordinary = "rank or shift rows in a CTE, over an ordinary window"
@@ -256,7 +261,7 @@ def _check_function(parsed: Parsed, window: exp.Window, name: str) -> None:
         shown = function.upper() or show(call)
         hint = f"aggregate its result: MAX({shown}(...)) OVER {name}"
         raise refuse(parsed, window, f"{shown} is no aggregate and may not stand over {name}", hint)
-    if call.find(exp.Order):
+    if any(order.find_ancestor(exp.Window, exp.Query) is window for order in call.find_all(exp.Order)):
         raise refuse(
             parsed,
             window,
@@ -315,7 +320,7 @@ def _check_item(parsed: Parsed, select: exp.Select, node: exp.Expression) -> Non
         return
     if function_name(node) == "unnest":
         raise refuse(parsed, node, f"{show(node)} beside a trailing window", _cte_hint(select, "expressions", node))
-    if is_aggregate(node) and not node.find_ancestor(exp.Window):
+    if is_aggregate(node) and not has_over(node):
         raise refuse(
             parsed,
             node,
@@ -340,8 +345,10 @@ def _cte_hint(select: exp.Select, key: str, item: exp.Expression | None = None) 
 
 
 def _check_as_of(parsed: Parsed) -> None:
+    from sqlglot import exp
+
     for call in as_of_calls(parsed.tree):
-        if call.expressions:
+        if call.expressions or isinstance(call.parent, exp.Dot):
             raise refuse(parsed, call, f"{show(call)}: as_of() takes no arguments", "write as_of()")
         misplaced = _misplaced(parsed.tree, call)
         if misplaced and misplaced != "inside a lambda":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlforge.errors import LeakageError, did_you_mean, nearest
-from mlforge.render.functions import function_name, is_aggregate, words
+from mlforge.render.functions import function_name, has_over, is_aggregate, words
 from mlforge.render.scopes import find_cte, timed_below, timed_in_from
 from mlforge.render.syntax import Parsed, outermost, ref_name, refuse, relations, show, source_name, source_text, where
 from mlforge.render.windows import is_trailing, window_name
@@ -56,9 +56,12 @@ def _leak(parsed: Parsed, node: exp.Expression, message: str, hint: str) -> Leak
 
 
 def _check_volatile(parsed: Parsed) -> None:
+    """Volatile calls, and ``age(x)``, which counts from current_date, also when written ``x.age()``."""
+    from sqlglot import exp
+
     for node in parsed.tree.walk():
         name = function_name(node)
-        single_age = name == "age" and len(node.expressions) == 1  # age(x) counts from current_date
+        single_age = name == "age" and len(node.expressions) + isinstance(node.parent, exp.Dot) == 1
         if name not in VOLATILE and not single_age:
             continue
         hint = "write as_of() for the time of the label row" if name in _CLOCK else "derive it from columns"
@@ -225,7 +228,7 @@ def _aggregates(select: exp.Select) -> bool:
     from sqlglot import exp
 
     calls = (f for item in select.expressions for f in item.find_all(exp.Func) if is_aggregate(f))
-    return any(not f.find_ancestor(exp.Window) or f.find_ancestor(exp.Window, exp.Select) is select for f in calls)
+    return any(not has_over(f) and f.find_ancestor(exp.Select) is select for f in calls)
 
 
 def _is_correlated(select: exp.Select) -> bool:

@@ -73,6 +73,9 @@ DEEP = [
     f"SELECT k, ts, list_slice(LIST(x) OVER last_7d, -3, -1) AS s FROM {TX}",
     f"SELECT k, ts, array_slice(ARRAY_AGG(x) OVER last_7d, -3, NULL) AS s FROM {TX}",
     f"SELECT k, ts, (LIST(x) OVER last_7d)[-1] AS s FROM {TX}",
+    f"SELECT k, ts, SUM(lag(x) OVER (ORDER BY ts)) OVER last_7d AS s FROM {TX}",
+    f"SELECT k, ts, SUM((SELECT v FROM unnest(l) u(v) ORDER BY v LIMIT 1)) OVER last_7d AS s FROM {TX}",
+    f"SELECT k, ts, SUM(list_sum(l)) OVER last_7d AS s FROM {TX}",
     f"SELECT k, ts, my_own_aggregate(x) OVER last_7d AS s FROM {TX}",
     f"SELECT k, ts, sum(columns('x.*')) OVER last_7d FROM {TX}",
     f"SELECT k, ts, list_sum([1, 2]) + list_max(l) AS s, {W} FROM {TX}",
@@ -119,6 +122,10 @@ FUNCTIONS = [
     ("(LIST(x) OVER last_7d)[:3]", "has no bound", "[-10:]"),
     ("list_slice(LIST(x) OVER last_7d, 1, 3)", "has no bound", "[-10:]"),
     ("len(LIST(x) OVER last_7d)", "has no bound", "[-10:]"),
+    ("x.sum() OVER last_7d", "x.sum() may not stand over last_7d", "write SUM(...) OVER last_7d"),
+    ("main.sum(x) OVER last_7d", "main.sum(x) may not stand over last_7d", "write SUM(...) OVER last_7d"),
+    ("LIST(DISTINCT x ORDER BY x) OVER ever", "ORDER BY inside LIST(...) OVER ever", ""),
+    ("ANY_VALUE(x ORDER BY y) FILTER (WHERE b) OVER ever", "ORDER BY inside ANY_VALUE(...) OVER ever", ""),
     ("SUM(x) OVER (last_7d PARTITION BY c)", "OVER (last_7d ...) with PARTITION BY", "FILTER (WHERE ...)"),
     ("SUM(x) OVER (last_7d ORDER BY c)", "OVER (last_7d ...) with ORDER BY", "write OVER last_7d"),
     ("SUM(x) OVER (last_7d ROWS 5 PRECEDING)", "OVER (last_7d ...) with a frame", "write OVER last_7d"),
@@ -154,6 +161,9 @@ ITEMS = [
     ),
     ("1 + mean(x)", "MEAN(x) without OVER", "MEAN(x) OVER ever"),
     ("COUNT(*) FILTER (WHERE x > 1)", "COUNT(*) without OVER", ""),
+    ("SUM(MAX(x)) OVER ever", "MAX(x) without OVER", ""),
+    ("COUNT(*) FILTER (WHERE MAX(x) > 1) OVER ever", "MAX(x) without OVER", ""),
+    ("SUM(COUNT(*)) OVER (ORDER BY ts)", "COUNT(*) without OVER", ""),
     ("unnest(l)", "UNNEST(l) beside a trailing window", "WITH rows AS (SELECT UNNEST(l) AS x, ..."),
 ]
 
@@ -267,6 +277,7 @@ def test_as_of_out_of_place(sql: str, message: str) -> None:
 
 
 def test_as_of_takes_no_arguments() -> None:
+    check_error(refused(f"SELECT k, ts,\n x.as_of() AS s FROM {TX}"), 2, "as_of() takes no arguments", "as_of()")
     check_error(
         refused(f"SELECT k, ts,\n as_of('1d') AS s FROM {TX}"), 2, "AS_OF('1d'): as_of() takes no arguments", "as_of()"
     )

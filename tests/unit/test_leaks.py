@@ -52,6 +52,7 @@ VOLATILE_PLACES = [
     (f"SELECT k, ts, SUM(x) FILTER (WHERE\n ts > today()) OVER ever AS s FROM {TX}", 2),
     (f"SELECT k, ts FROM {TX} a ASOF JOIN {PAY} b\n ON a.k = b.k AND b.ts < current_timestamp AND a.ts >= b.ts", 2),
     (f"SELECT k, ts,\n age(ts) AS a FROM {TX}", 2),
+    (f"SELECT k, ts,\n ts.age() AS a FROM {TX}", 2),
     (f"SELECT k, ts,\n ago(INTERVAL 1 DAY) AS a FROM {TX}", 2),
     (f"SELECT k, ts FROM {TX} UNION ALL\n SELECT k, get_current_timestamp() FROM {TX}", 2),
 ]
