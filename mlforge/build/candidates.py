@@ -1,0 +1,135 @@
+"""From the project's files to compiled features, with their names, types and leaks checked on zero rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlforge.errors import FeatureError, GrammarError, WarehouseError
+from mlforge.model import Candidate
+from mlforge.plan import graph as graphs
+from mlforge.quality.checks import assign_sides
+from mlforge.render.jinja import Renderer
+from mlforge.render.leaks import check_leaks
+from mlforge.render.parse import parse
+from mlforge.render.refs import check_ref_joins, unsafe_joins
+from mlforge.render.stamps import check_timestamp
+from mlforge.render.syntax import where
+from mlforge.sql.compile import Compilation, compile_feature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from sqlglot import exp
+
+    from mlforge.model import CatalogState, Check, Compiled, FeatureRef, Project, Rendered
+    from mlforge.render.syntax import Parsed
+    from mlforge.warehouses.duckdb import DuckDB
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """A candidate with what only a build needs: its event rows and the checks of each side."""
+
+    candidate: Candidate
+    compilation: Compilation
+    input_checks: tuple[Check, ...]
+    output_checks: tuple[Check, ...]
+
+
+@dataclass
+class Analysis:
+    """The project's features, rendered; those that were asked for also compiled."""
+
+    project: Project
+    rendered: dict[str, Rendered]
+    graph: dict[str, tuple[FeatureRef, ...]]
+    features: dict[str, Analysed] = field(default_factory=dict)
+    bound: set[str] = field(default_factory=set)
+
+    @property
+    def candidates(self) -> dict[str, Candidate]:
+        """The compiled features as the planner wants them."""
+        return {name: a.candidate for name, a in self.features.items()}
+
+
+def render_all(project: Project) -> Analysis:
+    """Render every feature; no source is touched. Raises FeatureError of the first one that fails."""
+    renderer = Renderer(project)
+    rendered = {name: renderer.render(file) for name, file in project.features.items() if file.kind == "sql"}
+    return Analysis(project, rendered, {name: r.refs for name, r in rendered.items()})
+
+
+def analyse(analysis: Analysis, warehouse: DuckDB, wanted: Collection[str], state: CatalogState) -> None:
+    """Compile the wanted features and all they read, upstream ones first, and note the state of their sources.
+
+    Raises FeatureError and its kinds at the user's file and line, ProjectError for a source that cannot be read."""
+    needed = _with_upstream(analysis, wanted)
+    paths = {name: r.path for name, r in analysis.rendered.items()}
+    for name in graphs.order(analysis.graph, paths):
+        if name in needed and name not in analysis.features:
+            analysis.features[name] = _analyse(analysis, warehouse, analysis.rendered[name], state)
+
+
+def _with_upstream(analysis: Analysis, wanted: Collection[str]) -> set[str]:
+    needed: set[str] = set()
+    front = list(wanted)
+    while front:
+        name = front.pop()
+        if name not in needed:
+            needed.add(name)
+            front += [r.name for r in analysis.graph[name]]
+    return needed
+
+
+def _analyse(analysis: Analysis, warehouse: DuckDB, rendered: Rendered, state: CatalogState) -> Analysed:
+    project = analysis.project
+    for name in set(rendered.sources) - analysis.bound:
+        warehouse.bind_source(project.sources[name])
+        analysis.bound.add(name)
+    parsed = parse(rendered)
+    upstream = {r.name: analysis.features[r.name].candidate.compiled for r in rendered.refs}
+    warnings = _check_shape(parsed, project, upstream)
+    found = compile_feature(parsed, project, _describe(warehouse, parsed), upstream)
+    if found.timestamp_type:
+        check_timestamp(parsed, found.timestamp_type)
+    compiled = found.compiled
+    if compiled.kind != "on_demand":
+        warehouse.bind_ref(compiled)
+    outputs = [*(k.name for k in compiled.keys), *(o.name for o in compiled.outputs)]
+    outputs += [compiled.timestamp] if compiled.timestamp else []
+    checks = assign_sides(rendered.config.validators, outputs, found.input_columns, feature=rendered.name)
+    stored = state.features.get(rendered.name)
+    before = stored.versions[-1].source_states if stored else {}
+    candidate = Candidate(
+        definition=found.definition, compiled=compiled, config=rendered.config, path=rendered.path, sql=rendered.sql,
+        source_states={s: warehouse.state(project.sources[s], before.get(s)) for s in rendered.sources},
+        warnings=tuple(warnings),
+    )  # fmt: skip
+    return Analysed(candidate, found, *map(tuple, checks))
+
+
+def _check_shape(parsed: Parsed, project: Project, upstream: Mapping[str, Compiled]) -> list[str]:
+    """Leaks and joins; returns warnings, which ``strict`` makes errors."""
+    timed = {name for name in parsed.rendered.sources if project.sources[name].timestamp}
+    check_leaks(parsed, timed)
+    check_ref_joins(parsed, {name: tuple(k.name for k in c.keys) for name, c in upstream.items()})
+    joins = unsafe_joins(parsed, timed)
+    if joins and project.strict:
+        message, at = joins[0]
+        raise GrammarError(message, where=at, hint="join through ref(), or ASOF JOIN on the time; strict: true refuses it")
+    return [f"{at}: {message}" for message, at in joins]
+
+
+def _describe(warehouse: DuckDB, parsed: Parsed) -> Callable[[str, exp.Expression | None], dict[str, str]]:
+    def describe(query: str, node: exp.Expression | None) -> dict[str, str]:
+        try:
+            return warehouse.describe(query)
+        except WarehouseError as error:
+            raise FeatureError(
+                f"{parsed.rendered.name}: {error.message}",
+                where=where(parsed, node),
+                hint="the words are DuckDB's, about the columns of the sources as they are now",
+            ) from error
+
+    return describe

@@ -1,0 +1,145 @@
+"""Making one feature's table in the staging file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mlforge.build.scales import with_scales
+from mlforge.sql.physical import Physical, content_order, tile_parts
+from mlforge.sql.templates import ident, sql, statements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import Compiled
+
+EVENTS = "_mlforge_events"
+SORTED_EVENTS = "_mlforge_sorted_events"
+
+
+@dataclass
+class Runner:
+    """Runs the statements of a build and remembers them with their time, for ``mlforge.statements``."""
+
+    con: DuckDBPyConnection
+    feature: str = ""
+    ran: list[tuple[str, str, float]] = field(default_factory=list)  # feature, SQL, seconds
+
+    def run(self, script: str) -> list[tuple[object, ...]]:
+        """Run the statements of a script; the rows of the last."""
+        rows: list[tuple[object, ...]] = []
+        for statement in statements(script):
+            start = time.perf_counter()
+            rows = self.con.execute(statement).fetchall()
+            self.ran.append((self.feature, statement, time.perf_counter() - start))
+        return rows
+
+
+@dataclass(frozen=True)
+class EventCounts:
+    """Rows of the event relation, and how many of them belong to nothing: a NULL key or time."""
+
+    rows: int
+    nowhere: int
+
+
+def make_events(runner: Runner, compiled: Compiled, timestamp_type: str | None, format_: str | None) -> EventCounts:
+    """Make the temporary relation of event rows. It is a view where reading it twice costs less than keeping it."""
+    simple = "JOIN" not in compiled.event_sql and "WITH" not in compiled.event_sql.upper()
+    script = sql(
+        "feature/events_view", name=EVENTS, materialise=not simple, timestamp_type=timestamp_type, format=format_,
+        event_sql=compiled.event_sql,
+    )  # fmt: skip
+    for kind in ("VIEW", "TABLE"):
+        runner.con.execute(f"DROP {kind} IF EXISTS {EVENTS}") if _is(runner, kind) else None
+    runner.run(script)
+    keys = [k.name for k in compiled.keys]
+    counts = runner.run(sql("feature/event_counts", keys=keys, timed=bool(timestamp_type), relation=EVENTS))[0]
+    return EventCounts(*counts)  # type: ignore[arg-type]
+
+
+def _is(runner: Runner, kind: str) -> bool:
+    found = runner.con.execute(sql("feature/temporary", name=EVENTS)).fetchall()
+    return bool(found) and (found[0][0] == "VIEW") == (kind == "VIEW")
+
+
+def make_table(runner: Runner, compiled: Compiled, table: str) -> Compiled:
+    """Make ``table`` from the event rows. Returns the compiled feature with the scales that were chosen."""
+    if compiled.kind == "static":
+        runner.run(sql("feature/static", f=Physical(compiled, EVENTS), table=table, events=EVENTS))
+        return compiled
+    compiled = with_scales(runner.con, compiled, EVENTS)
+    if compiled.interval is None:
+        _exact(runner, compiled, table, temporary=False)
+    elif compiled.kind == "windows" and Physical(compiled, EVENTS).tileable:
+        _tiles(runner, compiled, table)
+    else:
+        _snapshots(runner, compiled, table)
+    return compiled
+
+
+def _exact(runner: Runner, compiled: Compiled, table: str, *, temporary: bool) -> None:
+    """The rows that ASOF joins and frames read."""
+    columns = [o.name for o in compiled.outputs]
+    if compiled.kind == "windows":
+        columns = [c.name for c in (*compiled.rows, *compiled.inputs)]
+    runner.run(
+        sql(
+            "feature/plain" if compiled.kind == "plain" else "feature/events",
+            f=Physical(replace(compiled, interval=None), EVENTS), table=table, events=EVENTS, temporary=temporary,
+            versioned=not temporary, content=content_order(columns, loaded=compiled.loaded_at is not None),
+        )  # fmt: skip
+    )
+
+
+def _tiles(runner: Runner, compiled: Compiled, table: str) -> None:
+    feature = Physical(compiled, EVENTS, ingredients=compiled.uses_as_of)
+    partials, merges = tile_parts(feature)
+    runner.run(
+        sql(
+            "feature/tiles", f=feature, table=table, events=EVENTS, interval=compiled.interval, partials=partials,
+            merges=merges, lengths=feature.lengths,
+        )  # fmt: skip
+    )
+
+
+def _snapshots(runner: Runner, compiled: Compiled, table: str) -> None:
+    """Event rows first, then their exact values at the boundaries where a value can change."""
+    runner.con.execute(f"DROP TABLE IF EXISTS {SORTED_EVENTS}")
+    _exact(runner, compiled, SORTED_EVENTS, temporary=True)
+    exact = replace(compiled, interval=None)
+    feature = Physical(exact, SORTED_EVENTS, ingredients=compiled.uses_as_of)
+    runner.run(
+        sql(
+            "feature/snapshots", f=feature, table=table, interval=compiled.interval, timezone=compiled.timezone,
+            lengths=feature.lengths,
+        )  # fmt: skip
+    )
+    runner.con.execute(f"DROP TABLE {SORTED_EVENTS}")
+
+
+def make_patch(runner: Runner, compiled: Compiled, table: str, current: str, fresh: str) -> None:
+    """Replace the fresh whole table by what changes from ``current``: rows to close and rows to add."""
+    columns = table_columns(runner.con, fresh)
+    repeats = compiled.kind == "windows" and compiled.interval is None
+    order = [k.name for k in compiled.keys] + (["_mlforge_t"] if compiled.kind != "static" else [])
+    runner.run(
+        sql("feature/patch", table=table, current=current, fresh=fresh, columns=columns, repeats=repeats, order=order)
+    )
+
+
+def table_columns(con: DuckDBPyConnection, table: str) -> Sequence[str]:
+    """The columns of a feature's table without those that say which PATCHes a row belongs to."""
+    rows = con.execute(f"DESCRIBE {table}").fetchall()
+    return [name for name, *_ in rows if name not in ("_mlforge_from", "_mlforge_to")]
+
+
+def staged(name: str) -> str:
+    """A table of schema ``store`` by its quoted name."""
+    return f"store.{ident(name)}"

@@ -1,0 +1,332 @@
+"""Running a plan: every step in a staging file, then one commit."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mlforge.build import materialise
+from mlforge.build.materialise import Runner
+from mlforge.errors import BuildError, FeatureError, MlforgeError, WarehouseError, Where
+from mlforge.model import REF_SCHEMA, CheckResult, ColumnStats, StoredFeature, StoredSet, StoredVersion
+from mlforge.quality.checks import run_checks
+from mlforge.quality.stats import collect_stats
+from mlforge.sql.bind import bind, table_name
+from mlforge.sql.physical import view
+from mlforge.sql.refs import with_ref_times
+from mlforge.sql.templates import ident, sql
+from mlforge.warehouses.duckdb import DuckDB, first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mlforge.build.candidates import Analysed, Analysis
+    from mlforge.catalog.staging import Staging
+    from mlforge.model import CatalogState, Compiled, Source
+    from mlforge.plan.steps import FeatureStep, Plan
+
+CURRENT = "_mlforge_catalog"  # the catalog as it was, attached to the staging connection
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """Something that happened in a build, for progress and logs."""
+
+    event: Literal["feature_started", "feature_done", "feature_failed", "feature_skipped", "commit_started", "committed"]
+    feature: str | None = None
+    version: str | None = None
+    rows: int | None = None
+    seconds: float | None = None
+    message: str | None = None
+
+
+class FeatureResult(Struct, frozen=True, kw_only=True):
+    """How one step of a build ended."""
+
+    feature: str
+    action: str
+    version: str
+    status: Literal["built", "unchanged", "failed", "skipped"]
+    rows: int | None = None
+    event_rows: int | None = None
+    nowhere: int = 0  # event rows with a NULL key or time
+    seconds: float = 0.0
+    error: str | None = None
+    checks: tuple[CheckResult, ...] = ()
+
+
+@dataclass
+class Staged:
+    """What a build made of one feature, before the commit."""
+
+    step: FeatureStep
+    stored: StoredVersion
+    stats: list[ColumnStats]
+
+
+@dataclass
+class Work:
+    """A build in progress."""
+
+    analysis: Analysis
+    state: CatalogState  # with every staged version already in it
+    warehouse: DuckDB
+    runner: Runner
+    build: int
+    notify: Callable[[Event], None]
+    attached: bool = False
+    staged: dict[str, Staged] = field(default_factory=dict)
+    results: dict[str, FeatureResult] = field(default_factory=dict)
+    bound: set[str] = field(default_factory=set)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any feature did not get its version."""
+        return any(r.status in ("failed", "skipped") for r in self.results.values())
+
+
+def run(
+    plan: Plan,
+    analysis: Analysis,
+    state: CatalogState,
+    staging: Staging,
+    catalog_path: str | None,
+    *,
+    notify: Callable[[Event], None] = lambda _event: None,
+    sample: float | None = None,
+) -> Work:
+    """Make every version of the plan in the staging file.
+
+    A feature that fails takes those that read it with it; the others go on. ``catalog_path`` is the catalog as it is,
+    None if there is none. ``sample`` is a share of every source's rows to try the build on."""
+    warehouse = DuckDB(staging.con, analysis.project.root)
+    warehouse.sample = sample
+    work = Work(analysis, state, warehouse, Runner(staging.con), state.last_build + 1, notify)
+    if catalog_path:
+        staging.con.execute(sql("warehouse/attach", path=catalog_path, name=CURRENT))
+        work.attached = True
+    for step in plan.steps:
+        _step(work, step)
+    if work.attached:
+        staging.con.execute(f"DETACH {CURRENT}")
+    return work
+
+
+def _step(work: Work, step: FeatureStep) -> None:
+    name = step.feature
+    work.runner.feature = name
+    if not step.builds:
+        work.results[name] = _result(step, "unchanged")
+        return
+    lost = [u for u in step.upstream if u in work.results and work.results[u].status in ("failed", "skipped")]
+    if lost:
+        work.results[name] = _result(step, "skipped", error=f"reads {', '.join(lost)}, which failed")
+        work.notify(Event(event="feature_skipped", feature=name, message=work.results[name].error))
+        return
+    work.notify(Event(event="feature_started", feature=name, version=str(step.version_to)))
+    start = time.perf_counter()
+    try:
+        _build(work, step, start)
+    except MlforgeError as error:
+        _fail(work, step, str(error), start)
+
+
+def _fail(work: Work, step: FeatureStep, message: str, start: float, checks: tuple[CheckResult, ...] = ()) -> None:
+    seconds = time.perf_counter() - start
+    work.results[step.feature] = _result(step, "failed", error=message, seconds=seconds, checks=checks)
+    work.notify(Event(event="feature_failed", feature=step.feature, message=message, seconds=seconds))
+
+
+def _result(step: FeatureStep, status: Literal["built", "unchanged", "failed", "skipped"], **more: object) -> FeatureResult:
+    return FeatureResult(  # type: ignore[arg-type]
+        feature=step.feature, action=step.action, version=str(step.version_to), status=status, **more
+    )
+
+
+def _build(work: Work, step: FeatureStep, start: float) -> None:
+    """Bind, check the event rows, make the table, check and describe the outcome."""
+    import duckdb
+
+    found = work.analysis.features[step.feature]
+    try:
+        checks, stored, stats, counts = _make(work, step, found)
+    except duckdb.Error as error:
+        where = Where(found.candidate.path)
+        raise BuildError(f"{step.feature}: {first_line(error)}", where=where, hint=_advice(str(error))) from error
+    broken = [c for c in checks if not c.passed and c.severity == "error"]
+    if broken:
+        _fail(work, step, "; ".join(_said(c) for c in broken), start, checks)
+        return
+    assert stored is not None
+    seconds = time.perf_counter() - start
+    work.staged[step.feature] = Staged(step, stored, stats)
+    work.state = _with_version(work.state, step, stored)
+    work.results[step.feature] = _result(
+        step, "built", rows=stored.rows, event_rows=counts and counts.rows, nowhere=counts.nowhere if counts else 0,
+        seconds=seconds, checks=checks,
+    )  # fmt: skip
+    work.notify(
+        Event(event="feature_done", feature=step.feature, version=str(step.version_to), rows=stored.rows, seconds=seconds)
+    )
+
+
+def _advice(text: str) -> str | None:
+    if "Out of Memory" in text:
+        return "give it more with --memory-limit, or fewer --threads: each thread needs its own part"
+    return None
+
+
+def _said(check: CheckResult) -> str:
+    column = f"{check.side}.{check.column}: " if check.column else ""
+    return f"check {column}{check.check} failed for {check.failed} of {check.rows} rows"
+
+
+def _make(
+    work: Work, step: FeatureStep, found: Analysed
+) -> tuple[tuple[CheckResult, ...], StoredVersion | None, list[ColumnStats], materialise.EventCounts | None]:
+    compiled = replace(step.candidate.compiled, table=table_name(step.feature, step.version_to))
+    if compiled.kind == "on_demand":
+        return (), _stored(work, step, compiled, 0), [], None
+    _bind(work, step)
+    con = work.runner.con
+    keys = [k.name for k in compiled.keys]
+    checks = _check(work, step, found, "input")
+    if any(not c.passed and c.severity == "error" for c in checks):
+        return tuple(checks), None, [], None
+    query = with_ref_times(compiled.event_sql, _physicals(work, step), compiled.timestamp)
+    ready = replace(compiled, event_sql=query)
+    counts = materialise.make_events(
+        work.runner, ready, found.compilation.timestamp_type, found.candidate.config.timestamp_format
+    )
+    table = materialise.staged(compiled.table if step.new_table else f"{compiled.table}__new")
+    compiled = materialise.make_table(work.runner, compiled, table)
+    if compiled.kind == "static":
+        _refuse_repeats(work, compiled, table, found)
+    stored = _stored(work, step, compiled, 0)
+    relation = _shown(work, stored, table)
+    columns = work.warehouse.describe(f"FROM {relation}")
+    rows = con.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0]
+    checks += run_checks(
+        con, step.feature, found.output_checks, "output", relation, columns=columns, keys=keys,
+        timestamp=compiled.timestamp,
+    )  # fmt: skip
+    shown = {o.name: columns[o.name] for o in compiled.outputs}
+    order = [*keys, *([compiled.timestamp] if compiled.timestamp else [])]
+    stats = collect_stats(con, step.feature, relation, columns=shown, rows=rows, sample_by=order)
+    if not step.new_table:
+        current = f"{CURRENT}.store.{ident(compiled.table)}"
+        materialise.make_patch(work.runner, compiled, compiled.table, current, table)
+    return tuple(checks), replace(stored, rows=rows), stats, counts
+
+
+def _check(work: Work, step: FeatureStep, found: Analysed, side: Literal["input"]) -> list[CheckResult]:
+    if not found.input_checks:
+        return []
+    columns = found.compilation.input_columns
+    keys = [k.name for k in step.candidate.compiled.keys if k.name in columns]
+    timestamp = step.candidate.compiled.timestamp
+    return run_checks(
+        work.runner.con, step.feature, found.input_checks, side, f"({found.compilation.input_sql})", columns=columns,
+        keys=keys, timestamp=timestamp if timestamp in columns else None,
+    )  # fmt: skip
+
+
+def _refuse_repeats(work: Work, compiled: Compiled, table: str, found: Analysed) -> None:
+    """A static feature has one row per key; which of two is right only the user can say."""
+    keys = [k.name for k in compiled.keys]
+    rows = work.runner.con.execute(sql("feature/repeats", table=table, keys=keys)).fetchall()
+    if rows:
+        *key, count = rows[0]
+        shown = ", ".join(f"{k} = {v!r}" for k, v in zip(keys, key, strict=True))
+        raise FeatureError(
+            f"{compiled.feature} has {count} rows for {shown}",
+            where=Where(found.candidate.path),
+            hint="a static feature has one row per key: aggregate, choose one with QUALIFY, or give it a timestamp",
+        )
+
+
+def _shown(work: Work, stored: StoredVersion, table: str) -> str:
+    """A temporary view of what readers will see of the staged table, for checks and statistics."""
+    physical = replace_relation(bind(work.state, stored), table)
+    work.runner.con.execute(f"CREATE SCHEMA IF NOT EXISTS {ident('_mlforge_view')}")
+    work.runner.run(view("_mlforge_view", stored.feature, physical))
+    if stored.compiled.kind != "windows" or stored.compiled.interval:
+        return f"{ident('_mlforge_view')}.{ident(stored.feature)}"
+    # Exact windows are computed when read; checks and statistics read several times.
+    work.runner.run(sql("feature/keep_view", schema="_mlforge_view", name=stored.feature, kept="_mlforge_shown"))
+    return "_mlforge_shown"
+
+
+def replace_relation(physical: object, table: str) -> object:
+    """The same physical feature over another table that holds all of its rows and no others."""
+    import dataclasses
+
+    return dataclasses.replace(physical, relation=table, patch=None)  # type: ignore[type-var]
+
+
+def _bind(work: Work, step: FeatureStep) -> None:
+    """Make the views of the step's sources, and of the features it reads."""
+    definition = step.candidate.definition
+    for name in definition.sources.keys() - work.bound:
+        source: Source = work.analysis.project.sources[name]
+        work.warehouse.bind_source(source)
+        work.bound.add(name)
+    for name, physical in _physicals(work, step).items():
+        work.runner.con.execute(view(REF_SCHEMA, name, physical))
+
+
+def _physicals(work: Work, step: FeatureStep) -> Mapping[str, object]:
+    found = {}
+    for name, version in step.upstream.items():
+        catalog = "" if name in work.staged and work.staged[name].stored.version == version else f"{CURRENT}."
+        stored = work.state.features[name].get(version)
+        physical = bind(work.state, stored, catalog)
+        if catalog == "" and not work.staged[name].step.new_table:
+            physical = _patched(work, stored, physical)
+        found[name] = physical
+    return found
+
+
+def _patched(work: Work, stored: StoredVersion, physical: object) -> object:
+    """A staged PATCH as a whole: the rows of the catalog's table that stay, and those that are added."""
+    name = f"{stored.compiled.table}__patched"
+    columns = materialise.table_columns(work.runner.con, f"{CURRENT}.store.{ident(stored.compiled.table)}")
+    work.runner.con.execute(
+        sql(
+            "feature/patched", name=name, table=stored.compiled.table, columns=columns,
+            current=f"{CURRENT}.store.{ident(stored.compiled.table)}",
+        )  # fmt: skip
+    )
+    return replace_relation(physical, ident(name))
+
+
+def _stored(work: Work, step: FeatureStep, compiled: Compiled, rows: int) -> StoredVersion:
+    now = datetime.datetime.now(datetime.UTC)
+    return StoredVersion(
+        feature=step.feature, version=step.version_to, definition=step.candidate.definition, compiled=compiled,
+        source_states=step.candidate.source_states, build=work.build, created_at=f"{now:%Y-%m-%dT%H:%M:%S.%f}Z",
+        reason="; ".join(step.reasons), rows=rows,
+    )  # fmt: skip
+
+
+def _with_version(state: CatalogState, step: FeatureStep, stored: StoredVersion) -> CatalogState:
+    """The state as the commit will leave it."""
+    old = state.features.get(step.feature)
+    versions = (*(old.versions if old else ()), stored)
+    feature = StoredFeature(
+        name=step.feature, current=step.current_to, held=step.held, versions=versions,
+        config=step.candidate.config, path=step.candidate.path, sql=step.candidate.sql,
+    )  # fmt: skip
+    return replace(state, features={**state.features, step.feature: feature})
+
+
+def set_after(step: object) -> StoredSet:
+    """A planned version of a feature set as the catalog keeps it."""
+    return StoredSet(name=step.name, version=step.version_to, members=step.members, written=step.written)  # type: ignore[attr-defined]
+
+
+__all__ = ["Event", "FeatureResult", "Staged", "WarehouseError", "Work", "run", "set_after"]
