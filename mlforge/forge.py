@@ -205,6 +205,31 @@ class Forge:
 
         return open_read(self.catalog_path)
 
+    def listing(self, what: str) -> list[dict[str, Any]]:
+        """All features, entities, sources, versions, feature-sets, tags, datasets or builds, as plain rows.
+
+        Raises UsageError for anything else."""
+        from mlforge.catalog.listing import listing
+
+        if not Path(self.catalog_path).exists():
+            return listing(None, self._project, self.catalog_path, what)  # type: ignore[arg-type]
+        with self._reading() as con:
+            return listing(con, self._project, self.catalog_path, what)  # type: ignore[arg-type]
+
+    def inspect(self, noun: str, name: str) -> dict[str, Any]:
+        """All that the catalog says of one feature, entity or source. Raises UsageError for an unknown one."""
+        from mlforge.catalog.listing import inspect
+
+        with self._reading() as con:
+            return inspect(con, noun, name)  # type: ignore[arg-type]
+
+    def versions(self, name: str) -> list[dict[str, Any]]:
+        """Versions of a feature or of a feature set, oldest first. Raises UsageError for an unknown name."""
+        from mlforge.catalog.listing import versions
+
+        with self._reading() as con:
+            return versions(con, name)
+
     def get_training_data(
         self,
         features: str | FeatureRef | Sequence[str | FeatureRef],

@@ -19,7 +19,9 @@ CHANGES = 3  # exit code of plan --exit-code when there is something to do
 Features = Annotated[
     list[str] | None, typer.Option("--features", "-f", help="Only this feature. Repeatable.", metavar="NAME")
 ]
-Tags = Annotated[list[str] | None, typer.Option("--tags", help="Only features with this tag. Repeatable.", metavar="TAG")]
+Tags = Annotated[
+    list[str] | None, typer.Option("--tags", help="Only features with this tag. Repeatable.", metavar="TAG")
+]
 Select = Annotated[
     list[str] | None,
     typer.Option(
@@ -62,6 +64,7 @@ def _names(given: list[str] | None) -> tuple[str, ...]:
 
 def plan(
     ctx: typer.Context,
+    *,
     features: Features = None,
     tags: Tags = None,
     select: Select = None,
@@ -92,9 +95,9 @@ def show_plan(made: Plan, as_json: bool) -> None:
     for step in made.steps:
         if step.action != "none" or step.reasons:
             _show_step(step)
-    for step in made.sets:
-        arrow = f"{step.version_from} -> {step.version_to}" if step.version_from else str(step.version_to)
-        echo(f"{styled('set', 'cyan')}       {step.name} {arrow}: {'; '.join(step.reasons)}")
+    for found in made.sets:
+        arrow = _arrow(found.version_from, found.version_to)
+        echo(f"{styled('set', 'cyan')}       {found.name} {arrow}: {'; '.join(found.reasons)}")
     for name in made.removed:
         echo(f"{styled('removed', 'yellow')}   {name}: not in the project any more; the catalog keeps it")
     for note in made.notes:
@@ -106,13 +109,17 @@ def show_plan(made: Plan, as_json: bool) -> None:
 def _show_step(step: FeatureStep) -> None:
     colours = {"create": "green", "major": "red", "minor": "yellow", "patch": "cyan", "none": "dim"}
     word = {"create": "new", "none": "unchanged"}.get(step.action, step.action)
-    arrow = f"{step.version_from} -> {step.version_to}" if step.version_from not in (None, step.version_to) else str(step.version_to)
+    arrow = _arrow(step.version_from, step.version_to)
     held = f" (held: {step.current_to} stays current)" if step.held else ""
     echo(f"{styled(word.ljust(9), colours.get(step.action, 'cyan'))} {step.feature} {arrow}{held}")
     for reason in step.reasons:
         echo(f"            {reason}")
     if step.dependents and step.action in ("major", "minor"):
         echo(f"            read by {', '.join(step.dependents)}")
+
+
+def _arrow(old: object, new: object) -> str:
+    return str(new) if old in (None, new) else f"{old} -> {new}"
 
 
 def show_warnings(made: Plan) -> None:
@@ -155,6 +162,7 @@ def _step_value(step: FeatureStep) -> dict[str, Any]:
 
 def build(
     ctx: typer.Context,
+    *,
     features: Features = None,
     tags: Tags = None,
     select: Select = None,
@@ -249,8 +257,8 @@ def _last_line(result: BuildResult, options: BuildOptions, worked: int) -> str:
     parts = [f"{worked - failed} built", *([f"{failed} failed"] if failed else [])]
     parts += [f"{unchanged} unchanged"] if unchanged else []
     head = f"build {result.build}" if result.build is not None else "build"
-    tail = "" if result.committed else " (a trial on a sample: nothing kept)" if options.sample else " (nothing committed)"
-    return f"{head}: {', '.join(parts)} in {result.seconds:.1f} s{tail}"
+    lost = " (a trial on a sample: nothing kept)" if options.sample else " (nothing committed)"
+    return f"{head}: {', '.join(parts)} in {result.seconds:.1f} s{'' if result.committed else lost}"
 
 
 def show_check(check: CheckResult) -> None:

@@ -52,7 +52,7 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, datetime.datetime):
-        return value.replace(microsecond=0).isoformat(sep=" ") if not value.microsecond else value.isoformat(sep=" ")
+        return value.isoformat(sep=" ")
     if isinstance(value, (list, tuple)):
         return ", ".join(map(cell, value))
     return str(value)
@@ -63,13 +63,22 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: s
     if not rows:
         echo(empty)
         return
-    cells = [[cell(row.get(c)) for c in columns] for row in rows]
+    cells = [[cell(_trimmed(c, row.get(c))) for c in columns] for row in rows]
     heads = [c.replace("_", " ") for c in columns]
-    numeric = [all(isinstance(row.get(c), (int, float, type(None))) for row in rows) for c in columns]
+    numeric = [all(_is_number(row.get(c)) for row in rows) for c in columns]
     if sys.stdout.isatty():
         _rich_table(cells, heads, numeric)
     else:
         _plain_table(cells, heads, numeric)
+
+
+def _trimmed(column: str, value: Any) -> Any:
+    """Times of the catalog's own tables, created_at and the like, to the second."""
+    return value.replace(microsecond=0) if column.endswith("_at") and isinstance(value, datetime.datetime) else value
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def _rich_table(cells: list[list[str]], heads: list[str], numeric: list[bool]) -> None:

@@ -1,0 +1,68 @@
+"""Commands that make training sets and make them again."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - Typer reads the types of options
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlforge.cli.context import forge
+from mlforge.cli.output import count, echo, print_json, table
+
+if TYPE_CHECKING:
+    from mlforge.retrieve import TrainingSet
+
+_SHOWN = 10  # rows printed without --out
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    app.command("training-set")(training_set)
+
+
+def training_set(
+    ctx: typer.Context,
+    *,
+    labels: Annotated[
+        str, typer.Option("--labels", help="Label rows: a Parquet, CSV, JSON or .sql file, or SQL.", metavar="FILE|SQL")
+    ],
+    timestamp: Annotated[
+        str, typer.Option("--timestamp", help="The label rows' time column.", metavar="COL")
+    ] = "label_time",
+    features: Annotated[
+        list[str] | None,
+        typer.Option("--features", "-f", metavar="REF", help="name[@version][:col,col]. Repeatable."),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[REF]...", help="More features.")] = None,
+    feature_set: Annotated[
+        list[str] | None, typer.Option("--feature-set", help="name[@version]. Repeatable.", metavar="NAME")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A .parquet or .csv file.", metavar="FILE")] = None,
+    full_names: Annotated[bool, typer.Option("--full-names", help="Name columns feature__column.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record of the dataset as JSON.")] = False,
+) -> None:
+    """Put features beside label rows, each as it was known at the label's time. Without --out, show the first rows."""
+    from mlforge.errors import UsageError
+    from mlforge.retrieve.export import check_target, write_table
+
+    asked = [ref for text in [*(features or ()), *(more or ())] for ref in text.split()]
+    if not asked and not feature_set:
+        raise UsageError("no feature is asked for", hint="--features REF or --feature-set NAME")
+    if out:
+        check_target(out)
+    made = forge(ctx).training_set([*asked, *(feature_set or ())], labels, timestamp=timestamp, full_names=full_names)
+    if out:
+        write_table(made.table, out)
+    if as_json:
+        print_json(made.record)
+        return
+    _say(made, out)
+
+
+def _say(made: TrainingSet, out: Path | None) -> None:
+    if out is None:
+        table(made.table.slice(0, _SHOWN).to_pylist(), made.table.column_names, empty="no label rows")
+    where = f" in {out}" if out else ""
+    shape = f"{count(made.table.num_rows, 'row')}, {count(len(made.record['columns']), 'feature column')}"
+    echo(f"{shape}{where}; mlforge replay {made.record['id']} makes it again")

@@ -1,0 +1,59 @@
+"""A training set to a file, whole or not at all."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from mlforge.errors import RetrievalError, UsageError
+from mlforge.sql.templates import sql
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+FORMATS = (".parquet", ".csv")
+
+
+def check_target(path: Path) -> None:
+    """Raise UsageError unless ``path`` has a suffix that can be written and lies in a folder that is there."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path} has no suffix that mlforge writes", hint="name a .parquet or .csv file")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}", hint="make it first")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="name a file")
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write an Arrow table as Parquet or CSV, as the suffix says; an older file stays until the new one is whole.
+
+    Raises UsageError as ``check_target`` does, RetrievalError if the file cannot be written."""
+    check_target(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        (_parquet if path.suffix.lower() == ".parquet" else _csv)(table, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise RetrievalError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _parquet(table: pa.Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path)
+
+
+def _csv(table: pa.Table, path: Path) -> None:
+    import duckdb
+
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        con.register("training_rows", table)
+        try:
+            con.execute(sql("retrieve/copy_csv", relation="training_rows", path=str(path)))
+        except duckdb.IOException as error:
+            raise RetrievalError(f"the training set cannot be written: {str(error).splitlines()[0]}") from error
