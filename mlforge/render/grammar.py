@@ -100,6 +100,16 @@ def _check_row_clauses(parsed: Parsed) -> None:
 
 
 def _check_select(parsed: Parsed, select: exp.Select) -> None:
+    from sqlglot import exp
+
+    if not select.expressions:
+        raise refuse(parsed, select, "SELECT without columns", "name the keys, the timestamp and the feature columns")
+    for parameter in select.find_all(exp.Placeholder, exp.Parameter):
+        if isinstance(parameter.parent, exp.Bracket):  # sqlglot takes l[:i] for an index named i
+            message = f"mlforge cannot carry this expression: [:{parameter.name}]"
+            raise refuse(parsed, parameter, message, f"name both ends of the slice: [1:{parameter.name}]")
+        message = f"{show(parameter)} is a parameter: nothing gives it a value"
+        raise refuse(parsed, parameter, message, 'write {{ var("name") }}')
     if select.args.get("into"):
         raise refuse(parsed, select.args["into"], "SELECT ... INTO: a feature only reads", "delete INTO")
     if select.args.get("locks"):

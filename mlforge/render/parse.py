@@ -78,6 +78,8 @@ def _syntax_error(rendered: Rendered, error: ParseError) -> GrammarError:
 def _token_error(rendered: Rendered, error: TokenError) -> GrammarError:
     """sqlglot tells the opening quote's offset in its cause, and of an open comment nothing."""
     found = re.search(r"Missing (.+) from \d+:(\d+)", str(error.__cause__))
+    if not found and "/*" not in rendered.sql:
+        return GrammarError("SQL syntax: the text ends inside a quoted word", where=Where(rendered.path))
     mark, start = (found[1], int(found[2])) if found else ("/*", rendered.sql.rfind("/*"))
     at = place(rendered, rendered.sql.count("\n", 0, start) + 1)
     return GrammarError(f"SQL syntax: {mark} is never closed", where=at, hint=f"add the closing {mark[::-1]}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlforge.render.scopes import timed_below
-from mlforge.render.syntax import Parsed, ref_name, refuse, relations, show, where
+from mlforge.render.scopes import find_cte, timed_below
+from mlforge.render.syntax import Parsed, ref_name, refuse, relations, show, source_name, where
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -135,7 +135,34 @@ def unsafe_joins(parsed: Parsed, timed_sources: Collection[str]) -> list[tuple[s
             if seen and timed and not _keeps_time(relation, join):
                 found.append((_message(sorted(seen), sorted(timed)), where(parsed, relation)))
             seen |= timed
+        for join in _nested(select):
+            left, right = _left_of(join, timed_sources), timed_below(join, timed_sources)
+            if left and right and not _keeps_time(join.this, join):
+                found.append((_message(sorted(left), sorted(right)), where(parsed, join)))
     return found
+
+
+def _nested(select: exp.Select) -> list[exp.Join]:
+    """Joins inside the parentheses of a FROM: ``FROM (a JOIN b)``."""
+    from sqlglot import exp
+
+    return [j for j in select.find_all(exp.Join) if j.parent is not select and j.parent_select is select]
+
+
+def _left_of(join: exp.Join, timed: Collection[str]) -> set[str]:
+    """The timed sources in the parentheses of a nested join, without those it brings."""
+    from sqlglot import exp
+
+    mine = {id(table) for table in join.find_all(exp.Table)}
+    inner = list(join.parent.find_all(exp.Table)) if join.parent else []
+    return set().union(*(timed_below(t.this, timed) | _own(t, timed) for t in inner if id(t) not in mine))
+
+
+def _own(table: exp.Table, timed: Collection[str]) -> set[str]:
+    name, cte = source_name(table), find_cte(table)
+    if cte is not None:
+        return timed_below(cte.this, timed)
+    return {str(name)} if name in timed else set()
 
 
 def _keeps_time(relation: exp.Expression, join: exp.Join | None) -> bool:

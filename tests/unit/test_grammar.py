@@ -222,6 +222,25 @@ def test_using_sample() -> None:
     check_error(error, 2, "USING SAMPLE in the outermost SELECT", "--sample 1%")
 
 
+@pytest.mark.parametrize("parameter", ["$1", "?", "$name", ":name"])
+def test_parameters(parameter: str) -> None:
+    error = refused(f"SELECT k, ts,\n {parameter} AS p FROM {TX}")
+    assert "is a parameter: nothing gives it a value" in error.message
+    assert error.where is not None
+    assert error.where.line == 11
+    assert error.hint == 'write {{ var("name") }}'
+
+
+def test_slices_that_look_like_parameters() -> None:
+    error = refused(f"SELECT k, ts,\n l[:i] AS p FROM {TX}")
+    check_error(error, 2, "mlforge cannot carry this expression: [:i]", "name both ends of the slice: [1:i]")
+    assert parsed(f"SELECT k, ts, l[1:i] AS p, l[:2] AS q, l[i:] AS r FROM {TX}").kind == "plain"
+
+
+def test_empty_select_lists() -> None:
+    check_error(refused("SELECT"), None, "SELECT without columns", "the keys")
+
+
 def test_writing_selects() -> None:
     check_error(refused(f"SELECT k, ts\nINTO t FROM {TX}"), 2, "SELECT ... INTO: a feature only reads", "delete INTO")
     check_error(refused(f"SELECT k, ts FROM {TX} FOR UPDATE"), 1, "FOR UPDATE: a feature only reads", "delete it")
@@ -420,6 +439,8 @@ MEETINGS = [
     (f"SELECT k, ts, (SELECT\n MAX(x) FROM {PAY} p WHERE p.k = t.k) AS m FROM {TX} t", ["pay", "tx"]),
     (f"SELECT a.k, ts FROM {TX} a SEMI JOIN\n {PAY} b USING (k)", ["pay", "tx"]),
     (f"SELECT a.k, ts FROM {TX} a JOIN\n {TX} b USING (k)", ["tx"]),
+    (f"SELECT k, ts FROM ({TX} a JOIN\n {PAY} b USING (k))", ["pay", "tx"]),
+    (f"WITH p AS (SELECT * FROM {PAY}) SELECT k, ts FROM (p JOIN\n {TX} b USING (k))", ["pay", "tx"]),
 ]
 
 

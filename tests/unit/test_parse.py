@@ -59,6 +59,7 @@ STATEMENTS = [
     ("SELECT k,\n\n FROM", 3, "SQL syntax: expected table name", "near:"),
     ("SELECT k,\n 'abc\n FROM t", 2, "SQL syntax: ' is never closed", "add the closing '"),
     ("SELECT k\n/* never ends", 2, "SQL syntax: /* is never closed", "add the closing */"),
+    ("SELECT k, ts FROM x'", None, "SQL syntax: the text ends inside a quoted word", ""),
     ('SELECT k,\n "abc FROM t\n', 2, 'SQL syntax: " is never closed', 'add the closing "'),
 ]
 
