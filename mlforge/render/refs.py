@@ -31,7 +31,7 @@ class RefUse:
 def check_ref_joins(parsed: Parsed, ref_keys: Mapping[str, tuple[str, ...]]) -> tuple[RefUse, ...]:
     """The ref()s of a feature, each joined by every key of its entity and nothing else.
 
-    ``ref_keys`` gives the key columns of every feature that is refered to. Raises GrammarError."""
+    ``ref_keys`` gives the key columns of every feature that is referred to. Raises GrammarError."""
     from sqlglot import exp
 
     if not isinstance(parsed.tree, exp.Select):
