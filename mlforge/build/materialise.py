@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mlforge.build.scales import with_scales
-from mlforge.sql.physical import Physical, content_order, tile_parts
+from mlforge.sql.physical import Physical, content_order, tiles
 from mlforge.sql.templates import ident, sql, statements
 
 if TYPE_CHECKING:
@@ -100,11 +100,11 @@ def _exact(runner: Runner, compiled: Compiled, table: str, *, temporary: bool) -
 
 def _tiles(runner: Runner, compiled: Compiled, table: str) -> None:
     feature = Physical(compiled, EVENTS, ingredients=compiled.uses_as_of)
-    partials, merges = tile_parts(feature)
+    parts = tiles(feature)
     runner.run(
         sql(
-            "feature/tiles", f=feature, table=table, events=EVENTS, interval=compiled.interval, partials=partials,
-            merges=merges, lengths=feature.lengths,
+            "feature/tiles", f=feature, table=table, events=EVENTS, interval=compiled.interval, lengths=feature.lengths,
+            partials=parts.partials, totals=parts.totals, merges=parts.merges,
         )  # fmt: skip
     )
 

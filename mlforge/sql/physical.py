@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 FLOATS = ("FLOAT", "DOUBLE")
 # aggregates whose partial results over tiles merge, and how: function -> function of the partials
 MERGEABLE = {
-    "count": "sum", "sum": "sum", "avg": "sum", "min": "min", "max": "max", "bool_and": "bool_and", "bool_or": "bool_or",
+    "count": "sum", "sum": "sum", "avg": "sum", "min": "min", "max": "max",
+    "bool_and": "bool_and", "bool_or": "bool_or",
 }  # fmt: skip
 
 
@@ -180,17 +181,31 @@ def content_order(columns: Sequence[str], loaded: bool) -> str:
     return ", ".join(f"{ident(n)} NULLS FIRST" for n in names) or "1"
 
 
-def tile_parts(feature: Physical) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Partial aggregates per tile and how each window merges them, for a tileable feature."""
+@dataclass(frozen=True)
+class Tiles:
+    """How an interval build sums tiles: partial aggregates of a tile, their totals over frames, and the aggregates."""
+
+    partials: tuple[dict[str, str], ...]  # name, sql, merge
+    totals: tuple[dict[str, str], ...]  # name, sql: each (partial, frame) once
+    merges: tuple[dict[str, str], ...]  # name, sql over totals
+
+
+def tiles(feature: Physical) -> Tiles:
+    """The parts of a tileable feature. Windows of one aggregate share its partials, and SUM and AVG share totals."""
     partials: dict[tuple[object, ...], dict[str, str]] = {}
+    totals: dict[tuple[str, str], dict[str, str]] = {}
     merges = []
     for a in feature.c.aggregates:
         names = {}
         for part in ("sum", "count") if a.function == "avg" else (a.function,):
-            spec = (part, a.args, a.filter, a.scale)
+            spec = (part, a.args, a.filter, a.scale if part == "sum" else None)
             text = sql("feature/tile_partial", a=a, part=part)
-            merged = MERGEABLE[part]
-            partials.setdefault(spec, {"name": f"_mlforge_p{len(partials)}", "sql": text, "merge": merged})
-            names[part] = partials[spec]["name"]
-        merges.append({"name": a.name, "sql": sql("feature/tile_merge", a=a, parts=names, frame=feature.frame(a.window))})
-    return list(partials.values()), merges
+            found = partials.setdefault(
+                spec, {"name": f"_mlforge_p{len(partials)}", "sql": text, "merge": MERGEABLE[part], "part": part}
+            )
+            frame = feature.frame(a.window)
+            total = sql("feature/tile_total", p=found, frame=frame)
+            key = (found["name"], frame)
+            names[part] = totals.setdefault(key, {"name": f"_mlforge_s{len(totals)}", "sql": total})["name"]
+        merges.append({"name": a.name, "sql": sql("feature/tile_merge", a=a, parts=names)})
+    return Tiles(tuple(partials.values()), tuple(totals.values()), tuple(merges))
