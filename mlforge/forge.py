@@ -12,16 +12,20 @@ from mlforge.errors import CatalogError, ProjectError
 from mlforge.model import CatalogState, Project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from duckdb import DuckDBPyConnection
 
     from mlforge.build.candidates import Analysis
     from mlforge.build.run import Event, FeatureResult
-    from mlforge.model import FeatureRef
+    from mlforge.build.gc import Collected
+    from mlforge.model import FeatureRef, Keep, Version
     from mlforge.plan.steps import Plan
     from mlforge.retrieve import TrainingSet
+    from mlforge.retrieve.compare import Diff
+    from mlforge.retrieve.explain import Explanation
+    from mlforge.retrieve.replay import Replay
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -130,6 +134,7 @@ class Forge:
                 committed = land(
                     work, plan, staging, self.catalog_path, started_at=start, arguments={"force": options.force},
                     lock_timeout=options.lock_timeout, mode=options.commit,  # type: ignore[arg-type]
+                    threads=threads, memory_limit=memory,
                 )  # fmt: skip
                 notify(Event(event="committed", seconds=committed.waited))
         return BuildResult(
@@ -258,6 +263,7 @@ class Forge:
         """Like ``get_training_data``, with the record of how it was made."""
         from mlforge.catalog import log, reader
         from mlforge.retrieve import training_set
+        from mlforge.retrieve.replay import keep_labels
         from mlforge.sql.templates import literal
 
         with self._reading() as con:
@@ -265,6 +271,72 @@ class Forge:
                 con.execute(f"SET file_search_path = {literal(self._project.root)}")
             state = reader.state(con)
             made = training_set(con, state, features, entity_df, timestamp=timestamp, full_names=full_names)
-        if record:
-            made.record["id"] = log.write(self.catalog_path, "dataset", made.record)
+            if record:
+                made.record["full_names"] = full_names
+                made.record["id"] = log.new_id()
+                keep_labels(state, made, log.folder(self.catalog_path))
+                log.write(self.catalog_path, "dataset", made.record)
         return made
+
+    def replay(self, dataset: str) -> Replay:
+        """Make a recorded dataset again: ``same`` if its content hash is, else what changed. Raises UsageError."""
+        from mlforge.catalog import log, reader
+        from mlforge.retrieve.replay import find, replay
+
+        with self._reading() as con:
+            record = find(reader.datasets(con, self.catalog_path), dataset)
+            return replay(con, reader.state(con), record, log.folder(self.catalog_path))
+
+    def explain(self, feature: str, key: Sequence[str], at: str, request: Mapping[str, str] | None = None) -> Explanation:
+        """Why a feature has its value for a key (``value`` or ``name=value``) at an instant (ISO 8601, UTC without a
+        zone). Raises UsageError for what does not fit the feature."""
+        from mlforge.retrieve.explain import explain_reference
+
+        with self._reading() as con:
+            return explain_reference(con, feature, key, at, request or {}, self._project)
+
+    # -- versions
+
+    def diff(self, feature: str, old: str | None = None, new: str | None = None) -> Diff:
+        """How version ``new`` (the current one) differs from ``old`` (the one before), by definition and by data.
+
+        Raises UsageError for an unknown feature or version."""
+        from mlforge.retrieve.compare import diff_versions
+
+        with self._reading() as con:
+            return diff_versions(con, feature, old, new)
+
+    def rollback(
+        self, feature: str, version: str | None = None, *, release: bool = False, lock_timeout: float = 60.0
+    ) -> Version:
+        """Make ``version`` (a pin; without one the version before) current and hold the feature there; ``release``
+        makes the newest current and lets builds move it again. Returns the version that is now current.
+
+        Raises UsageError, CatalogError, LockedError."""
+        from mlforge.build import rollback
+        from mlforge.catalog.lock import build_lock
+        from mlforge.project.refs import parse_pin
+
+        with build_lock(self.catalog_path, lock_timeout):
+            pin = parse_pin(version) if version else None
+            found = rollback.target(self.state(), feature, pin, release=release)
+            rollback.move(self.catalog_path, feature, found, held=not release, lock_timeout=lock_timeout)
+        return found
+
+    def gc(self, keep: Keep | None = None, *, dry_run: bool = False, lock_timeout: float = 60.0) -> Collected:
+        """Delete the versions that ``keep`` (the project's) lets go and nothing names, with their rows.
+
+        Raises CatalogError or LockedError with the catalog as it was."""
+        from mlforge.build import gc
+        from mlforge.catalog import reader
+        from mlforge.catalog.lock import build_lock
+        from mlforge.model import Keep
+
+        policy = keep or (self._project.keep if self._project else Keep())
+        with build_lock(self.catalog_path, lock_timeout):
+            with self._reading() as con:
+                state = reader.state(con)
+                gone = gc.goners(con, state, policy, self.catalog_path)
+            if dry_run:
+                return gc.preview(state, gone)
+            return gc.run(self.catalog_path, state, gone, lock_timeout=lock_timeout)

@@ -12,6 +12,7 @@ from mlforge.build.run import set_after
 from mlforge.catalog import log, reader, writer
 from mlforge.catalog.commit import commit
 from mlforge.model import BuildRecord, Statement, StoredFeature
+from mlforge.plan.versions import newest
 from mlforge.render.lineage import edges
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from mlforge.catalog.commit import Committed, Mode
     from mlforge.catalog.staging import Staging
     from mlforge.catalog.transaction import Transaction
-    from mlforge.model import CatalogState
+    from mlforge.model import CatalogState, FeatureRef
     from mlforge.plan.steps import FeatureStep, Plan
 
 
 def land(
     work: Work, plan: Plan, staging: Staging, catalog_path: str, *, started_at: datetime.datetime,
-    arguments: dict[str, Any], lock_timeout: float, mode: Mode,
+    arguments: dict[str, Any], lock_timeout: float, mode: Mode, threads: int | None = None,
+    memory_limit: str | None = None,
 ) -> Committed:  # fmt: skip
     """Commit what a build staged. Raises CatalogError or LockedError with the catalog as it was."""
     drained: list[Path] = []
@@ -40,7 +42,9 @@ def land(
         _record(tx, work, plan, started_at, arguments)
         drained.extend(log.drain(tx.con, catalog_path))
 
-    done = commit(catalog_path, staging, apply, lock_timeout=lock_timeout, mode=mode)
+    done = commit(
+        catalog_path, staging, apply, lock_timeout=lock_timeout, mode=mode, threads=threads, memory_limit=memory_limit
+    )
     for path in drained:
         path.unlink(missing_ok=True)
     return done
@@ -89,16 +93,25 @@ def _change(step: FeatureStep) -> Any:
 
 
 def _sets(tx: Transaction, work: Work, plan: Plan, state: CatalogState) -> CatalogState:
-    """New versions of feature sets whose every member is there."""
+    """New versions of feature sets whose every member is there; the others wait for a build that makes them."""
     now = datetime.datetime.now(datetime.UTC).isoformat()
     for step in plan.sets:
-        if all(m.name in state.features for m in step.members):
+        if all(_is_there(state, m) for m in step.members):
             stored = set_after(step)
             described = work.analysis.project.feature_sets[step.name].description
             writer.put_feature_set(tx.con, stored, build=work.build, created_at=now, description=described)
             versions = (*state.feature_sets.get(step.name, ()), stored)
             state = replace(state, feature_sets={**state.feature_sets, step.name: versions})
     return state
+
+
+def _is_there(state: CatalogState, ref: FeatureRef) -> bool:
+    """Whether an entry's version, with its columns, exists: the plan may have counted on a feature that failed."""
+    feature = state.features.get(ref.name)
+    found = newest((v.version for v in feature.versions), ref.version) if feature else None
+    if feature is None or found is None:
+        return False
+    return {c.lower() for c in ref.columns} <= {o.name.lower() for o in feature.get(found).compiled.outputs}
 
 
 def _metadata(tx: Transaction, work: Work, plan: Plan, state: CatalogState) -> None:
