@@ -5,7 +5,7 @@ is what ``mlforge init`` makes, built, unless the page writes its mlforge.yaml i
 
     <!-- run -->                    console: each ``$`` line must exit 0; python and sql (on the catalog) must work
     <!-- file: features/x.sql -->   the block is written to that file
-    <!-- refused: some words -->    as a feature's file, the block makes ``mlforge plan`` fail with these words
+    <!-- refused: some words -->    as a feature's file, the block makes a plan fail with these words, at that file
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import duckdb
 import pytest
+
+import mlforge
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,10 +90,11 @@ def carry_out(snippet: Snippet, project: Path) -> None:
 def refuse(text: str, words: str, project: Path) -> None:
     file = project / "features" / "refused.sql"
     file.write_text(text)
-    output = run("mlforge plan", project, code=1)
+    with pytest.raises(mlforge.MlforgeError) as refused:
+        mlforge.open(project).plan()
     file.unlink()
-    assert flat(words) in flat(output), output
-    assert "refused.sql" in output
+    assert flat(words) in flat(refused.value.message)
+    assert "features/refused.sql" in str(refused.value.where)
 
 
 def flat(text: str) -> str:

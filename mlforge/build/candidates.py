@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlforge.errors import FeatureError, GrammarError, WarehouseError
+from mlforge.errors import FeatureError, GrammarError, WarehouseError, Where
 from mlforge.model import Candidate
 from mlforge.plan import graph as graphs
 from mlforge.quality.checks import assign_sides
@@ -98,7 +98,9 @@ def _analyse(analysis: Analysis, warehouse: DuckDB, rendered: Rendered, state: C
         warehouse.bind_ref(compiled)
     outputs = [*(k.name for k in compiled.keys), *(o.name for o in compiled.outputs)]
     outputs += [compiled.timestamp] if compiled.timestamp else []
-    checks = assign_sides(rendered.config.validators, outputs, found.input_columns, feature=rendered.name)
+    checks = assign_sides(
+        rendered.config.validators, outputs, found.input_columns, feature=rendered.name, where=Where(rendered.path)
+    )
     stored = state.features.get(rendered.name)
     before = stored.versions[-1].source_states if stored else {}
     candidate = Candidate(
