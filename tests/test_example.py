@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -156,7 +157,15 @@ def test_the_shipped_catalog_opens_and_answers() -> None:
             )
             SELECT count(*), min(flights_7d), count(last_arr_delay) FROM features.plane_delays_asof('labels')
         """).fetchall()
-        names = connection.execute("SELECT count(*) FROM mlforge.features").fetchall()
+        failing = connection.execute("SELECT feature, failed FROM mlforge.checks WHERE NOT passed").fetchall()
+        paths = connection.execute("SELECT DISTINCT path LIKE 'data/%.parquet' FROM mlforge.sources").fetchall()
     assert found[0][0] == found[0][2] == 5
     assert found[0][1] > 0
-    assert names == [(9,)]
+    assert failing == [("airport_weather", 1)]
+    assert paths == [(True,)], "no path of the machine that made it"
+
+
+def test_mlforge_opens_the_shipped_catalog(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "catalog.duckdb.example", tmp_path / "catalog.duckdb")
+    listed = mlforge("-C", "catalog.duckdb", "list", "features", "--json", cwd=tmp_path)
+    assert {row["feature"] for row in json.loads(listed)} == {p.stem for p in (EXAMPLE / "features").iterdir()}
