@@ -290,10 +290,10 @@ class Forge:
     def explain(self, feature: str, key: Sequence[str], at: str, request: Mapping[str, str] | None = None) -> Explanation:
         """Why a feature has its value for a key (``value`` or ``name=value``) at an instant (ISO 8601, UTC without a
         zone). Raises UsageError for what does not fit the feature."""
-        from mlforge.retrieve.explain import explain_reference
+        from mlforge.retrieve.explain import ask
 
         with self._reading() as con:
-            return explain_reference(con, feature, key, at, request or {}, self._project)
+            return ask(con, feature, key, at, request=request or {}, project=self._project)
 
     # -- versions
 

@@ -98,6 +98,11 @@ def _exact(runner: Runner, compiled: Compiled, table: str, *, temporary: bool) -
     )
 
 
+def make_rows(runner: Runner, compiled: Compiled, table: str) -> None:
+    """Make the temporary table that holds, sorted, the rows that an interval feature's snapshots are made of."""
+    _exact(runner, compiled, table, temporary=True)
+
+
 def _tiles(runner: Runner, compiled: Compiled, table: str) -> None:
     feature = Physical(compiled, EVENTS, ingredients=compiled.uses_as_of)
     parts = tiles(feature)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mlforge.cli import browse, building, datasets, keeping
+from mlforge.cli import browse, building, datasets, keeping, why
 from mlforge.cli.context import Globals, options
 from mlforge.errors import MlforgeError
 
@@ -108,7 +108,7 @@ def start(
         keeping.next_step(ctx)
 
 
-for _module in (building, browse, datasets, keeping):
+for _module in (building, browse, why, datasets, keeping):
     _module.add_to(app)
 
 

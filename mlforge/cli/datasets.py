@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlforge.cli.context import forge
-from mlforge.cli.output import count, echo, print_json, table
+from mlforge.cli.output import count, echo, print_json, styled, table
 
 if TYPE_CHECKING:
     from mlforge.retrieve import TrainingSet
+    from mlforge.retrieve.replay import Replay
 
 _SHOWN = 10  # rows printed without --out
 
@@ -19,6 +20,7 @@ _SHOWN = 10  # rows printed without --out
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
     app.command("training-set")(training_set)
+    app.command("replay")(replay)
 
 
 def training_set(
@@ -58,6 +60,40 @@ def training_set(
         print_json(made.record)
         return
     _say(made, out)
+
+
+def replay(
+    ctx: typer.Context,
+    dataset: Annotated[str, typer.Argument(metavar="ID", help="Id of a dataset, or how it begins.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A .parquet or .csv file.", metavar="FILE")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make a recorded training set again. Exit code 1 if it is not the same; what has changed is said."""
+    from msgspec.structs import asdict
+
+    from mlforge.retrieve.export import check_target, write_table
+
+    if out:
+        check_target(out)
+    found = forge(ctx).replay(dataset)
+    if out and found.table is not None:
+        write_table(found.table, out)
+    if as_json:
+        print_json({name: value for name, value in asdict(found).items() if name != "table"})
+    else:
+        _say_replay(found)
+    if not found.same:
+        raise typer.Exit(1)
+
+
+def _say_replay(found: Replay) -> None:
+    if found.same:
+        echo(f"{found.id}: the same, {found.expected}")
+        return
+    echo(f"{found.id}: {styled('not the same', 'red bold')}")
+    for text in found.changed:
+        echo(f"  {text}")
+    echo(f"  content hash {found.found or 'none'}, was {found.expected}")
 
 
 def _say(made: TrainingSet, out: Path | None) -> None:

@@ -13,9 +13,9 @@ Row = dict[str, Any]
 _WIDEST = 60  # characters of a cell in a plain table
 
 
-def echo(text: str = "", *, err: bool = False) -> None:
+def echo(text: str = "", *, err: bool = False, end: str = "\n") -> None:
     """Print a line as it is."""
-    print(text, file=sys.stderr if err else sys.stdout)
+    print(text, file=sys.stderr if err else sys.stdout, end=end)
 
 
 def styled(text: str, style: str, *, err: bool = False) -> str:

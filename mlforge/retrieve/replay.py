@@ -1,0 +1,159 @@
+"""Making a recorded training set again, and saying what differs if it does not come out the same."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from mlforge.errors import MlforgeError, UsageError, did_you_mean
+from mlforge.model import FeatureRef, Pin, Version
+from mlforge.retrieve.request import resolve
+from mlforge.retrieve.training import training_set
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import CatalogState
+    from mlforge.retrieve.training import TrainingSet
+
+Record = dict[str, Any]
+
+
+class Replay(Struct, frozen=True, kw_only=True):
+    """A dataset made again. ``changed`` says what is not as it was; ``table`` is None if it cannot be made."""
+
+    id: str
+    same: bool
+    expected: str  # content hash
+    found: str | None
+    changed: tuple[str, ...] = ()
+    table: Any = None
+
+
+def find(records: Sequence[Record], wanted: str) -> Record:
+    """The record whose id is, or alone begins with, ``wanted``. Raises UsageError."""
+    found = [r for r in records if r["id"] == wanted] or [r for r in records if r["id"].startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    ids = [r["id"] for r in records]
+    if found:
+        raise UsageError(f"{len(found)} datasets begin with {wanted!r}", hint="write more of the id")
+    raise UsageError(f"there is no dataset {wanted!r}", hint=did_you_mean(wanted, ids[-5:]))
+
+
+def replay(con: DuckDBPyConnection, state: CatalogState, record: Record, folder: Path) -> Replay:
+    """Make a dataset again from its record. ``folder`` is the catalog's log folder, where label rows may be kept."""
+    changed = [*_versions_gone(state, record), *_labels_changed(record, folder)]
+    made: TrainingSet | None = None
+    if not any(text.endswith("is gone") for text in changed):
+        try:
+            made = _make(con, state, record, folder)
+        except MlforgeError as error:
+            changed.append(error.message)
+    found = made.record["content_hash"] if made else None
+    same = found == record["content_hash"]
+    if made and not same:
+        changed += _differences(record, made.record)
+    return Replay(
+        id=record["id"], same=same, expected=record["content_hash"], found=found,
+        changed=() if same else tuple(dict.fromkeys(changed)), table=made and made.table,
+    )  # fmt: skip
+
+
+def _versions_gone(state: CatalogState, record: Record) -> list[str]:
+    gone = []
+    for reference in record["references"]:
+        feature = state.features.get(reference["feature"])
+        wanted = Version.parse(reference["version"])
+        if feature is None or all(v.version != wanted for v in feature.versions):
+            gone.append(f"version {wanted} of {reference['feature']} is gone")
+    return gone
+
+
+def _labels_changed(record: Record, folder: Path) -> list[str]:
+    labels = record["labels"]
+    if labels["kind"] == "path":
+        path = Path(labels["text"])
+        if not path.is_file():
+            return [f"the label file {path} is gone"]
+        with path.open("rb") as handle:
+            same = hashlib.file_digest(handle, "sha256").hexdigest() == labels["digest"]
+        return [] if same else [f"the label file {path} has changed"]
+    if labels["kind"] != "sql" and not kept(folder, record["id"]).is_file():
+        return [f"the file of label rows {kept(folder, record['id'])} is gone"]
+    return []
+
+
+def _make(con: DuckDBPyConnection, state: CatalogState, record: Record, folder: Path) -> TrainingSet:
+    labels = record["labels"]
+    given = labels["text"] if labels["kind"] in ("path", "sql") else kept(folder, record["id"])
+    return training_set(
+        con, state, references(record), given, timestamp=record["label_time"] or "label_time",
+        full_names=record.get("full_names", False),
+    )  # fmt: skip
+
+
+def references(record: Record) -> list[FeatureRef]:
+    """The references of a record, each pinned to the version that was read."""
+    return [
+        FeatureRef(
+            name=r["feature"], version=_pin(r["version"]), columns=tuple(r["columns"]), keys=r["keys"],
+            prefix=r["prefix"],
+        )
+        for r in record["references"]
+    ]  # fmt: skip
+
+
+def _pin(text: str) -> Pin:
+    version = Version.parse(text)
+    return Pin(version.major, version.minor, version.patch)
+
+
+def _differences(record: Record, made: Record) -> list[str]:
+    """What of the outcome differs, where the inputs look the same."""
+    if record["labels"]["kind"] == "sql" and record["labels"]["content_hash"] != made["labels"]["content_hash"]:
+        return ["the SQL of the label rows returns other rows than it did"]
+    if record["rows"] != made["rows"]:
+        return [f"there are {made['rows']} label rows, and were {record['rows']}"]
+    if record["columns"] != made["columns"]:
+        return [f"the columns are {', '.join(made['columns'])}, and were {', '.join(record['columns'])}"]
+    return ["the values differ, though the label rows and versions are the same: the catalog was changed by hand"]
+
+
+def kept(folder: Path, dataset: str) -> Path:
+    """Where the label rows of a dataset are kept that were given in memory."""
+    return folder / f"labels-{dataset}.parquet"
+
+
+def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
+    """Keep what of label rows given in memory is needed to make the set again: keys, time and request columns."""
+    import pyarrow.parquet as pq
+
+    if made.kind in ("path", "sql"):
+        return
+    table = _needed(state, made)
+    path = kept(folder, made.record["id"])
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        pq.write_table(table, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _needed(state: CatalogState, made: TrainingSet) -> pa.Table:
+    wanted = {(made.record["label_time"] or "").lower()}
+    for request in resolve(state, references(made.record)):
+        compiled = request.physical.c
+        keys = [*request.physical.keys, *compiled.parts]
+        wanted |= {request.ref.keys.get(k, k).lower() for k in keys}
+        wanted |= {name.lower() for name in compiled.request}
+    count = len(made.table.column_names) - len(made.record["columns"])
+    return made.table.select([c for c in made.table.column_names[:count] if c.lower() in wanted])
