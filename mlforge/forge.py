@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mlforge.errors import CatalogError, ProjectError
 from mlforge.model import CatalogState, Project
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from mlforge.build.candidates import Analysis
     from mlforge.build.run import Event, FeatureResult
+    from mlforge.build.validate import Validated
     from mlforge.build.gc import Collected
     from mlforge.model import FeatureRef, Keep, Version
     from mlforge.plan.steps import Plan
@@ -94,7 +96,7 @@ class Forge:
 
     def plan(self, selection: Selection = Selection(), options: BuildOptions = BuildOptions()) -> Plan:
         """What a build would do now, and why. Sources are looked at, no row is computed."""
-        return self._planned(selection, options, self.state())[0]
+        return self._planned(selection, options, self.state(options.lock_timeout))[0]
 
     def build(
         self,
@@ -109,7 +111,7 @@ class Forge:
 
         start = datetime.datetime.now(datetime.UTC)
         with build_lock(self.catalog_path, options.lock_timeout):
-            state = self.state()
+            state = self.state(options.lock_timeout)
             plan, analysis = self._planned(selection, options, state)
             if plan.nothing_to_do:
                 return BuildResult(plan=plan, build=None)
@@ -127,7 +129,10 @@ class Forge:
         existing = self.catalog_path if Path(self.catalog_path).exists() else None
         threads, memory = options.threads or warehouse.threads, options.memory_limit or warehouse.memory_limit
         with Staging(self.catalog_path, threads=threads, memory_limit=memory) as staging:
-            work = run(plan, analysis, state, staging, existing, notify=notify, sample=options.sample)
+            work = run(
+                plan, analysis, state, staging, existing, notify=notify, sample=options.sample,
+                lock_timeout=options.lock_timeout,
+            )  # fmt: skip
             committed = None
             if options.sample is None and (existing or not work.failed or work.staged):
                 notify(Event(event="commit_started"))
@@ -177,6 +182,25 @@ class Forge:
             exclude=selection.exclude, changed=changed,
         )  # fmt: skip
 
+    def validate(self, selection: Selection = Selection()) -> list[Validated]:
+        """Whether the selected features would build: each rendered, compiled, and its checks run; nothing is built.
+
+        What is wrong with a feature is in its result. Raises UsageError for a selection of nothing."""
+        from mlforge.build.validate import render_each, validate
+
+        analysis, broken = render_each(self.project)
+        state = self.state()
+        names = tuple(n for n in selection.features if n not in broken)
+        only_broken = bool(selection.features) and not names and not selection.tags and not selection.select
+        wanted = () if only_broken else self._selected(analysis, replace(selection, features=names), state)
+        with self._engine() as warehouse, self._reading_if_any() as catalog:
+            return validate(analysis, broken, wanted, warehouse, state, catalog)
+
+    def _reading_if_any(self) -> AbstractContextManager[DuckDBPyConnection | None]:
+        from contextlib import nullcontext
+
+        return self._reading() if Path(self.catalog_path).exists() else nullcontext()
+
     def _engine(self, options: BuildOptions = BuildOptions()) -> AbstractContextManager[Any]:
         """An engine on nothing, for binding and for looking at sources."""
         from contextlib import contextmanager
@@ -185,24 +209,32 @@ class Forge:
         def engine() -> Iterator[Any]:
             import duckdb
 
-            from mlforge.catalog.file import configure
-            from mlforge.warehouses.duckdb import DuckDB
+            from mlforge.catalog.file import attach_read, configure
+            from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
 
             with duckdb.connect(":memory:") as con:
                 configure(con, options.threads, options.memory_limit)
-                yield DuckDB(con, self.project.root)
+                warehouse = DuckDB(con, self.project.root)
+                if reads_catalog(self.project) and Path(self.catalog_path).exists():
+                    attach_read(con, self.catalog_path, CURRENT, options.lock_timeout)
+                    warehouse.catalog = CURRENT
+                yield warehouse
 
         return engine()
 
     # -- reading
 
-    def state(self) -> CatalogState:
-        """What the catalog holds; an empty state if there is none yet."""
+    def state(self, lock_timeout: float = 60.0) -> CatalogState:
+        """What the catalog holds; an empty state if there is none yet, or only the sources' own tables."""
         from mlforge.catalog import reader
+        from mlforge.catalog.file import is_bare, open_read
+        from mlforge.warehouses.duckdb import reads_catalog
 
         if not Path(self.catalog_path).exists():
             return CatalogState()
-        with self._reading() as con:
+        if self._project and reads_catalog(self._project) and is_bare(self.catalog_path, lock_timeout):
+            return CatalogState()
+        with open_read(self.catalog_path, lock_timeout=lock_timeout) as con:
             return reader.state(con)
 
     def _reading(self) -> AbstractContextManager[DuckDBPyConnection]:
@@ -227,6 +259,34 @@ class Forge:
 
         with self._reading() as con:
             return inspect(con, noun, name)  # type: ignore[arg-type]
+
+    def show(
+        self, reference: str, *, limit: int = 10, where: Mapping[str, str] | None = None
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Rows of the version that ``name[@version][:columns]`` means, those whose keys equal ``where``: names, rows.
+
+        Raises UsageError for an unknown feature, version, column or key, and for on-demand features, which have none."""
+        from mlforge.retrieve.browse import show
+
+        with self._reading() as con:
+            return show(con, reference, limit, where or {})
+
+    def stats(self, reference: str) -> list[dict[str, Any]]:
+        """Statistics of the columns of the version that ``name[@version]`` means. Raises UsageError."""
+        from mlforge.retrieve.browse import stats
+
+        with self._reading() as con:
+            return stats(con, reference)
+
+    def render(self, feature: str) -> str:
+        """The SQL of a feature of the project as Jinja renders it. Raises UsageError, FeatureError."""
+        from mlforge.errors import UsageError, did_you_mean
+        from mlforge.render.jinja import Renderer
+
+        known = {name: file for name, file in self.project.features.items() if file.kind == "sql"}
+        if feature not in known:
+            raise UsageError(f"the project has no feature {feature!r}", hint=did_you_mean(feature, known))
+        return Renderer(self.project).render(known[feature]).sql
 
     def versions(self, name: str) -> list[dict[str, Any]]:
         """Versions of a feature or of a feature set, oldest first. Raises UsageError for an unknown name."""
@@ -297,6 +357,13 @@ class Forge:
 
     # -- versions
 
+    def manifest(self) -> str:
+        """Everything the catalog defines as one deterministic JSON text, for git."""
+        from mlforge.catalog.manifest import encode, manifest
+
+        with self._reading() as con:
+            return encode(manifest(con, self._project.root if self._project else None))
+
     def diff(self, feature: str, old: str | None = None, new: str | None = None) -> Diff:
         """How version ``new`` (the current one) differs from ``old`` (the one before), by definition and by data.
 
@@ -323,6 +390,13 @@ class Forge:
             rollback.move(self.catalog_path, feature, found, held=not release, lock_timeout=lock_timeout)
         return found
 
+    def keep(self, patches: int | None = None, days: int | None = None) -> Keep:
+        """The policy of gc: the project's, with what is given here in its place."""
+        from mlforge.model import Keep
+
+        own = self._project.keep if self._project else Keep()
+        return Keep(patches=own.patches if patches is None else patches, days=own.days if days is None else days)
+
     def gc(self, keep: Keep | None = None, *, dry_run: bool = False, lock_timeout: float = 60.0) -> Collected:
         """Delete the versions that ``keep`` (the project's) lets go and nothing names, with their rows.
 
@@ -330,9 +404,8 @@ class Forge:
         from mlforge.build import gc
         from mlforge.catalog import reader
         from mlforge.catalog.lock import build_lock
-        from mlforge.model import Keep
 
-        policy = keep or (self._project.keep if self._project else Keep())
+        policy = keep or self.keep()
         with build_lock(self.catalog_path, lock_timeout):
             with self._reading() as con:
                 state = reader.state(con)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlforge.cli.context import forge
+from mlforge.cli.context import forge, pairs
 from mlforge.cli.output import details, echo, print_json, styled, table
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def add_to(app: typer.Typer) -> None:
     app.command("list")(list_)
     app.command("inspect")(inspect)
     app.command("versions")(versions)
+    app.command("show")(show)
+    app.command("render")(render)
 
 
 def list_(
@@ -91,3 +93,30 @@ def versions(
         print_json(rows)
         return
     table(rows, _COLUMNS["feature-sets"] if rows and "feature_set" in rows[0] else _COLUMNS["versions"])
+
+
+def show(
+    ctx: typer.Context,
+    *,
+    feature: Annotated[str, typer.Argument(help="name[@version][:col,col].")],
+    key: Annotated[
+        list[str] | None, typer.Option("--key", "-k", metavar="NAME=VALUE", help="Only rows of this key. Repeatable.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Rows at most.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Show rows of a feature, the newest first."""
+    names, rows = forge(ctx).show(feature, limit=limit, where=pairs("--key", key))
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    if as_json:
+        print_json(found)
+    else:
+        table(found, names, empty="no rows")
+
+
+def render(
+    ctx: typer.Context,
+    feature: Annotated[str, typer.Argument(help="Name of a feature of the project.")],
+) -> None:
+    """Print the SQL of a feature after Jinja, as mlforge reads it."""
+    echo(forge(ctx).render(feature))

@@ -10,6 +10,7 @@ from mlforge.cli.context import forge
 from mlforge.cli.output import cell, count, echo, encode, print_json, styled, table
 
 if TYPE_CHECKING:
+    from mlforge.build.validate import Validated
     from mlforge.forge import BuildOptions, BuildResult, Selection
     from mlforge.model import CheckResult
     from mlforge.plan.steps import FeatureStep, Plan
@@ -45,6 +46,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
     app.command("plan")(plan)
     app.command("build")(build)
+    app.command("validate")(validate)
 
 
 def selection(
@@ -283,3 +285,41 @@ def result_value(result: BuildResult) -> dict[str, Any]:
         "features": result.features,
         "committed": committed and {"how": committed.how, "waited": committed.waited, "notes": committed.notes},
     }
+
+
+def validate(
+    ctx: typer.Context,
+    *,
+    features: Features = None,
+    tags: Tags = None,
+    select: Select = None,
+    exclude: Exclude = None,
+    as_json: Json = False,
+) -> None:
+    """Look whether everything would build, without building. Exit code 1 if anything would not.
+
+    Features are rendered and compiled, input checks run on the sources, output checks on the catalog's rows."""
+    results = forge(ctx).validate(selection(features, tags, select, exclude))
+    if as_json:
+        print_json(results)
+    else:
+        for result in results:
+            _show_validated(result)
+        failed = sum(r.status == "failed" for r in results)
+        echo(f"{count(len(results), 'feature')}: {len(results) - failed} ok, {failed} failed")
+    if any(r.status == "failed" for r in results):
+        raise typer.Exit(1)
+
+
+def _show_validated(result: Validated) -> None:
+    word = styled("ok", "green") if result.status == "ok" else styled("failed", "red bold")
+    ran = f" ({count(len(result.checks), 'check')})" if result.checks else ""
+    echo(f"{word}  {result.feature}{ran}{f'; not run: {result.skipped}' if result.skipped else ''}")
+    if result.error:
+        echo(f"    {f'{result.where}: ' if result.where else ''}{result.error}")
+    if result.hint:
+        echo(f"    hint: {result.hint}")
+    for text in result.warnings:
+        echo(f"    {styled('warning', 'yellow')}: {text}")
+    for check in (c for c in result.checks if not c.passed):
+        show_check(check)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import typer
 
     from mlforge.forge import Forge
@@ -33,3 +35,16 @@ def forge(ctx: typer.Context) -> Forge:
 
     given = options(ctx)
     return open_forge(given.project, profile=given.profile)
+
+
+def pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
+    """Values of an option of the form NAME=VALUE. Raises UsageError for another form."""
+    from mlforge.errors import UsageError
+
+    found = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {text} has no value", hint="write NAME=VALUE")
+        found[name.strip()] = value
+    return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlforge.cli.context import forge
+from mlforge.cli.context import forge, pairs
 from mlforge.cli.output import cell, count, details, echo, print_json, styled, table
 
 if TYPE_CHECKING:
@@ -41,20 +41,11 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say why a feature has its value for a key at a time: bounds, rows inside, rows left out and why."""
-    found = forge(ctx).explain(feature, key, at, _pairs(request))
+    found = forge(ctx).explain(feature, key, at, pairs("--request", request))
     if as_json:
         print_json(found)
     else:
         show_explanation(found)
-
-
-def _pairs(given: list[str] | None) -> dict[str, str]:
-    from mlforge.errors import UsageError
-
-    for text in given or ():
-        if "=" not in text:
-            raise UsageError(f"--request {text} has no value", hint="write NAME=VALUE")
-    return dict(text.split("=", 1) for text in given or ())
 
 
 def show_explanation(found: Explanation) -> None:

@@ -62,6 +62,22 @@ def read_config(root: Path, profile: str | None = None) -> Config:
     )
 
 
+def list_profiles(root: Path, profile: str | None = None) -> list[dict[str, Any]]:
+    """The profiles of mlforge.yaml in their order: name, whether it is the one that is used, warehouse as written.
+
+    Raises as ``read_config`` does."""
+    used = read_config(root, profile)
+    reader = Reader(Environ.of(root))
+    top = reader.section("project", _not_empty(parse(_read(root / FILE), FILE)), FILE)
+    profiles = named(top["profiles"], "profiles") or {used.profile: None}
+    return [{"profile": n, "used": n == used.profile, **_written(value)} for n, value in profiles.items()]
+
+
+def _written(profile: Value | None) -> dict[str, Any]:
+    warehouse = profile.data.get("warehouse") if profile else None
+    return {name: value.data for name, value in warehouse.data.items()} if warehouse else {}
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
