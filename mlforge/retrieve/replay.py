@@ -133,8 +133,12 @@ def kept(folder: Path, dataset: str) -> Path:
 
 
 def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
-    """Keep what of label rows given in memory is needed to make the set again: keys, time and request columns."""
+    """Keep what of label rows given in memory is needed to make the set again: keys, time and request columns.
+
+    Raises CatalogError if the folder cannot be written."""
     import pyarrow.parquet as pq
+
+    from mlforge.catalog.lock import refused
 
     if made.kind in ("path", "sql"):
         return
@@ -142,8 +146,11 @@ def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
     path = kept(folder, made.record["id"])
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
+        folder.mkdir(exist_ok=True)
         pq.write_table(table, temporary)
         temporary.replace(path)
+    except OSError as error:
+        raise refused(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 
