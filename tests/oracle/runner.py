@@ -52,7 +52,8 @@ def differences(world: World, folder: Path) -> list[Difference]:
     """Where mlforge and the oracle differ."""
     write_project(world, folder)
     forge = mlf.open(str(folder))
-    forge.build()
+    built = forge.build()
+    assert not built.failed, [result.error for result in built.features]
     found = []
     for labels in world.labels:
         entity_df = label_table(world, labels)
