@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from mlforge.build.candidates import Analysis, analyse
 from mlforge.errors import FeatureError, MlforgeError, Where
-from mlforge.model import CheckResult  # noqa: TC001 - msgspec reads the types of fields
+from mlforge.records import CheckResult  # noqa: TC001 - msgspec reads the types of fields
 from mlforge.quality.checks import run_checks
 from mlforge.render.jinja import Renderer
 from mlforge.sql.templates import ident
@@ -122,9 +122,8 @@ def _output(found: Analysed, catalog: DuckDBPyConnection) -> list[CheckResult]:
     compiled = found.candidate.compiled
     relation = f"features.{ident(compiled.feature)}"
     rows = catalog.execute(f"DESCRIBE FROM {relation}").fetchall()
-    return _run(
-        catalog, found, found.output_checks, "output", relation, columns={name: kind for name, kind, *_ in rows}
-    )
+    columns = {name: kind for name, kind, *_ in rows}
+    return _run(catalog, found, found.output_checks, "output", relation, columns=columns)
 
 
 def _run(

@@ -127,10 +127,10 @@ def _folder(path: Path) -> Iterator[Finding]:
         )
         return
     free = shutil.disk_usage(folder).free
-    state: Literal["ok", "warning"] = "warning" if free < _LITTLE_SPACE else "ok"
-    yield Finding(
-        what="disk", state=state, text=f"{megabytes(free)} free", hint="builds need room" if state != "ok" else None
-    )
+    if free < _LITTLE_SPACE:
+        yield Finding(what="disk", state="warning", text=f"only {megabytes(free)} free", hint="builds need room")
+    else:
+        yield Finding(what="disk", state="ok", text=f"{megabytes(free)} free")
 
 
 def _contents(con: DuckDBPyConnection, path: Path) -> Iterator[Finding]:

@@ -111,7 +111,7 @@ def show(
     if as_json:
         print_json(found)
     else:
-        table(found, names, empty="no rows")
+        table(found, names, empty="no rows", data=True)
 
 
 def render(

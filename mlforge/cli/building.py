@@ -12,7 +12,7 @@ from mlforge.cli.output import cell, count, echo, encode, print_json, styled, ta
 if TYPE_CHECKING:
     from mlforge.build.validate import Validated
     from mlforge.forge import BuildOptions, BuildResult, Selection
-    from mlforge.model import CheckResult
+    from mlforge.records import CheckResult
     from mlforge.plan.steps import FeatureStep, Plan
 
 CHANGES = 3  # exit code of plan --exit-code when there is something to do
@@ -95,7 +95,7 @@ def show_plan(made: Plan, as_json: bool) -> None:
         print_json(plan_value(made))
         return
     for step in made.steps:
-        if step.action != "none" or step.reasons:
+        if step.action != "none" or step.reasons or step.held:
             _show_step(step)
     for found in made.sets:
         arrow = _arrow(found.version_from, found.version_to)
@@ -236,6 +236,9 @@ def show_result(result: BuildResult, options: BuildOptions) -> None:
         show_plan(result.plan, as_json=False)
         return
     worked = [r for r in result.features if r.status != "unchanged"]
+    for step in result.plan.steps:
+        if step.action in ("release", "metadata") or (step.held and step.builds):
+            _show_step(step)
     rows = [
         {"feature": r.feature, "version": r.version, "change": r.action, "status": r.status, "rows": r.rows,
          "seconds": round(r.seconds, 2), "without_key_or_time": r.nowhere or None}
@@ -244,7 +247,7 @@ def show_result(result: BuildResult, options: BuildOptions) -> None:
     echo()
     names = ["feature", "version", "change", "status", "rows", "seconds"]
     names += ["without_key_or_time"] if any(r.nowhere for r in worked) else []
-    table(rows, names, empty="no feature was built")
+    table(rows, names, empty="no version was made")
     for check in (c for r in worked for c in r.checks if not c.passed):
         show_check(check)
     show_warnings(result.plan)

@@ -98,7 +98,7 @@ def _say_replay(found: Replay) -> None:
 
 def _say(made: TrainingSet, out: Path | None) -> None:
     if out is None:
-        table(made.table.slice(0, _SHOWN).to_pylist(), made.table.column_names, empty="no label rows")
+        table(made.table.slice(0, _SHOWN).to_pylist(), made.table.column_names, empty="no label rows", data=True)
     where = f" in {out}" if out else ""
     shape = f"{count(made.table.num_rows, 'row')}, {count(len(made.record['columns']), 'feature column')}"
     echo(f"{shape}{where}; mlforge replay {made.record['id']} makes it again")

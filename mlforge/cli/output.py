@@ -58,13 +58,18 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str = "nothing to show") -> None:
-    """Print rows as a table with these columns, ``empty`` if there are none."""
+def table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str = "nothing to show", data: bool = False
+) -> None:
+    """Print rows as a table with these columns, ``empty`` if there are none.
+
+    ``data``: the rows are the user's, so names stay as they are and NULL is shown."""
     if not rows:
         echo(empty)
         return
-    cells = [[cell(_trimmed(c, row.get(c))) for c in columns] for row in rows]
-    heads = [c.replace("_", " ") for c in columns]
+    show = _data_cell if data else _meta_cell
+    cells = [[show(c, row.get(c)) for c in columns] for row in rows]
+    heads = list(columns) if data else [c.replace("_", " ") for c in columns]
     numeric = [all(_is_number(row.get(c)) for row in rows) for c in columns]
     if sys.stdout.isatty():
         _rich_table(cells, heads, numeric)
@@ -72,9 +77,14 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: s
         _plain_table(cells, heads, numeric)
 
 
-def _trimmed(column: str, value: Any) -> Any:
+def _data_cell(_column: str, value: Any) -> str:
+    return "NULL" if value is None else cell(value)
+
+
+def _meta_cell(column: str, value: Any) -> str:
     """Times of the catalog's own tables, created_at and the like, to the second."""
-    return value.replace(microsecond=0) if column.endswith("_at") and isinstance(value, datetime.datetime) else value
+    timed = column.endswith("_at") and isinstance(value, datetime.datetime)
+    return cell(value.replace(microsecond=0) if timed else value)
 
 
 def _is_number(value: Any) -> bool:

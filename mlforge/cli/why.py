@@ -83,7 +83,7 @@ def _show_window(window: WindowPart, closed: str) -> None:
     rows += [{"": "too early", **row} for row in window.rows_before]
     rows += [{"": "too late", **row} for row in window.rows_after]
     if rows:
-        table(rows, list(rows[0]))
+        table(rows, list(rows[0]), data=True)
 
 
 def _bounds(lower: datetime.datetime | None, upper: datetime.datetime, closed: str) -> str:
