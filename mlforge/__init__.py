@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlforge.errors import MlforgeError as MlforgeError
     from mlforge.forge import Forge as Forge
-    from mlforge.forge import open as open  # noqa: A004
+    from mlforge.forge import open as open
     from mlforge.retrieve import FeatureSpec as FeatureSpec
     from mlforge.sql.keys import entity_key as entity_key
     from mlforge.sql.keys import surrogate_key as surrogate_key

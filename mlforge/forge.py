@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.build.candidates import Analysis
+    from mlforge.build.gc import Collected
     from mlforge.build.run import Event, FeatureResult
     from mlforge.build.validate import Validated
-    from mlforge.build.gc import Collected
     from mlforge.model import FeatureRef, Keep, Version
     from mlforge.plan.steps import Plan
     from mlforge.retrieve import TrainingSet
@@ -63,7 +63,7 @@ class BuildResult(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
-def open(path: str | Path = ".", *, profile: str | None = None) -> Forge:  # noqa: A001 - reads as mlf.open
+def open(path: str | Path = ".", *, profile: str | None = None) -> Forge:
     """A project (its folder or any folder in it), or a bare ``catalog.duckdb``.
 
     Raises ProjectError or CatalogError."""
@@ -169,7 +169,7 @@ class Forge:
             name: Selectable(
                 path=r.path, tags=r.config.tags, entity=r.config.entity, sources=r.sources,
                 refs=tuple(x.name for x in r.refs),
-            )  # fmt: skip
+            )
             for name, r in analysis.rendered.items()
         }
 

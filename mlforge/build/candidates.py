@@ -119,7 +119,8 @@ def _check_shape(parsed: Parsed, project: Project, upstream: Mapping[str, Compil
     joins = unsafe_joins(parsed, timed)
     if joins and project.strict:
         message, at = joins[0]
-        raise GrammarError(message, where=at, hint="join through ref(), or ASOF JOIN on the time; strict: true refuses it")
+        hint = "join through ref(), or ASOF JOIN on the time; strict: true refuses it"
+        raise GrammarError(message, where=at, hint=hint)
     return [f"{at}: {message}" for message, at in joins]
 
 

@@ -11,9 +11,10 @@ from mlforge.build.publish import named_versions, show_feature, show_set
 from mlforge.build.run import set_after
 from mlforge.catalog import log, reader, writer
 from mlforge.catalog.commit import commit
-from mlforge.model import BuildRecord, Statement, StoredFeature
 from mlforge.plan.versions import newest
+from mlforge.records import BuildRecord, Statement
 from mlforge.render.lineage import edges
+from mlforge.warehouses.duckdb import reads_catalog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mlforge.catalog.commit import Committed, Mode
     from mlforge.catalog.staging import Staging
     from mlforge.catalog.transaction import Transaction
-    from mlforge.model import CatalogState, FeatureRef
+    from mlforge.model import CatalogState, FeatureRef, StoredFeature
     from mlforge.plan.steps import FeatureStep, Plan
 
 
@@ -43,8 +44,9 @@ def land(
         drained.extend(log.drain(tx.con, catalog_path))
 
     done = commit(
-        catalog_path, staging, apply, lock_timeout=lock_timeout, mode=mode, threads=threads, memory_limit=memory_limit
-    )
+        catalog_path, staging, apply, lock_timeout=lock_timeout, mode=mode, threads=threads, memory_limit=memory_limit,
+        own_tables=reads_catalog(work.analysis.project),
+    )  # fmt: skip
     for path in drained:
         path.unlink(missing_ok=True)
     return done
@@ -76,7 +78,12 @@ def _touched(work: Work, step: FeatureStep) -> bool:
 def _moved(feature: StoredFeature, step: FeatureStep) -> StoredFeature:
     candidate = step.candidate
     return replace(
-        feature, current=step.current_to, held=step.held, config=candidate.config, path=candidate.path, sql=candidate.sql
+        feature,
+        current=step.current_to,
+        held=step.held,
+        config=candidate.config,
+        path=candidate.path,
+        sql=candidate.sql,
     )
 
 
@@ -140,9 +147,7 @@ def _shows(tx: Transaction, work: Work, plan: Plan, state: CatalogState, catalog
                 show_set(tx.con, state, stored, newest=stored is versions[-1])
 
 
-def _record(
-    tx: Transaction, work: Work, plan: Plan, started_at: datetime.datetime, arguments: dict[str, Any]
-) -> None:
+def _record(tx: Transaction, work: Work, plan: Plan, started_at: datetime.datetime, arguments: dict[str, Any]) -> None:
     import duckdb
 
     from mlforge import __version__

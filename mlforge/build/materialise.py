@@ -92,9 +92,13 @@ def _exact(runner: Runner, compiled: Compiled, table: str, *, temporary: bool) -
     runner.run(
         sql(
             "feature/plain" if compiled.kind == "plain" else "feature/events",
-            f=Physical(replace(compiled, interval=None), EVENTS), table=table, events=EVENTS, temporary=temporary,
-            versioned=not temporary, content=content_order(columns, loaded=compiled.loaded_at is not None),
-        )  # fmt: skip
+            f=Physical(replace(compiled, interval=None), EVENTS),
+            table=table,
+            events=EVENTS,
+            temporary=temporary,
+            versioned=not temporary,
+            content=content_order(columns, loaded=compiled.loaded_at is not None),
+        )
     )
 
 
@@ -108,9 +112,16 @@ def _tiles(runner: Runner, compiled: Compiled, table: str) -> None:
     parts = tiles(feature)
     runner.run(
         sql(
-            "feature/tiles", f=feature, table=table, events=EVENTS, interval=compiled.interval, lengths=feature.lengths,
-            partials=parts.partials, totals=parts.totals, merges=parts.merges,
-        )  # fmt: skip
+            "feature/tiles",
+            f=feature,
+            table=table,
+            events=EVENTS,
+            interval=compiled.interval,
+            lengths=feature.lengths,
+            partials=parts.partials,
+            totals=parts.totals,
+            merges=parts.merges,
+        )
     )
 
 
@@ -122,9 +133,13 @@ def _snapshots(runner: Runner, compiled: Compiled, table: str) -> None:
     feature = Physical(exact, SORTED_EVENTS, ingredients=compiled.uses_as_of)
     runner.run(
         sql(
-            "feature/snapshots", f=feature, table=table, interval=compiled.interval, timezone=compiled.timezone,
+            "feature/snapshots",
+            f=feature,
+            table=table,
+            interval=compiled.interval,
+            timezone=compiled.timezone,
             lengths=feature.lengths,
-        )  # fmt: skip
+        )
     )
     runner.con.execute(f"DROP TABLE {SORTED_EVENTS}")
 

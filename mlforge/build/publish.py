@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlforge.catalog import writer
+from mlforge.model import FeatureRef
 from mlforge.sql.bind import bind, member_version
 from mlforge.sql.physical import Physical, macro, member, view
 from mlforge.sql.templates import ident, sql
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import CatalogState, FeatureRef, StoredFeature, StoredSet
+    from mlforge.model import CatalogState, StoredFeature, StoredSet
+    from mlforge.sql.physical import Member
 
 
 def show_feature(con: DuckDBPyConnection, state: CatalogState, feature: StoredFeature, named: Collection[str]) -> None:
-    """Views and macro of one feature: its current version, the newest PATCH of each MINOR, and whatever is ``named``."""
+    """Views and macro of one feature: its current version, the newest PATCH of each MINOR, and what is ``named``."""
     current = feature.get(feature.current)
     physical = bind(state, current)
     if physical.c.kind != "on_demand":
@@ -53,10 +55,9 @@ def show_set(con: DuckDBPyConnection, state: CatalogState, stored: StoredSet, *,
         con.execute(macro("feature_sets", name, members))
 
 
-def _member(number: int, physical: Physical, ref: FeatureRef | None) -> object:
-    from mlforge.model import FeatureRef
-
-    return member(number, physical, ref or FeatureRef(name=physical.c.feature), lambda _key, column, _type: ident(column))
+def _member(number: int, physical: Physical, ref: FeatureRef | None) -> Member:
+    whole = ref or FeatureRef(name=physical.c.feature)
+    return member(number, physical, whole, lambda _key, column, _type: ident(column))
 
 
 def named_versions(state: CatalogState, datasets: Iterable[dict[str, object]]) -> set[str]:

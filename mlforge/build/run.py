@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from mlforge.build import materialise
 from mlforge.build.materialise import Runner
+from mlforge.catalog.file import LOCK_TIMEOUT, attach_read
 from mlforge.errors import BuildError, FeatureError, MlforgeError, WarehouseError, Where
-from mlforge.model import REF_SCHEMA, CheckResult, ColumnStats, StoredFeature, StoredSet, StoredVersion
+from mlforge.model import REF_SCHEMA, StoredFeature, StoredSet, StoredVersion
 from mlforge.quality.checks import run_checks
 from mlforge.quality.stats import collect_stats
+from mlforge.records import CheckResult, ColumnStats
 from mlforge.sql.bind import bind, table_name
 from mlforge.sql.physical import view
 from mlforge.sql.refs import with_ref_times
 from mlforge.sql.templates import ident, sql
-from mlforge.warehouses.duckdb import DuckDB, first_line
+from mlforge.warehouses.duckdb import CURRENT, DuckDB, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from mlforge.build.candidates import Analysed, Analysis
     from mlforge.catalog.staging import Staging
     from mlforge.model import CatalogState, Compiled, Source
-    from mlforge.plan.steps import FeatureStep, Plan
+    from mlforge.plan.steps import FeatureStep, Plan, SetStep
+    from mlforge.sql.physical import Physical
 
-CURRENT = "_mlforge_catalog"  # the catalog as it was, attached to the staging connection
+
+Status = Literal["built", "unchanged", "failed", "skipped"]
+EventKind = Literal[
+    "feature_started", "feature_done", "feature_failed", "feature_skipped", "commit_started", "committed"
+]  # fmt: skip
 
 
 class Event(Struct, frozen=True, kw_only=True):
     """Something that happened in a build, for progress and logs."""
 
-    event: Literal["feature_started", "feature_done", "feature_failed", "feature_skipped", "commit_started", "committed"]
+    event: EventKind
     feature: str | None = None
     version: str | None = None
     rows: int | None = None
@@ -50,7 +58,7 @@ class FeatureResult(Struct, frozen=True, kw_only=True):
     feature: str
     action: str
     version: str
-    status: Literal["built", "unchanged", "failed", "skipped"]
+    status: Status
     rows: int | None = None
     event_rows: int | None = None
     nowhere: int = 0  # event rows with a NULL key or time
@@ -98,17 +106,19 @@ def run(
     *,
     notify: Callable[[Event], None] = lambda _event: None,
     sample: float | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
 ) -> Work:
     """Make every version of the plan in the staging file.
 
     A feature that fails takes those that read it with it; the others go on. ``catalog_path`` is the catalog as it is,
-    None if there is none. ``sample`` is a share of every source's rows to try the build on."""
+    None if there is none; writers of it are waited for up to ``lock_timeout`` seconds. ``sample`` is a share of every
+    source's rows to try the build on. Raises LockedError, CatalogError."""
     warehouse = DuckDB(staging.con, analysis.project.root)
     warehouse.sample = sample
     work = Work(analysis, state, warehouse, Runner(staging.con), state.last_build + 1, notify)
     if catalog_path:
-        staging.con.execute(sql("warehouse/attach", path=catalog_path, name=CURRENT))
-        work.attached = True
+        attach_read(staging.con, catalog_path, CURRENT, lock_timeout)
+        work.attached, warehouse.catalog = True, CURRENT
     for step in plan.steps:
         _step(work, step)
     if work.attached:
@@ -141,10 +151,9 @@ def _fail(work: Work, step: FeatureStep, message: str, start: float, checks: tup
     work.notify(Event(event="feature_failed", feature=step.feature, message=message, seconds=seconds))
 
 
-def _result(step: FeatureStep, status: Literal["built", "unchanged", "failed", "skipped"], **more: object) -> FeatureResult:
-    return FeatureResult(  # type: ignore[arg-type]
-        feature=step.feature, action=step.action, version=str(step.version_to), status=status, **more
-    )
+def _result(step: FeatureStep, status: Status, **more: Any) -> FeatureResult:
+    version = str(step.version_to)
+    return FeatureResult(feature=step.feature, action=step.action, version=version, status=status, **more)
 
 
 def _build(work: Work, step: FeatureStep, start: float) -> None:
@@ -170,7 +179,9 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
         seconds=seconds, checks=checks,
     )  # fmt: skip
     work.notify(
-        Event(event="feature_done", feature=step.feature, version=str(step.version_to), rows=stored.rows, seconds=seconds)
+        Event(
+            event="feature_done", feature=step.feature, version=str(step.version_to), rows=stored.rows, seconds=seconds
+        )
     )
 
 
@@ -251,7 +262,7 @@ def _refuse_repeats(work: Work, compiled: Compiled, table: str, found: Analysed)
 
 def _shown(work: Work, stored: StoredVersion, table: str) -> str:
     """A temporary view of what readers will see of the staged table, for checks and statistics."""
-    physical = replace_relation(bind(work.state, stored), table)
+    physical = _over(bind(work.state, stored), table)
     work.runner.con.execute(f"CREATE SCHEMA IF NOT EXISTS {ident('_mlforge_view')}")
     work.runner.run(view("_mlforge_view", stored.feature, physical))
     if stored.compiled.kind != "windows" or stored.compiled.interval:
@@ -261,11 +272,9 @@ def _shown(work: Work, stored: StoredVersion, table: str) -> str:
     return "_mlforge_shown"
 
 
-def replace_relation(physical: object, table: str) -> object:
+def _over(physical: Physical, table: str) -> Physical:
     """The same physical feature over another table that holds all of its rows and no others."""
-    import dataclasses
-
-    return dataclasses.replace(physical, relation=table, patch=None)  # type: ignore[type-var]
+    return dataclasses.replace(physical, relation=table, patch=None)
 
 
 def _bind(work: Work, step: FeatureStep) -> None:
@@ -279,7 +288,7 @@ def _bind(work: Work, step: FeatureStep) -> None:
         work.runner.con.execute(view(REF_SCHEMA, name, physical))
 
 
-def _physicals(work: Work, step: FeatureStep) -> Mapping[str, object]:
+def _physicals(work: Work, step: FeatureStep) -> dict[str, Physical]:
     found = {}
     for name, version in step.upstream.items():
         catalog = "" if name in work.staged and work.staged[name].stored.version == version else f"{CURRENT}."
@@ -291,17 +300,20 @@ def _physicals(work: Work, step: FeatureStep) -> Mapping[str, object]:
     return found
 
 
-def _patched(work: Work, stored: StoredVersion, physical: object) -> object:
+def _patched(work: Work, stored: StoredVersion, physical: Physical) -> Physical:
     """A staged PATCH as a whole: the rows of the catalog's table that stay, and those that are added."""
     name = f"{stored.compiled.table}__patched"
     columns = materialise.table_columns(work.runner.con, f"{CURRENT}.store.{ident(stored.compiled.table)}")
     work.runner.con.execute(
         sql(
-            "feature/patched", name=name, table=stored.compiled.table, columns=columns,
+            "feature/patched",
+            name=name,
+            table=stored.compiled.table,
+            columns=columns,
             current=f"{CURRENT}.store.{ident(stored.compiled.table)}",
-        )  # fmt: skip
+        )
     )
-    return replace_relation(physical, ident(name))
+    return _over(physical, ident(name))
 
 
 def _stored(work: Work, step: FeatureStep, compiled: Compiled, rows: int) -> StoredVersion:
@@ -324,9 +336,9 @@ def _with_version(state: CatalogState, step: FeatureStep, stored: StoredVersion)
     return replace(state, features={**state.features, step.feature: feature})
 
 
-def set_after(step: object) -> StoredSet:
+def set_after(step: SetStep) -> StoredSet:
     """A planned version of a feature set as the catalog keeps it."""
-    return StoredSet(name=step.name, version=step.version_to, members=step.members, written=step.written)  # type: ignore[attr-defined]
+    return StoredSet(name=step.name, version=step.version_to, members=step.members, written=step.written)
 
 
 __all__ = ["Event", "FeatureResult", "Staged", "WarehouseError", "Work", "run", "set_after"]

@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from mlforge.build.candidates import Analysis, analyse
 from mlforge.errors import FeatureError, MlforgeError, Where
-from mlforge.records import CheckResult  # noqa: TC001 - msgspec reads the types of fields
 from mlforge.quality.checks import run_checks
+from mlforge.records import CheckResult  # noqa: TC001 - msgspec reads the types of fields
 from mlforge.render.jinja import Renderer
 from mlforge.sql.templates import ident
 

@@ -70,6 +70,7 @@ class _Job(Struct, frozen=True):
     mode: Mode
     threads: int | None
     memory_limit: str | None
+    own_tables: bool
 
 
 def commit(
@@ -81,19 +82,20 @@ def commit(
     mode: Mode = "auto",
     threads: int | None = None,
     memory_limit: str | None = None,
+    own_tables: bool = False,
 ) -> Committed:
     """Run ``apply`` in one transaction on the catalog, which is made or migrated if need be.
 
     The caller holds ``build_lock`` and no connection to the catalog. ``staging`` is closed first, if given, and its
     tables are brought over by the methods of ``Transaction``. Waits up to ``lock_timeout`` seconds for writers, and
-    with ``mode="wait"`` for readers too. Raises LockedError that names who holds the file, CatalogError for a full
-    disk, a folder that is not writable, a broken file or one of a newer mlforge, and whatever ``apply`` raises; the
-    catalog is then as it was."""
+    with ``mode="wait"`` for readers too. With ``own_tables`` a DuckDB file that holds the user's tables may become a
+    catalog. Raises LockedError that names who holds the file, CatalogError for a full disk, a folder that is not
+    writable, a broken file or one of a newer mlforge, and whatever ``apply`` raises; the catalog is then as it was."""
     catalog = Path(os.path.realpath(catalog_path))
     if staging:
         staging.close()
     with _in_words(catalog), Workdir(catalog) as workdir:
-        job = _Job(catalog, workdir.path, staging, apply, lock_timeout, mode, threads, memory_limit)
+        job = _Job(catalog, workdir.path, staging, apply, lock_timeout, mode, threads, memory_limit, own_tables)
         return _change(job) if catalog.exists() else _create(job)
 
 
@@ -164,21 +166,21 @@ def _enter(job: _Job, waiting: file.Waiting) -> DuckDBPyConnection | int:
                 return held
             waiting.pause(meaning, error)
         else:
-            if not _needs_backup(con, job.catalog):
+            if not _needs_backup(con, job):
                 return con
             held = _hold(job.catalog, fcntl.LOCK_EX if job.mode == "wait" else fcntl.LOCK_SH)
             if held is not None:
                 return held
 
 
-def _needs_backup(con: DuckDBPyConnection, catalog: Path) -> bool:
+def _needs_backup(con: DuckDBPyConnection, job: _Job) -> bool:
     """Whether an older mlforge made the open catalog; its connection is then closed. Refuses what is no catalog."""
     try:
         have = migrations.found(con)
         if have is not None:
-            file.check_not_newer(have, catalog)
-        elif _holds_something(con):
-            file.check_readable(con, catalog)
+            file.check_not_newer(have, job.catalog)
+        elif not job.own_tables and _holds_something(con):
+            file.check_readable(con, job.catalog)
     except BaseException:
         con.close()
         raise

@@ -82,6 +82,29 @@ def _connect_waiting(path: Path, lock_timeout: float) -> DuckDBPyConnection:
             waiting.pause(translate(error, path, lock_timeout), error)
 
 
+def is_bare(path: str | Path, lock_timeout: float = LOCK_TIMEOUT) -> bool:
+    """Whether a DuckDB file holds no catalog yet. Waits for a writer, and raises, like ``open_read``."""
+    con = _connect_waiting(Path(os.path.realpath(path)), lock_timeout)
+    try:
+        return migrations.found(con) is None
+    finally:
+        con.close()
+
+
+def attach_read(con: DuckDBPyConnection, path: str | Path, name: str, lock_timeout: float = LOCK_TIMEOUT) -> None:
+    """Attach the catalog, read-only, under a name. Waits for a writer, and raises, like ``open_read``."""
+    import duckdb
+
+    waiting = Waiting(lock_timeout)
+    catalog = Path(os.path.realpath(path))
+    while True:
+        try:
+            con.execute(sql("warehouse/attach", path=str(catalog), name=name))
+            return
+        except duckdb.Error as error:
+            waiting.pause(translate(error, catalog, lock_timeout), error)
+
+
 class Waiting:
     """Retrying with longer and longer pauses until ``timeout`` seconds have gone by."""
 

@@ -14,21 +14,8 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import (
-        BuildRecord,
-        CheckResult,
-        ColumnStats,
-        Edge,
-        Entity,
-        FeatureConfig,
-        Kind,
-        Source,
-        SourceState,
-        Statement,
-        StoredSet,
-        StoredVersion,
-        Version,
-    )
+    from mlforge.model import Entity, FeatureConfig, Kind, Source, SourceState, StoredSet, StoredVersion, Version
+    from mlforge.records import BuildRecord, CheckResult, ColumnStats, Edge, Statement
 
 Change = Literal["new", "major", "minor", "patch"]
 

@@ -12,8 +12,8 @@ from mlforge.cli.output import cell, count, echo, encode, print_json, styled, ta
 if TYPE_CHECKING:
     from mlforge.build.validate import Validated
     from mlforge.forge import BuildOptions, BuildResult, Selection
-    from mlforge.records import CheckResult
     from mlforge.plan.steps import FeatureStep, Plan
+    from mlforge.records import CheckResult
 
 CHANGES = 3  # exit code of plan --exit-code when there is something to do
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from msgspec.structs import replace
 
 from mlforge.errors import FeatureError, WarehouseError, did_you_mean
-from mlforge.model import Check, CheckResult, Side
+from mlforge.records import CheckResult
 from mlforge.sql.templates import ident, literal, sql
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.errors import Where
+    from mlforge.model import Check, Side
 
 SAMPLE_ROWS = 10
 CHECK_NAMES = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from mlforge.errors import WarehouseError
-from mlforge.model import ColumnStats
+from mlforge.records import ColumnStats
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlforge.model import Edge
+from mlforge.records import Edge
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -25,8 +25,12 @@ def edges(definition: Definition) -> list[Edge]:
     for column in definition.columns:
         item = _item(tree, column.name)
         if item is not None:
-            found += sorted(_of(tree, item, column.name, set()), key=lambda e: (e.kind, e.origin, e.origin_column or ""))
+            found += sorted(_of(tree, item, column.name, set()), key=_place)
     return found
+
+
+def _place(edge: Edge) -> tuple[str, str, str]:
+    return edge.kind, edge.origin, edge.origin_column or ""
 
 
 def _item(query: exp.Expression, name: str) -> exp.Expression | None:
@@ -51,8 +55,8 @@ def _of(tree: exp.Expression, item: exp.Expression, column: str, seen: set[tuple
 
 def _tables(select: exp.Expression, used: exp.Column) -> list[exp.Expression]:
     """The relations of FROM that a column may belong to."""
-    tables = [t for t in ([select.args["from_"].this] if select.args.get("from_") else [])]
-    tables += [j.this for j in select.args.get("joins") or []]
+    from_ = select.args.get("from_")
+    tables = [*([from_.this] if from_ else []), *(j.this for j in select.args.get("joins") or [])]
     named = [t for t in tables if used.table and t.alias_or_name.lower() == used.table.lower()]
     return named or ([] if used.table else tables[:1] if len(tables) == 1 else [])
 

@@ -6,6 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
 
@@ -19,7 +21,7 @@ def content_hash(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def _parts(column: pa.ChunkedArray) -> list[memoryview | bytes]:
+def _parts(column: pa.ChunkedArray) -> Sequence[memoryview | bytes]:
     """The buffers of a column in one fixed form: validity as bytes, then values with NULLs filled."""
     import pyarrow as pa
     import pyarrow.compute as pc

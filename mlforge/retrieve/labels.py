@@ -91,13 +91,14 @@ def _query(con: DuckDBPyConnection, text: str) -> pa.Table:
         return arrow(con.execute(text.strip().rstrip(";")))
     except duckdb.Error as error:
         first = str(error).split("\n", 1)[0]
-        raise RetrievalError(f"the label rows cannot be read: {first}", hint="label rows are a SELECT or a file") from error
+        raise RetrievalError(
+            f"the label rows cannot be read: {first}", hint="label rows are a SELECT or a file"
+        ) from error
 
 
 def arrow(result: Any) -> pa.Table:
     """The rows of an executed statement as an Arrow table, on every DuckDB."""
-    table = result.to_arrow_table() if hasattr(result, "to_arrow_table") else result.fetch_arrow_table()
-    return table
+    return result.to_arrow_table() if hasattr(result, "to_arrow_table") else result.fetch_arrow_table()
 
 
 def as_given(table: pa.Table, kind: Kind) -> Any:

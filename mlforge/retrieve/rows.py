@@ -52,12 +52,15 @@ def _from_sources(physical: Physical, stored: StoredVersion, project: Project) -
     import duckdb
 
     from mlforge.build.materialise import Runner, make_events, make_rows
-    from mlforge.catalog.file import configure
-    from mlforge.warehouses.duckdb import DuckDB
+    from mlforge.catalog.file import attach_read, configure
+    from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
 
     with duckdb.connect(":memory:") as con:
         configure(con, project.warehouse.threads, project.warehouse.memory_limit)
         warehouse = DuckDB(con, project.root)
+        if reads_catalog(project):
+            attach_read(con, project.warehouse.path, CURRENT)
+            warehouse.catalog = CURRENT
         for name in stored.definition.sources:
             warehouse.bind_source(project.sources[name])
         types = warehouse.describe(physical.c.event_sql)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from mlforge.errors import RetrievalError, did_you_mean
+from mlforge.retrieve import fast
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.content import content_hash
 from mlforge.retrieve.labels import arrow, as_given, read_labels
 from mlforge.sql.keys import lossless_cast_sql, require_convertible, surrogate_key_sql
 from mlforge.sql.physical import training_set as training_sql
-from mlforge.sql.templates import ident
+from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -126,26 +127,47 @@ def _time_column(types: dict[str, str], timestamp: str, members: Sequence[Member
 def _columns(
     con: DuckDBPyConnection, members: Sequence[Member], types: dict[str, str], time_column: str | None
 ) -> tuple[list[tuple[str, pa.ChunkedArray]], list[str]]:
-    """The feature columns in label order, a few features a query, and the SQL that ran."""
+    """The feature columns in label order and the SQL that says the same; by binary search where that fits."""
+    time_sql = ident(time_column) if time_column else None
+    time_type = types[time_column] if time_column else None
+    found: dict[str, list[tuple[str, pa.ChunkedArray]]] = {}
+    if time_sql and time_type and fast.available():
+        finder = fast.Finder(con, "_mlforge_labels", time_sql, time_type)
+        for m in members:
+            if m.feature.c.table and fast.fits(m, _rows(con, m)):
+                columns = finder.columns(m)
+                if columns is not None:
+                    found[m.name] = columns
+    left = [m for m in members if m.name not in found]
+    for start in range(0, len(left), GROUP):
+        group = left[start : start + GROUP]
+        table = _queried(con, _query(group, time_sql, time_type))
+        for m in group:
+            found[m.name] = [(out, table.column(out)) for _, out in m.columns]
+    ran = [_query(members[n : n + GROUP], time_sql, time_type) for n in range(0, len(members), GROUP)]
+    return [column for m in members for column in found[m.name]], ran
+
+
+def _rows(con: DuckDBPyConnection, member: Member) -> int:
+    """About how many rows the table of a member has, without reading it."""
+    rows = con.execute(sql("retrieve/table_rows", table=member.feature.c.table)).fetchall()
+    return int(rows[0][0]) if rows else 0
+
+
+def _query(group: Sequence[Member], time_sql: str | None, time_type: str | None) -> str:
+    return training_sql(group, "_mlforge_labels", label_time=time_sql, label_type=time_type, with_labels=False)
+
+
+def _queried(con: DuckDBPyConnection, query: str) -> pa.Table:
     import duckdb
 
-    found: list[tuple[str, pa.ChunkedArray]] = []
-    ran = []
-    for start in range(0, len(members), GROUP):
-        group = members[start : start + GROUP]
-        query = training_sql(
-            group, "_mlforge_labels", label_time=ident(time_column) if time_column else None,
-            label_type=types[time_column] if time_column else None, with_labels=False,
-        )  # fmt: skip
-        try:
-            table = arrow(con.execute(query))
-        except duckdb.Error as error:
-            first = str(error).split("\n", 1)[0]
-            raise RetrievalError(f"the features cannot be read for these label rows: {first}") from error
-        _check_order(table.column("_mlforge_row"))
-        ran.append(query)
-        found += [(n, table.column(n)) for n in table.column_names if n != "_mlforge_row"]
-    return found, ran
+    try:
+        table = arrow(con.execute(query))
+    except duckdb.Error as error:
+        first = str(error).split("\n", 1)[0]
+        raise RetrievalError(f"the features cannot be read for these label rows: {first}") from error
+    _check_order(table.column("_mlforge_row"))
+    return table
 
 
 def _check_order(rows: pa.ChunkedArray) -> None:

@@ -70,6 +70,8 @@ def compile_feature(
         delay=config.delay or Duration(0, "s"), ttl=config.ttl, timezone=config.timezone,
     )  # fmt: skip
     _check(parsed, compiled, items)
+    if timestamp_type is not None and timestamp is not None:
+        _check_time(parsed, timestamp, timestamp_type, items)
     input_sql = _input_sql(outermost(tree)[0], tree)
     return Compilation(
         compiled, _definition(parsed, project, compiled, tree, items, upstream),
@@ -165,7 +167,12 @@ def _whole(
     if loaded:
         outermost(query)[0].select(f"{loaded} AS _mlforge_loaded", copy=False, dialect="duckdb")
     event_sql = sql(
-        "feature/whole_events", query=query.sql("duckdb"), keys=keys, timestamp=timestamp, loaded=loaded, outputs=outputs
+        "feature/whole_events",
+        query=query.sql("duckdb"),
+        keys=keys,
+        timestamp=timestamp,
+        loaded=loaded,
+        outputs=outputs,
     )
     types = describe(event_sql, outermost(parsed.tree)[0])
     zoned = [n for n in [*keys, *outputs] if types[n] == ZONED]
@@ -256,6 +263,24 @@ def _check(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expressio
         raise refuse(parsed, outermost(parsed.tree)[0], "the feature has no column beside keys and timestamp")
     if compiled.delay.months:
         raise FeatureError("delay cannot be in months or years", where=Where(parsed.rendered.path), hint="write days")
+
+
+def _check_time(parsed: Parsed, name: str, kind: str, items: Mapping[str, exp.Expression]) -> None:
+    """The timestamp is an instant; of text and numbers only the user knows what they mean."""
+    format_ = parsed.rendered.config.timestamp_format
+    at, shown = where(parsed, items[name]), f"timestamp {name!r}"
+    if kind == "VARCHAR" and format_ is None:
+        raise FeatureError(
+            f"{shown} is text", where=at,
+            hint='say how to read it: config(timestamp_format="%d/%m/%Y") or "%m/%d/%Y", as strptime writes it',
+        )  # fmt: skip
+    if kind != "VARCHAR" and format_ is not None:
+        raise FeatureError(f"{shown} is {kind} and has no use for timestamp_format", where=at, hint="leave it out")
+    if kind not in ("VARCHAR", "DATE") and not kind.startswith("TIMESTAMP"):
+        raise FeatureError(
+            f"{shown} is {kind}, not an instant", where=at,
+            hint="numbers: make_timestamp(microseconds), to_timestamp(seconds) or epoch_ms(milliseconds)",
+        )  # fmt: skip
 
 
 def _definition(

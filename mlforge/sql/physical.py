@@ -12,7 +12,7 @@ from mlforge.sql.templates import ident, sql
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mlforge.model import Aggregate, FeatureRef
+    from mlforge.model import Aggregate, FeatureRef, Input
 
 FLOATS = ("FLOAT", "DOUBLE")
 # aggregates whose partial results over tiles merge, and how: function -> function of the partials
@@ -78,7 +78,7 @@ class Physical:
         """What a core returns for each probe."""
         if not self.ingredients:
             return self.c.outputs
-        parts = [*self.c.aggregates, *self.c.rows]
+        parts: list[Aggregate | Input] = [*self.c.aggregates, *self.c.rows]
         return tuple(Output(name=p.name, sql=p.name, type=p.type) for p in parts)
 
     @cached_property
@@ -171,7 +171,7 @@ def macro(schema: str, name: str, members: Sequence[Member]) -> str:
 
 
 def view(schema: str, name: str, feature: Physical) -> str:
-    """SQL that makes the view of a version."""
+    """SQL that makes the view of a version; without a schema it is temporary."""
     return sql("feature/view", schema=schema, name=name, f=feature)
 
 

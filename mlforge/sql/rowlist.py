@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mlforge.model import Aggregate, Input
 from mlforge.render.grammar import is_as_of
@@ -126,7 +126,7 @@ class RowList:
         return str(node.sql("duckdb"))
 
 
-def _method(function: str) -> str:  # type of Aggregate.method
+def _method(function: str) -> Literal["native", "sorted", "ordered"]:
     if function in SORTED:
         return "sorted"
     return "ordered" if function in ORDERED else "native"
@@ -140,7 +140,7 @@ def _replace(node: exp.Expression, change: object) -> exp.Expression:
     """Top-down replacement: where ``change`` returns a node, it stands for the whole subtree."""
     new = change(node)  # type: ignore[operator]
     if new is not None:
-        return new  # type: ignore[no-any-return]
+        return new
     for key, value in list(node.args.items()):
         if isinstance(value, list):
             node.set(key, [_replace(v, change) if _is_node(v) else v for v in value])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,20 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import Compiled, Source
+    from mlforge.model import Compiled, Project, Source
 
 _SUFFIXES = {
     "parquet": (".parquet", ".pq"),
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst"),
     "json": (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"),
 }
-_CHUNK = 1 << 20
+CURRENT = "_mlforge_catalog"
+"""Name under which the catalog as it is gets attached, read-only."""
+
+
+def reads_catalog(project: Project) -> bool:
+    """Whether a source of the project is a table in the catalog's own file."""
+    return any(s.format == "table" for s in project.sources.values())
 
 
 def first_line(error: Exception) -> str:
@@ -41,6 +48,7 @@ class DuckDB:
         self.root = Path(root)
         self.config_file = config_file
         self.sample: float | None = None  # share of every source's rows that is read
+        self.catalog: str | None = None  # name of the attached catalog, where there is one
         self._attached: dict[str, str] = {}
         for schema in (SOURCE_SCHEMA, REF_SCHEMA):
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
@@ -62,7 +70,7 @@ class DuckDB:
         where = Where(self.config_file, source.line)
         files = self.files(source) if source.format in _SUFFIXES else []
         try:
-            relation = self._relation(source)
+            relation = None if source.format in _SUFFIXES else self._relation(source)
             self.con.execute(sql("warehouse/source", s=source, files=files, relation=relation, sample=self.sample))
         except duckdb.Error as error:
             raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
@@ -89,8 +97,18 @@ class DuckDB:
             self.con.register(name, as_arrow(source.data))
             return ident(name)
         if source.format == "duckdb":
-            return f"{ident(self._attach(source))}.{_qualified(source.table or '')}"
-        return _qualified(source.table or "")
+            return _qualified([self._attach(source), *_parts(source.table or "")])
+        return self._own_table(source)
+
+    def _own_table(self, source: Source) -> str:
+        """A table of the catalog's file; the first of three parts is the catalog's name in any warehouse."""
+        if self.catalog is None:
+            raise ProjectError(
+                f"source {source.name!r} cannot be read: there is no catalog yet that could hold table {source.table}",
+                where=Where(self.config_file, source.line),
+                hint="a source without a path is a table in the file that the profile's warehouse names",
+            )
+        return _qualified([self.catalog, *_parts(source.table or "")[-2:]])
 
     def _attach(self, source: Source) -> str:
         path = source.path or ""
@@ -109,7 +127,7 @@ class DuckDB:
         if Path(path).is_dir():
             found = (str(p) for p in Path(path).rglob("*") if p.name.lower().endswith(_SUFFIXES[source.format]))
         else:
-            found = (p for p in glob.iglob(path, recursive=True) if Path(p).is_file())
+            found = (p for p in glob.iglob(path, recursive=True) if Path(p).is_file())  # noqa: PTH207 - absolute patterns
         files = sorted(found)
         if not files:
             raise ProjectError(
@@ -169,9 +187,13 @@ def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _qualified(table: str) -> str:
-    """A dotted table name with every part quoted."""
-    return ".".join(ident(part.strip('"')) for part in table.split("."))
+def _parts(table: str) -> list[str]:
+    """The parts of a dotted table name, which may be quoted."""
+    return [p[1:-1].replace('""', '"') if p.startswith('"') else p for p in re.findall(r'"(?:[^"]|"")*"|[^."]+', table)]
+
+
+def _qualified(parts: Iterable[str]) -> str:
+    return ".".join(ident(part) for part in parts)
 
 
 def as_arrow(data: object) -> object:

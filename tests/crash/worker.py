@@ -19,7 +19,7 @@ from mlforge.catalog.commit import commit
 from mlforge.catalog.lock import build_lock
 from mlforge.catalog.staging import Staging
 from mlforge.errors import MlforgeError
-from mlforge.model import BuildRecord
+from mlforge.records import BuildRecord
 from mlforge.sql.templates import sql
 
 ROWS = 100_000

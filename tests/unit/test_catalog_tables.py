@@ -10,15 +10,11 @@ import pytest
 
 from mlforge.catalog import file, log, migrations, reader, writer
 from mlforge.model import (
-    BuildRecord,
     Check,
-    CheckResult,
     Column,
-    ColumnStats,
     Compiled,
     Definition,
     Duration,
-    Edge,
     Entity,
     FeatureConfig,
     FeatureRef,
@@ -28,11 +24,11 @@ from mlforge.model import (
     Pin,
     Source,
     SourceState,
-    Statement,
     StoredSet,
     StoredVersion,
     Version,
 )
+from mlforge.records import BuildRecord, CheckResult, ColumnStats, Edge, Statement
 
 V100, V101, V110, V1010 = Version(1, 0, 0), Version(1, 0, 1), Version(1, 1, 0), Version(1, 0, 10)
 

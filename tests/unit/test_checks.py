@@ -17,7 +17,7 @@ from mlforge.quality import assign_sides, run_checks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlforge.model import CheckResult
+    from mlforge.records import CheckResult
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mlforge.quality import collect_stats, run_checks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlforge.model import ColumnStats
+    from mlforge.records import ColumnStats
 
 BIG = """
     SELECT (hash(i) % 5000)::BIGINT AS k, i AS t, (i % 1000) / 8.0::DOUBLE AS few, hash(i, 1)::DOUBLE / 2e15 AS many,

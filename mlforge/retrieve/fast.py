@@ -1,0 +1,246 @@
+"""Point-in-time rows by binary search, where NumPy is installed: the same answers as the ASOF joins, sooner.
+
+Keys become codes in sorted order, (code, time) one integer, and each label finds its row by bisection in the feature's
+packed column. An engine's ASOF join sorts both sides of every join again; here label rows are sorted once for all
+features that share their keys. What does not fit (exact windows, calendar ttl, very large tables, key ranges beyond 63
+bits) is left to SQL; :func:`fits` decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from mlforge.retrieve.labels import arrow
+from mlforge.sql.templates import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+    from numpy.typing import NDArray
+
+    from mlforge.sql.physical import Member, Physical
+
+LARGEST = 400_000_000  # values of one feature that are worth holding in memory at once
+
+
+def available() -> bool:
+    """Whether NumPy is installed. It is not imported for this."""
+    return find_spec("numpy") is not None
+
+
+def fits(member: Member, rows: int) -> bool:
+    """Whether this member of a training set can be answered here."""
+    c = member.feature.c
+    if c.kind not in ("plain", "windows") or c.uses_as_of or (c.kind == "windows" and c.interval is None):
+        return False
+    simple = all(o.empty in ("NULL", "0") for o in c.outputs)
+    fixed = c.ttl is None or (c.kind == "plain" and c.interval is None and c.ttl.months == 0) or c.interval is not None
+    return simple and fixed and rows * (len(member.columns) + len(member.keys) + 1) <= LARGEST
+
+
+@dataclass
+class _Probes:
+    """Label rows as numbers: the code of each row's key (-1: none), its instant, and their order by both."""
+
+    codes: NDArray[np.int64]
+    times: NDArray[np.int64]
+    keys: list[pa.Array]  # for each key column its distinct label values, sorted
+    order: NDArray[np.int64]  # of the rows that have key and time
+
+    @property
+    def count(self) -> int:
+        return len(self.codes)
+
+
+class Finder:
+    """Answers members over one registered relation of label rows; probes are shared between equal keys."""
+
+    def __init__(self, con: DuckDBPyConnection, labels: str, label_time: str, label_type: str) -> None:
+        self.con = con
+        self.labels = labels
+        self.label_time = label_time
+        self.label_type = label_type
+        self._probes: dict[tuple[str, ...], _Probes] = {}
+
+    def columns(self, member: Member) -> list[tuple[str, pa.Array]] | None:
+        """The member's columns in label order, or None if its keys and times do not fit one integer."""
+        probes = self._probe(member)
+        table = self._rows(member.feature, [c for c, _ in member.columns])
+        found = _search(member.feature, table, probes)
+        if found is None:
+            return None
+        picked = _pick(found, probes.count)
+        zero = {o.name for o in member.feature.c.outputs if o.empty == "0"}
+        return [(out, _take(table.column(c), picked, counts=c in zero)) for c, out in member.columns]
+
+    def _probe(self, member: Member) -> _Probes:
+        expressions = tuple(x for _, x in member.keys)
+        if expressions not in self._probes:
+            query = sql(
+                "retrieve/probes", keys=expressions, label_time=self.label_time, label_type=self.label_type,
+                labels=self.labels,
+            )  # fmt: skip
+            self._probes[expressions] = _probes(arrow(self.con.execute(query)), len(expressions))
+        return self._probes[expressions]
+
+    def _rows(self, feature: Physical, columns: Sequence[str]) -> pa.Table:
+        return arrow(self.con.execute(sql("retrieve/rows", f=feature, columns=columns)))
+
+
+def _probes(table: pa.Table, width: int) -> _Probes:
+    import numpy as np
+
+    keys, codes = [], np.zeros(table.num_rows, np.int64)
+    for n in range(width):
+        distinct, own = _coded(table.column(n))
+        codes = np.where((codes < 0) | (own < 0), -1, codes * max(len(distinct), 1) + own)
+        keys.append(distinct)
+    times = table.column(width)
+    usable = codes >= 0
+    if times.null_count:
+        usable &= _validity(times)
+    instants = _numbers(times.fill_null(0))
+    rows = np.flatnonzero(usable)
+    order = rows[np.lexsort((instants[rows], codes[rows]))]
+    return _Probes(np.where(usable, codes, -1), instants, keys, order)
+
+
+def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int64]]:
+    """Sorted distinct values of a column, and each row's position among them; -1 for NULL."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    order = pc.sort_indices(encoded.dictionary)
+    rank = np.empty(len(order), np.int64)
+    rank[_numbers(order)] = np.arange(len(order))
+    indices = _numbers(encoded.indices.fill_null(0)).astype(np.int64)
+    codes = rank[indices] if len(rank) else np.zeros(len(indices), np.int64)
+    if encoded.null_count:
+        codes = np.where(_validity(encoded), codes, -1)
+    return encoded.dictionary.take(order), codes
+
+
+def _row_codes(table: pa.Table, keys: Sequence[pa.Array]) -> NDArray[np.int64]:
+    """For each feature row the code of its key among the label rows' keys; -1 where no label asks for it.
+
+    Equal keys mostly stand together, so only the first of each run is looked up."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    codes = np.zeros(table.num_rows, np.int64)
+    for n, distinct in enumerate(keys):
+        runs = pc.run_end_encode(table.column(n).combine_chunks())
+        own = _numbers(pc.index_in(runs.values, value_set=distinct).fill_null(-1)).astype(np.int64)
+        lengths = np.diff(_numbers(runs.run_ends), prepend=0)
+        own = np.repeat(own, lengths)
+        codes = np.where((codes < 0) | (own < 0), -1, codes * max(len(distinct), 1) + own)
+    return codes
+
+
+@dataclass
+class _Found:
+    """For the i-th label row in ``order``: the feature row it reads, and whether there is one."""
+
+    order: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    hit: NDArray[np.bool_]
+
+
+def _search(feature: Physical, table: pa.Table, probes: _Probes) -> _Found | None:
+    import numpy as np
+
+    c = feature.c
+    snapshots = c.interval is not None
+    delay = 0 if snapshots else (c.delay.micros or 0)
+    wanted = probes.codes[probes.order]
+    at = probes.times[probes.order] - delay
+    codes, times = _row_codes(table, probes.keys), _numbers(table.column("_mlforge_t"))
+    kept = None if bool((codes >= 0).all()) else np.flatnonzero(codes >= 0)
+    if kept is not None:
+        codes, times = codes[kept], times[kept]
+    if not len(codes) or not len(wanted):
+        return _Found(probes.order, np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_))
+    low = int(min(times.min(), at.min()))
+    reach = int(max(times.max(), at.max())) - low + 2
+    if (int(max(codes.max(), wanted.max())) + 1) * reach >= 2**63:
+        return None
+    packed = codes * reach + (times - low)
+    if not bool((packed[1:] > packed[:-1]).all()):
+        order = np.argsort(packed, kind="stable")
+        packed, codes, times = packed[order], codes[order], times[order]
+        kept = order if kept is None else kept[order]
+    before = c.closed == "left" and not snapshots
+    rows = np.searchsorted(packed, wanted * reach + (at - low), "left" if before else "right") - 1
+    hit = (rows >= 0) & (codes[rows] == wanted)
+    if c.ttl is not None and not snapshots:
+        lower = at - (c.ttl.micros or 0)
+        alive = times[rows] >= lower if before else times[rows] > lower
+        hit &= alive
+    return _Found(probes.order, rows if kept is None else kept[rows], hit)
+
+
+def _pick(found: _Found, count: int) -> tuple[pa.Array, pa.Array]:
+    """In label order: the row to take (NULL where none answers), and where an empty window answers."""
+    import numpy as np
+
+    index = np.zeros(count, np.int64)
+    valid = np.zeros(count, np.bool_)
+    empty = np.zeros(count, np.bool_)
+    index[found.order] = np.where(found.hit, found.rows, 0)
+    valid[found.order] = found.hit
+    empty[found.order] = ~found.hit
+    return _arrow_array("int64", count, index, _packed(valid)), _arrow_array("bool", count, _packed(empty), None)
+
+
+def _packed(flags: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    return np.packbits(flags, bitorder="little")
+
+
+def _arrow_array(kind: str, count: int, values: NDArray[Any], validity: NDArray[np.uint8] | None) -> pa.Array:
+    """An Arrow array over NumPy's memory. ``pa.array`` would import pandas."""
+    import pyarrow as pa
+
+    buffers = [None if validity is None else pa.py_buffer(validity), pa.py_buffer(values)]
+    return pa.Array.from_buffers(pa.type_for_alias(kind), count, buffers)
+
+
+def _take(column: pa.ChunkedArray, picked: tuple[pa.Array, pa.Array], *, counts: bool) -> pa.Array:
+    """The column's values in label order; NULL where no row answers, or 0 for a count over an empty window."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    index, empty = picked
+    values = column.combine_chunks()
+    taken = values.take(index) if len(values) else pa.nulls(len(index), column.type)
+    return pc.if_else(empty, pa.scalar(0, column.type), taken) if counts else taken
+
+
+def _numbers(column: Any) -> NDArray[Any]:
+    """The values of a fixed-width column without NULLs as NumPy sees them. ``to_numpy`` would import pandas."""
+    import numpy as np
+    import pyarrow as pa
+
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    kind = np.dtype(str(array.type))
+    if not len(array):
+        return np.zeros(0, kind)
+    return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * kind.itemsize)
+
+
+def _validity(column: Any) -> NDArray[np.bool_]:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    bits = pc.cast(pc.is_valid(column), pa.uint8())
+    return _numbers(bits).astype(np.bool_)
