@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 import mlforge as mlf
 from mlforge.forge import BuildOptions, BuildResult, Forge, Selection
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Rows = list[tuple[Any, ...]]
 

@@ -51,14 +51,16 @@ SELECT k, t, x, d, tags, place FROM {{ source("ev") }}
 """,
     "windows": """\
 {{ config(entity="user", timestamp="t") }}
-SELECT k, t, x AS last_x, tags AS last_tags, place.a AS last_a, SUM(x) OVER last_7d AS x_7d, AVG(d) OVER last_7d AS d_7d,
-    COUNT(*) OVER ever AS n, (LIST(x) OVER ever)[-2:] AS last_two, MEDIAN(x) OVER last_1mo AS middle,
+SELECT k, t, x AS last_x, tags AS last_tags, place.a AS last_a, SUM(x) OVER last_7d AS x_7d,
+    AVG(d) OVER last_7d AS d_7d, COUNT(*) OVER ever AS n, (LIST(x) OVER ever)[-2:] AS last_two,
+    MEDIAN(x) OVER last_1mo AS middle,
     FIRST(place) OVER ever AS first_place, STDDEV(d) OVER ever AS spread
 FROM {{ source("ev") }} WHERE x IS NULL OR x > 0
 """,
     "tiles": """\
 {{ config(entity="user", timestamp="t", interval="1d") }}
-SELECT k, t, SUM(x) OVER last_7d AS x_7d, COUNT(x) OVER last_2d AS n_2d, AVG(x) OVER last_7d AS mean, MAX(x) OVER ever AS top
+SELECT k, t, SUM(x) OVER last_7d AS x_7d, COUNT(x) OVER last_2d AS n_2d, AVG(x) OVER last_7d AS mean,
+    MAX(x) OVER ever AS top
 FROM {{ source("ev") }}
 """,
     "float_tiles": """\
@@ -67,12 +69,14 @@ SELECT k, t, SUM(x::DOUBLE / 7) OVER last_7d AS s, AVG(x::DOUBLE / 3) OVER last_
 """,
     "snapshots": """\
 {{ config(entity="user", timestamp="t", interval="1d", timezone="America/New_York") }}
-SELECT k, t, x AS last_x, SUM(d) OVER last_7d AS d_7d, MEDIAN(x) OVER last_36h AS middle, LAST(tags) OVER ever AS last_tags
+SELECT k, t, x AS last_x, SUM(d) OVER last_7d AS d_7d, MEDIAN(x) OVER last_36h AS middle,
+    LAST(tags) OVER ever AS last_tags
 FROM {{ source("ev") }}
 """,
     "static": """\
 {{ config(entity="user") }}
-SELECT k, MAX(x) AS top, LIST(x ORDER BY x NULLS FIRST) AS xs, ARG_MAX(place, x) AS place FROM {{ source("ev") }} GROUP BY k
+SELECT k, MAX(x) AS top, LIST(x ORDER BY x NULLS FIRST) AS xs, ARG_MAX(place, x) AS place
+FROM {{ source("ev") }} GROUP BY k
 """,
     "on_demand": """\
 {{ config(entity="user", on_demand=true) }}
