@@ -63,8 +63,9 @@ class BuildResult(Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
-def open(path: str | Path = ".", *, profile: str | None = None) -> Forge:
-    """A project (its folder or any folder in it), or a bare ``catalog.duckdb``.
+def open(path: str | Path = ".", *, profile: str | None = None, strict: bool = False) -> Forge:
+    """A project (its folder or any folder in it), or a bare ``catalog.duckdb``. ``strict`` makes warnings about joins of
+    two timed sources errors, as ``strict: true`` in mlforge.yaml does.
 
     Raises ProjectError or CatalogError."""
     given = Path(path)
@@ -75,7 +76,7 @@ def open(path: str | Path = ".", *, profile: str | None = None) -> Forge:
     from mlforge.project.loader import load
 
     project = load(given, profile)
-    return Forge(project, project.warehouse.path)
+    return Forge(replace(project, strict=True) if strict else project, project.warehouse.path)
 
 
 class Forge:

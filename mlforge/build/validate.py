@@ -9,7 +9,7 @@ from msgspec import Struct
 from mlforge.build.candidates import Analysis, analyse
 from mlforge.errors import FeatureError, MlforgeError, Where
 from mlforge.quality.checks import run_checks
-from mlforge.records import CheckResult  # noqa: TC001 - msgspec reads the types of fields
+from mlforge.records import CheckResult
 from mlforge.render.jinja import Renderer
 from mlforge.sql.templates import ident
 
@@ -127,9 +127,14 @@ def _output(found: Analysed, catalog: DuckDBPyConnection) -> list[CheckResult]:
 
 
 def _run(
-    con: DuckDBPyConnection, found: Analysed, checks: tuple[Check, ...], side: Literal["input", "output"], relation: str,
-    *, columns: dict[str, str],
-) -> list[CheckResult]:  # fmt: skip
+    con: DuckDBPyConnection,
+    found: Analysed,
+    checks: tuple[Check, ...],
+    side: Literal["input", "output"],
+    relation: str,
+    *,
+    columns: dict[str, str],
+) -> list[CheckResult]:
     compiled = found.candidate.compiled
     return run_checks(
         con, compiled.feature, checks, side, relation, columns=columns,

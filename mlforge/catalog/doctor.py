@@ -142,9 +142,10 @@ def _contents(con: DuckDBPyConnection, path: Path) -> Iterator[Finding]:
     )  # fmt: skip
     storage, block_size, total, used = con.execute(sql("catalog/file_state")).fetchall()[0]
     wanted = file.STORAGE_VERSION
+    as_wanted = storage in (None, wanted)
     yield Finding(
-        what="storage", state="ok" if storage in (None, wanted) else "warning", text=f"storage version {storage or 'unknown'}",
-        hint=None if storage in (None, wanted) else f"mlforge writes {wanted}: a DuckDB that old cannot open this file",
+        what="storage", state="ok" if as_wanted else "warning", text=f"storage version {storage or 'unknown'}",
+        hint=None if as_wanted else f"mlforge writes {wanted}: a DuckDB that old cannot open this file",
     )  # fmt: skip
     size, filled = total * block_size, used * block_size
     wasteful = total > 0 and (total - used) / total > _MUCH_FREE and size > _LITTLE_SPACE

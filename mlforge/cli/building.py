@@ -36,6 +36,7 @@ Exclude = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Build also what has not changed.")]
 Release = Annotated[bool, typer.Option("--release", help="Let features that a rollback holds move on.")]
 Upgrade = Annotated[bool, typer.Option("--upgrade-sets", help="Let feature sets take new MAJOR versions.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Make warnings about joins of two timed sources errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use.")]
 Memory = Annotated[str | None, typer.Option("--memory-limit", help="Memory to use, as in 4GB.", metavar="SIZE")]
@@ -74,6 +75,7 @@ def plan(
     force: Force = False,
     release: Release = False,
     upgrade_sets: Upgrade = False,
+    strict: Strict = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"Exit with {CHANGES} if there is something to do.")
     ] = False,
@@ -83,7 +85,7 @@ def plan(
     from mlforge.forge import BuildOptions
 
     options = BuildOptions(force=force, release=release, upgrade_sets=upgrade_sets)
-    made = forge(ctx).plan(selection(features, tags, select, exclude), options)
+    made = forge(ctx, strict=strict).plan(selection(features, tags, select, exclude), options)
     show_plan(made, as_json)
     if exit_code and not made.nothing_to_do:
         raise typer.Exit(CHANGES)
@@ -182,6 +184,7 @@ def build(
     ] = "auto",
     release: Release = False,
     upgrade_sets: Upgrade = False,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Build what has changed into the catalog. Exit code 1 if any feature failed; the others are committed."""
@@ -193,7 +196,7 @@ def build(
         memory_limit=memory_limit, lock_timeout=lock_timeout, commit=_commit(commit),
     )  # fmt: skip
     chosen = selection(features, tags, select, exclude)
-    fs = forge(ctx)
+    fs = forge(ctx, strict=strict)
     if dry_run:
         show_plan(fs.plan(chosen, options), as_json)
         return
@@ -297,12 +300,13 @@ def validate(
     tags: Tags = None,
     select: Select = None,
     exclude: Exclude = None,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Look whether everything would build, without building. Exit code 1 if anything would not.
 
     Features are rendered and compiled, input checks run on the sources, output checks on the catalog's rows."""
-    results = forge(ctx).validate(selection(features, tags, select, exclude))
+    results = forge(ctx, strict=strict).validate(selection(features, tags, select, exclude))
     if as_json:
         print_json(results)
     else:

@@ -29,12 +29,12 @@ def options(ctx: typer.Context) -> Globals:
     return found if isinstance(found, Globals) else Globals()
 
 
-def forge(ctx: typer.Context) -> Forge:
+def forge(ctx: typer.Context, *, strict: bool = False) -> Forge:
     """The project, or the bare catalog, that the global options name."""
     from mlforge.forge import open as open_forge
 
     given = options(ctx)
-    return open_forge(given.project, profile=given.profile)
+    return open_forge(given.project, profile=given.profile, strict=strict)
 
 
 def pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
