@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mlforge.build.run import FeatureResult
 from mlforge.errors import CatalogError, ProjectError
 from mlforge.model import CatalogState, Project
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from mlforge.build.candidates import Analysis
     from mlforge.build.gc import Collected
-    from mlforge.build.run import Event, FeatureResult
+    from mlforge.build.run import Event
     from mlforge.build.validate import Validated
     from mlforge.model import FeatureRef, Keep, Version
     from mlforge.plan.steps import Plan

@@ -8,14 +8,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mlforge.errors import ProjectError, Where, did_you_mean
-from mlforge.model import Pin
+from mlforge.model import Definition, Pin, Version
 from mlforge.plan.steps import SetStep
 from mlforge.plan.versions import newest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from mlforge.model import CatalogState, Definition, FeatureRef, FeatureSet, StoredSet, Version
+    from mlforge.model import CatalogState, FeatureRef, FeatureSet, StoredSet
     from mlforge.plan.steps import FeatureStep
 
 FILE = "mlforge.yaml"

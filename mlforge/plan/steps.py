@@ -7,8 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mlforge.model import Candidate, FeatureRef, Version  # noqa: TC001  (msgspec reads the types of fields)
-from mlforge.plan.diff import ColumnChange  # noqa: TC001
+from mlforge.model import Candidate, FeatureRef, Version
+from mlforge.plan.diff import ColumnChange
 
 Action = Literal["create", "major", "minor", "patch", "metadata", "release", "none"]
 

@@ -13,7 +13,8 @@ import jinja2
 from msgspec import Struct
 
 from mlforge.errors import FeatureError, MlforgeError, Where, did_you_mean
-from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, FeatureConfig, FeatureRef
+from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, FeatureConfig, FeatureRef, Project
+from mlforge.project.environ import Environ
 from mlforge.project.refs import NAME, parse_ref
 from mlforge.render import header
 from mlforge.render.validators import VALIDATORS
@@ -22,8 +23,6 @@ from mlforge.sql.templates import ident
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from mlforge.model import Project
-    from mlforge.project.environ import Environ
 
 _COLUMN = re.compile(r'(?:[A-Za-z_]\w*|"(?:[^"]|"")+")(?:\.(?:[A-Za-z_]\w*|"(?:[^"]|"")+"))*')
 Place = tuple[str, int, dict[str, int]]  # file, line, and the line of each argument that has a name

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlforge.sql.physical import Member
 
 
-def FeatureSpec(  # noqa: N802 - a public name of the design; it reads as a class
+def FeatureSpec(
     name: str,
     *,
     columns: Sequence[str] | None = None,
