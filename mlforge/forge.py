@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mlforge.build.run import FeatureResult
 from mlforge.errors import CatalogError, ProjectError
 from mlforge.model import CatalogState, Project
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from mlforge.build.candidates import Analysis
     from mlforge.build.gc import Collected
-    from mlforge.build.run import Event
+    from mlforge.build.run import Event, FeatureResult
     from mlforge.build.validate import Validated
     from mlforge.model import FeatureRef, Keep, Version
     from mlforge.plan.steps import Plan

@@ -74,7 +74,7 @@ def _connect_waiting(path: Path, lock_timeout: float) -> DuckDBPyConnection:
 
     waiting = Waiting(lock_timeout)
     while True:
-        if not os.path.exists(path):
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a folder may not be searched
             raise CatalogError(f"there is no catalog at {path}", hint="run mlforge build to make it")
         try:
             return duckdb.connect(str(path), read_only=True)

@@ -73,7 +73,7 @@ def _version(stored: StoredVersion) -> Row:
 
 def _source(row: Row, root: str | None) -> Row:
     path = row["path"]
-    if path and root and os.path.isabs(path):
+    if path and root and os.path.isabs(path):  # noqa: PTH117 - may be a URL or a glob
         path = os.path.relpath(path, root).replace(os.sep, "/")
     return {**_without(row, "source", "build", "files"), "path": path}
 

@@ -28,17 +28,31 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            say_error("interrupted; the catalog is as it was")
-            raise typer.Exit(INTERRUPTED) from None
+            raise _interruption() from None
         except MlforgeError as error:
             if options(ctx).debug:
                 raise
             say_error(error.message, where=str(error.where) if error.where else None, hint=error.hint)
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
+            if is_interruption(error):
+                raise _interruption() from None
             if options(ctx).debug or not say_unexpected(error):
                 raise
             raise typer.Exit(1) from None
+
+
+def _interruption() -> typer.Exit:
+    say_error("interrupted; the catalog is as it was")
+    return typer.Exit(INTERRUPTED)
+
+
+def is_interruption(error: Exception) -> bool:
+    """Whether DuckDB was stopped by Ctrl-C: it tells so with errors of its own in place of KeyboardInterrupt."""
+    duckdb = sys.modules.get("duckdb")
+    if duckdb and isinstance(error, duckdb.InterruptException):
+        return True
+    return isinstance(error, RuntimeError) and "interrupt" in str(error).lower()
 
 
 def say_error(message: str, *, where: str | None = None, hint: str | None = None) -> None:

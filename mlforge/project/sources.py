@@ -58,7 +58,7 @@ def read_source(reader: Reader, name: str, value: Value, root: Path) -> Source:
 
 def absolute(path: str, root: Path) -> str:
     """A path as the engine gets it: URLs as they are, others absolute, relative ones from ``root``."""
-    return path if "://" in path else str(root / os.path.expanduser(path))
+    return path if "://" in path else str(root / os.path.expanduser(path))  # noqa: PTH111 - leaves ~nobody as it is
 
 
 def _format(found: dict[str, Any], value: Value, what: str, root: Path) -> str:

@@ -35,16 +35,16 @@ class _Rewrite(NodeTransformer):
         self.path = path
         self.functions = functions
 
-    def visit_Output(self, node: nodes.Output) -> nodes.Node:
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
         """Text that is only written out keeps its marks."""
         node.nodes = [self._call(n) if isinstance(n, nodes.Call) else self.visit(n) for n in node.nodes]
         return node
 
-    def visit_Call(self, node: nodes.Call) -> nodes.Node:
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802
         """The result of a call that something else looks at."""
         return _unmark(self._call(node), node.lineno)
 
-    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:
+    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:  # noqa: N802
         """``{% call macro() %}``: the call itself must stay a call."""
         call = self._call(node.call)
         node.call = nodes.Call(nodes.Name("caller", "load"), [], [], None, None, lineno=node.lineno)
@@ -52,7 +52,7 @@ class _Rewrite(NodeTransformer):
         node.call = call
         return node
 
-    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:  # noqa: N802
         """``{% set x %}...{% endset %}``: x is a value."""
         self.generic_visit(node)
         if node.filter is None:
@@ -61,13 +61,13 @@ class _Rewrite(NodeTransformer):
             _unmark_first(node.filter)
         return node
 
-    def visit_FilterBlock(self, node: nodes.FilterBlock) -> nodes.Node:
+    def visit_FilterBlock(self, node: nodes.FilterBlock) -> nodes.Node:  # noqa: N802
         """``{% filter upper %}``: filters get values."""
         self.generic_visit(node)
         _unmark_first(node.filter)
         return node
 
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
+    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
         """A macro must not hide one of mlforge's functions."""
         if node.name in self.functions:
             message = f"the macro {node.name!r} has the name of a function of mlforge"

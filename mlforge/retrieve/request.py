@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlforge.sql.physical import Member
 
 
-def FeatureSpec(
+def FeatureSpec(  # noqa: N802 - a public name of the design; it reads as a class
     name: str,
     *,
     columns: Sequence[str] | None = None,

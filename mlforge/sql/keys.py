@@ -208,7 +208,7 @@ def entity_key(entity: Entity, values: Mapping[str, Any]) -> tuple[Any, ...] | s
 
 def _encoded(value: Any) -> bytes | None:
     # NaT, the pandas time that is not one, is the only accepted value that differs from itself.
-    if value is None or (isinstance(value, datetime.datetime) and value != value):
+    if value is None or (isinstance(value, datetime.datetime) and value != value):  # noqa: PLR0124
         return None
     tag, text = _tagged(value)
     try:

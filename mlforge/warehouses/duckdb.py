@@ -127,7 +127,7 @@ class DuckDB:
         if Path(path).is_dir():
             found = (str(p) for p in Path(path).rglob("*") if p.name.lower().endswith(_SUFFIXES[source.format]))
         else:
-            found = (p for p in glob.iglob(path, recursive=True) if Path(p).is_file())
+            found = (p for p in glob.iglob(path, recursive=True) if Path(p).is_file())  # noqa: PTH207 - absolute patterns
         files = sorted(found)
         if not files:
             raise ProjectError(
