@@ -38,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 def list_(
     ctx: typer.Context,
     what: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(_COLUMNS)}.", metavar="WHAT", show_default=True)
+        str, typer.Argument(help=f"One of {', '.join(_COLUMNS)}.", metavar="[WHAT]", show_default=True)
     ] = "features",
     as_json: Json = False,
 ) -> None:
@@ -55,7 +55,7 @@ def list_(
 def inspect(
     ctx: typer.Context,
     noun: Annotated[str, typer.Argument(help="feature, entity or source.", metavar="feature|entity|source")],
-    name: Annotated[str, typer.Argument(help="Its name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name.")],
     as_json: Json = False,
 ) -> None:
     """Show all that the catalog says of one feature, entity or source."""
@@ -84,7 +84,7 @@ def _part(title: str, rows: list[Row], columns: tuple[str, ...]) -> None:
 
 def versions(
     ctx: typer.Context,
-    feature: Annotated[str, typer.Argument(help="A feature, or a feature set.")],
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help="A feature, or a feature set.")],
     as_json: Json = False,
 ) -> None:
     """List the versions of a feature or a feature set, oldest first."""
@@ -98,7 +98,7 @@ def versions(
 def show(
     ctx: typer.Context,
     *,
-    feature: Annotated[str, typer.Argument(help="name[@version][:col,col].")],
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help="name[@version][:col,col].")],
     key: Annotated[
         list[str] | None, typer.Option("--key", "-k", metavar="NAME=VALUE", help="Only rows of this key. Repeatable.")
     ] = None,
@@ -116,7 +116,7 @@ def show(
 
 def render(
     ctx: typer.Context,
-    feature: Annotated[str, typer.Argument(help="Name of a feature of the project.")],
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help="Name of a feature of the project.")],
 ) -> None:
     """Print the SQL of a feature after Jinja, as mlforge reads it."""
     echo(forge(ctx).render(feature))

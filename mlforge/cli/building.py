@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlforge.cli.context import forge
+from mlforge.cli.context import forge, set_profile
 from mlforge.cli.output import cell, count, echo, encode, print_json, styled, table
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ Exclude = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Build also what has not changed.")]
 Release = Annotated[bool, typer.Option("--release", help="Let features that a rollback holds move on.")]
 Upgrade = Annotated[bool, typer.Option("--upgrade-sets", help="Let feature sets take new MAJOR versions.")]
+Profile = Annotated[
+    str | None, typer.Option("--profile", help="Profile of mlforge.yaml.", metavar="NAME", callback=set_profile)
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Make warnings about joins of two timed sources errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use.")]
@@ -76,6 +79,7 @@ def plan(
     release: Release = False,
     upgrade_sets: Upgrade = False,
     strict: Strict = False,
+    profile: Profile = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"Exit with {CHANGES} if there is something to do.")
     ] = False,
@@ -185,6 +189,7 @@ def build(
     release: Release = False,
     upgrade_sets: Upgrade = False,
     strict: Strict = False,
+    profile: Profile = None,
     as_json: Json = False,
 ) -> None:
     """Build what has changed into the catalog. Exit code 1 if any feature failed; the others are committed."""
@@ -301,6 +306,7 @@ def validate(
     select: Select = None,
     exclude: Exclude = None,
     strict: Strict = False,
+    profile: Profile = None,
     as_json: Json = False,
 ) -> None:
     """Look whether everything would build, without building. Exit code 1 if anything would not.

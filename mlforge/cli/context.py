@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer  # noqa: TC002 - Typer reads the types of callbacks
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import typer
 
     from mlforge.forge import Forge
 
@@ -35,6 +35,13 @@ def forge(ctx: typer.Context, *, strict: bool = False) -> Forge:
 
     given = options(ctx)
     return open_forge(given.project, profile=given.profile, strict=strict)
+
+
+def set_profile(ctx: typer.Context, value: str | None) -> str | None:
+    """Callback of a ``--profile`` that stands behind the command: it wins over the one before."""
+    if value:
+        ctx.find_root().obj = replace(options(ctx), profile=value)
+    return value
 
 
 def pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:

@@ -11,6 +11,7 @@ from mlforge.cli.context import forge
 from mlforge.cli.output import count, echo, print_json, styled, table
 
 if TYPE_CHECKING:
+    from mlforge.forge import Forge
     from mlforge.retrieve import TrainingSet
     from mlforge.retrieve.replay import Replay
 
@@ -53,13 +54,23 @@ def training_set(
         raise UsageError("no feature is asked for", hint="--features REF or --feature-set NAME")
     if out:
         check_target(out)
-    made = forge(ctx).training_set([*asked, *(feature_set or ())], labels, timestamp=timestamp, full_names=full_names)
+    fs = forge(ctx)
+    sets = [_known_set(fs, name) for name in feature_set or ()]
+    made = fs.training_set([*asked, *sets], labels, timestamp=timestamp, full_names=full_names)
     if out:
         write_table(made.table, out)
     if as_json:
         print_json(made.record)
         return
     _say(made, out)
+
+
+def _known_set(fs: Forge, reference: str) -> str:
+    """The same text. Raises UsageError if it names no feature set, also where it names a feature."""
+    from mlforge.plan.versions import resolve_set
+
+    resolve_set(fs.state(), reference)
+    return reference
 
 
 def replay(

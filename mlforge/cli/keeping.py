@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 def init(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Name of the project and of its folder.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the project and of its folder.")],
 ) -> None:
     """Make a small project that builds at once, in a new folder NAME."""
     from mlforge.project.scaffold import create
@@ -41,8 +41,10 @@ def init(
 def rollback(
     ctx: typer.Context,
     *,
-    feature: Annotated[str, typer.Argument(help="Name of a feature.")],
-    version: Annotated[str | None, typer.Argument(help="Version to go back to, as 1.2.0 or 1.2.")] = None,
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help="Name of a feature.")],
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="Version to go back to, as 1.2.0 or 1.2.")
+    ] = None,
     previous: Annotated[
         bool, typer.Option("--previous", help="Go back to the version before the current one.")
     ] = False,
@@ -78,7 +80,9 @@ def profile(
     ctx: typer.Context,
     feature: Annotated[
         str | None,
-        typer.Argument(help="name[@version][:col,col]; without it, the profiles of mlforge.yaml are listed."),
+        typer.Argument(
+            metavar="[FEATURE]", help="name[@version][:col,col]; without it, the profiles of mlforge.yaml are listed."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

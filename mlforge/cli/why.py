@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 def explain(
     ctx: typer.Context,
     *,
-    feature: Annotated[str, typer.Argument(help="name[@version].")],
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help="name[@version].")],
     key: Annotated[
         list[str],
         typer.Option("--key", "-k", metavar="KEY", help="The key; of several columns, NAME=VALUE. Repeatable."),
@@ -94,9 +94,9 @@ def _bounds(lower: datetime.datetime | None, upper: datetime.datetime, closed: s
 def diff(
     ctx: typer.Context,
     *,
-    feature: Annotated[str, typer.Argument(help="Name of a feature.")],
-    old: Annotated[str | None, typer.Argument(help="Version; without it, the one before NEW.")] = None,
-    new: Annotated[str | None, typer.Argument(help="Version; without it, the current one.")] = None,
+    feature: Annotated[str, typer.Argument(metavar="FEATURE", help="Name of a feature.")],
+    old: Annotated[str | None, typer.Argument(metavar="[OLD]", help="Version; without it, the one before NEW.")] = None,
+    new: Annotated[str | None, typer.Argument(metavar="[NEW]", help="Version; without it, the current one.")] = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"Exit with {DIFFERS} if the versions differ.")
     ] = False,
