@@ -38,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 def list_(
     ctx: typer.Context,
     what: Annotated[
-        str, typer.Argument(help=f"One of {', '.join(_COLUMNS)}.", metavar="[WHAT]", show_default=True)
+        str, typer.Argument(help=f"One of {', '.join(_COLUMNS)}.", metavar="WHAT", show_default=True)
     ] = "features",
     as_json: Json = False,
 ) -> None:

@@ -37,7 +37,7 @@ def training_set(
         list[str] | None,
         typer.Option("--features", "-f", metavar="REF", help="name[@version][:col,col]. Repeatable."),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="[REF]...", help="More features.")] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="REF", help="More features.")] = None,
     feature_set: Annotated[
         list[str] | None, typer.Option("--feature-set", help="name[@version]. Repeatable.", metavar="NAME")
     ] = None,

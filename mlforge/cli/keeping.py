@@ -43,7 +43,7 @@ def rollback(
     *,
     feature: Annotated[str, typer.Argument(metavar="FEATURE", help="Name of a feature.")],
     version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="Version to go back to, as 1.2.0 or 1.2.")
+        str | None, typer.Argument(metavar="VERSION", help="Version to go back to, as 1.2.0 or 1.2.")
     ] = None,
     previous: Annotated[
         bool, typer.Option("--previous", help="Go back to the version before the current one.")
@@ -81,7 +81,7 @@ def profile(
     feature: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FEATURE]", help="name[@version][:col,col]; without it, the profiles of mlforge.yaml are listed."
+            metavar="FEATURE", help="name[@version][:col,col]; without it, the profiles of mlforge.yaml are listed."
         ),
     ] = None,
     as_json: Json = False,

@@ -95,8 +95,8 @@ def diff(
     ctx: typer.Context,
     *,
     feature: Annotated[str, typer.Argument(metavar="FEATURE", help="Name of a feature.")],
-    old: Annotated[str | None, typer.Argument(metavar="[OLD]", help="Version; without it, the one before NEW.")] = None,
-    new: Annotated[str | None, typer.Argument(metavar="[NEW]", help="Version; without it, the current one.")] = None,
+    old: Annotated[str | None, typer.Argument(metavar="OLD", help="Version; without it, the one before NEW.")] = None,
+    new: Annotated[str | None, typer.Argument(metavar="NEW", help="Version; without it, the current one.")] = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"Exit with {DIFFERS} if the versions differ.")
     ] = False,
