@@ -16,6 +16,7 @@ from mlforge.sql.ondemand import compile_on_demand
 from mlforge.sql.physical import FLOATS
 from mlforge.sql.rowlist import ZONED, RowList, empty_value, in_utc
 from mlforge.sql.stars import expand_stars
+from mlforge.sql.sums import with_bigint_sums
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def compile_feature(
     if parsed.kind == "on_demand":
         compiled, items = compile_on_demand(parsed, tree, entity, describe, upstream)
         return Compilation(compiled, _definition(parsed, project, compiled, tree, items, upstream), "", {}, None)
+    _check_reads(parsed, upstream)
     items = {i.alias: i.this for i in outermost(tree)[0].expressions}
     check_names(list(items), lambda n: where(parsed, list(items.values())[n]))
     timestamp = _find(parsed, items, config.timestamp, "the timestamp") if config.timestamp else None
@@ -77,6 +79,27 @@ def compile_feature(
         compiled, _definition(parsed, project, compiled, tree, items, upstream),
         input_sql, describe(input_sql, None), timestamp_type,
     )  # fmt: skip
+
+
+def _check_reads(parsed: Parsed, upstream: Mapping[str, Compiled]) -> None:
+    """Whether what is read has rows, where rows are asked for, or a value at the left row's time, where it is joined."""
+    from sqlglot import exp
+
+    joins = [found for select in outermost(parsed.tree) for found in join_refs(select)]
+    joined = {id(join.this) for _, join in joins}
+    for table in parsed.tree.find_all(exp.Table):
+        feature = upstream.get(ref_name(table) or "")
+        if feature is not None and id(table) not in joined and feature.kind == "windows" and not feature.interval:
+            raise refuse(
+                parsed, table, f"{feature.feature} has a value at every instant, and no rows of its own",
+                "join it to rows that have a time, or give it an interval",
+            )  # fmt: skip
+    for name, join in joins:
+        if parsed.rendered.config.timestamp is None and upstream[name].kind != "static":
+            raise refuse(
+                parsed, join, f"{name} changes with time, and the rows that it is joined to have no time",
+                "give this feature a timestamp, or join static features only",
+            )  # fmt: skip
 
 
 def _find(parsed: Parsed, items: Mapping[str, Any], name: str, what: str) -> str:
@@ -166,15 +189,16 @@ def _whole(
     query = tree.copy()
     if loaded:
         outermost(query)[0].select(f"{loaded} AS _mlforge_loaded", copy=False, dialect="duckdb")
-    event_sql = sql(
-        "feature/whole_events",
-        query=query.sql("duckdb"),
-        keys=keys,
-        timestamp=timestamp,
-        loaded=loaded,
-        outputs=outputs,
-    )
-    types = describe(event_sql, outermost(parsed.tree)[0])
+
+    def events(of: exp.Query) -> tuple[str, dict[str, str]]:
+        text = of.sql("duckdb")
+        made = sql("feature/whole_events", query=text, keys=keys, timestamp=timestamp, loaded=loaded, outputs=outputs)
+        return made, describe(made, outermost(parsed.tree)[0])
+
+    event_sql, types = events(query)
+    huge = [n for n in outputs if types[n] == "HUGEINT"]
+    if huge:
+        event_sql, types = events(with_bigint_sums(query, huge, describe))
     zoned = [n for n in [*keys, *outputs] if types[n] == ZONED]
     if zoned:
         event_sql = sql("feature/unzoned", query=event_sql, columns=zoned)

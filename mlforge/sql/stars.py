@@ -35,7 +35,7 @@ def _expand(
 ) -> list[exp.Expression]:
     if not _has_star(item):
         return [_named(parsed, item)]
-    names = list(describe(_alone(tree, select, item), item))
+    names = list(describe(alone(tree, select, item), item))
     return [_star_column(item, name) for name in names]
 
 
@@ -71,7 +71,7 @@ def _star_column(item: exp.Expression, name: str) -> exp.Expression:
     return exp.alias_(exp.column(exp.to_identifier(name, quoted=True), table=table), name, quoted=True)
 
 
-def _alone(tree: exp.Query, select: exp.Select, item: exp.Expression) -> str:
+def alone(tree: exp.Query, select: exp.Select, item: exp.Expression) -> str:
     """The query that yields just this item, under the CTEs of the whole."""
     alone = select.copy()
     alone.set("expressions", [item.copy()])
