@@ -179,6 +179,8 @@ def mode(rows: Args, _: Any) -> Expected:
     counts: dict[Any, list[Any]] = {}
     for value in _first_arg(rows):
         counts.setdefault(order(value), []).append(value)
+    if len(counts.get(order(math.nan), [])) > 1:
+        return Expected(None, how="any")  # DuckDB's mode takes no NaN for equal to another
     return Expected(max(counts.values(), key=len)[0] if counts else None)  # max keeps the first of equals
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Cond, Expr, Feature, Ratio, Row
-from tests.oracle.world import COLUMNS, Chain, Labels, OnDemand, World
+from tests.oracle.world import COLUMNS, DERIVED, Chain, Labels, OnDemand, World
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +22,12 @@ ARROW = {
     "DECIMAL(12,2)": pa.decimal128(12, 2),
     "VARCHAR": pa.string(),
     "BOOLEAN": pa.bool_(),
+    "TINYINT": pa.int8(),
+    "REAL": pa.float32(),
 }
 TIMES = {"us": pa.timestamp("us"), "us_utc": pa.timestamp("us", "UTC"), "ns": pa.timestamp("ns")}
+
+COMPUTED = {name: text for name, (text, _, _) in DERIVED.items()}
 
 YAML = """\
 name: world
@@ -43,10 +47,15 @@ def write_project(world: World, folder: Path) -> None:
     (folder / "data").mkdir()
     (folder / "features").mkdir()
     (folder / "mlforge.yaml").write_text(YAML.format(keys=", ".join(world.keys)))
-    for name, table in source_tables(world).items():
-        pq.write_table(table, folder / "data" / f"{name}.parquet")
+    write_sources(world, folder)
     for name, text in feature_texts(world).items():
         (folder / "features" / f"{name}.sql").write_text(text, encoding="utf-8")
+
+
+def write_sources(world: World, folder: Path) -> None:
+    """Only the data."""
+    for name, rows in source_tables(world).items():
+        pq.write_table(rows, folder / "data" / f"{name}.parquet")
 
 
 def source_tables(world: World) -> dict[str, pa.Table]:
@@ -90,7 +99,9 @@ def feature_texts(world: World) -> dict[str, str]:
 def feature_sql(feature: Feature) -> str:
     source = "statics" if feature.time is None else "loaded_events" if feature.loaded_at else "events"
     where = f"\nWHERE {cond_sql(feature.where)}" if feature.where else ""
-    return f'{config_sql(feature, "thing")}\n{select_sql(feature)}\nFROM {{{{ source("{source}") }}}}{where}\n'
+    return (
+        f'{config_sql(feature, "thing")}\n{select_sql(feature, COMPUTED)}\nFROM {{{{ source("{source}") }}}}{where}\n'
+    )
 
 
 def chain_sql(chain: Chain, target: Feature) -> str:

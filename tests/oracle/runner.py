@@ -15,7 +15,7 @@ import pyarrow as pa
 import mlforge as mlf
 from tests.oracle.aggregates import Expected, matches
 from tests.oracle.clock import EPOCH, MICRO
-from tests.oracle.project import label_table, write_project
+from tests.oracle.project import label_table, write_project, write_sources
 from tests.oracle.types import arrow_types
 from tests.oracle.world import Labels, World, expected
 
@@ -45,27 +45,53 @@ def check(world: World) -> int:
     with tempfile.TemporaryDirectory() as folder:
         found = differences(world, Path(folder))
     assert not found, "\n".join(map(str, found))
-    return len(world.names()) * len(world.labels)
+    return len(world.names()) * (len(world.labels) + (0 if world.later is None else 2))
 
 
 def differences(world: World, folder: Path) -> list[Difference]:
-    """Where mlforge and the oracle differ."""
+    """Where mlforge and the oracle differ; with later events also after a second build, for the old version too."""
     write_project(world, folder)
+    found = []
+    forge = build(folder)
+    for labels in world.labels:
+        found += both_ways(world, labels, forge, folder)
+    if world.later is not None:
+        later, labels = world.at_second_build(), world.labels[0]
+        write_sources(later, folder)
+        forge = build(folder)
+        found += both_ways(later, labels, forge, folder)
+        found += [replace(d, way=f"{d.way}, first version") for d in old_version(world, labels, forge)]
+    return found
+
+
+def build(folder: Path) -> mlf.Forge:
+    """Build what is there, all of it."""
     forge = mlf.open(str(folder))
     built = forge.build()
     assert not built.failed, [result.error for result in built.features]
-    found = []
-    for labels in world.labels:
-        entity_df = label_table(world, labels)
-        want = expected(world, labels)
-        answers = forge.get_training_data(features=world.names(), entity_df=entity_df, timestamp=labels.time)
-        found += compare(want, answers, entity_df, "python")
-        for name, kind in arrow_types(world).items():
-            assert answers[name].type.equals(kind), f"type of {name}: expected {kind}, got {answers[name].type}"
-        for name, answer in macro_answers(folder / "catalog.duckdb", world, labels).items():
-            found += compare({name: want[name]}, answer, entity_df, "macro")
-            found += unequal(name, list(want[name]), answers, answer)
+    return forge
+
+
+def both_ways(world: World, labels: Labels, forge: mlf.Forge, folder: Path) -> list[Difference]:
+    """Python and macros against the oracle, and against each other."""
+    entity_df = label_table(world, labels)
+    want = expected(world, labels)
+    answers = forge.get_training_data(features=world.names(), entity_df=entity_df, timestamp=labels.time)
+    found = compare(want, answers, entity_df, "python")
+    for name, kind in arrow_types(world).items():
+        assert answers[name].type.equals(kind), f"type of {name}: expected {kind}, got {answers[name].type}"
+    for name, answer in macro_answers(folder / "catalog.duckdb", world, labels).items():
+        found += compare({name: want[name]}, answer, entity_df, "macro")
+        found += unequal(name, list(want[name]), answers, answer)
     return found
+
+
+def old_version(world: World, labels: Labels, forge: mlf.Forge) -> list[Difference]:
+    """The first version after a second build: still what it was."""
+    entity_df = label_table(world, labels)
+    pins = [f"{name}@1.0.0" for name in world.names()]
+    answers = forge.get_training_data(features=pins, entity_df=entity_df, timestamp=labels.time)
+    return compare(expected(world, labels), answers, entity_df, "python")
 
 
 def macro_answers(catalog: Path, world: World, labels: Labels) -> dict[str, pa.Table]:
@@ -142,6 +168,7 @@ def minimise(world: World) -> World:
     """A smaller world that still differs: fewer features, labels, events, columns."""
     world = _fewest(world, "labels")
     world = _fewest_features(world)
+    world = replace(world, later=None) if fails(replace(world, later=None)) else world
     for part in ("events", "lefts", "statics"):
         world = _fewest(world, part)
     one = world.labels[0]

@@ -34,6 +34,17 @@ INTERVALS = ["1s", "15m", "1h", "7h", "1d", "3d", "1w", "2w", "1mo", "3mo", "1y"
 ZONES = ["America/New_York", "Asia/Tokyo", "Europe/Berlin", "Asia/Kolkata", "America/Sao_Paulo", "Australia/Lord_Howe"]
 JITTER = [0, 0, 0, 0, 1, -1, 1_000_000]
 
+TILES = {
+    "1s": ["1s", "90s", "5m"],
+    "1h": ["1h", "24h", "1d", "7d"],
+    "1d": ["1d", "24h", "7d", "30d"],
+    "1w": ["7d", "2w"],
+    "2w": ["2w", "4w"],
+}
+CONDS = [Cond("i", ">", 0), Cond("i", "<=", 1), Cond("x", ">=", 0.2), Cond("s", "=", "a"), Cond("b", "=", True)]
+SHAPES_OF_EXPR = ["agg"] * 16 + ["ratio", "coalesce", "since", "as_of", "hours"]
+MERGEABLE = ["count_star", "count", "sum", "avg", "min", "max", "bool_and", "bool_or"]
+
 KEY_POOLS: dict[str, list[Any]] = {
     "int": [1, 2, -7, 2**31 - 1],
     "text": ["a", "A", "", "é\U0001f600"],
@@ -51,8 +62,11 @@ VALUES: dict[str, list[Any]] = {
     "d": [None, Decimal("0.00"), Decimal("0.10"), Decimal("-99.99"), Decimal("12345.67")],
     "s": [None, "", "a", "A", "b", "ﬁ", "\U0001f600", "it's"],
     "b": [None, True, False],
+    "n": [None, -128, 0, 127],
+    "r": [None, 0.5, -0.25, 3.4028234663852886e38, 0.10000000149011612],
 }
-NUMBERS, ALL = ("i", "x", "d"), ("i", "x", "d", "s", "b")
+NUMBERS = ("i", "x", "d", "n", "r", "ni", "cx")
+ALL = (*NUMBERS, "s", "b", "sb")
 
 
 def plus(at: int, length: str) -> int:
@@ -110,12 +124,20 @@ def worlds(draw: Any) -> World:
         chains=_chains(draw, features, static, lengths),
         on_demand=_on_demand(features),
         time_type=draw(st.sampled_from(["us", "us", "us_utc", "ns"])),
+        later=_later(draw, events, _event(keys, anchors, lengths, pools)),
     )
+
+
+def _later(draw: Any, events: list[Row], event: Any) -> list[Row] | None:
+    """For some worlds: what the source holds at a second build, rows added and others gone."""
+    if draw(st.integers(0, 3)) != 3:
+        return None
+    return [row for row in events if draw(st.integers(0, 7)) != 7] + draw(st.lists(event, max_size=6))
 
 
 def _kinds(draw: Any) -> list[str]:
     more = draw(st.sampled_from(["windows", "plain", "interval"]))
-    return ["windows", "windows", "windows", "interval", "plain", more]
+    return ["windows", "windows", more, "interval", "plain", "tiles"]
 
 
 def _key(shape: dict[str, str]) -> Any:
@@ -171,6 +193,8 @@ def _kind_of(value: Any) -> str:
 
 @st.composite
 def _feature(draw: Any, name: str, shape: dict[str, str], lengths: list[str], kind: str) -> Feature:
+    if kind == "tiles":
+        return _tiles(draw, name, shape)
     durations = st.sampled_from(lengths)
     fixed = [length for length in lengths if length[-1] not in "oy"]
     interval = zone = None
@@ -191,6 +215,21 @@ def _feature(draw: Any, name: str, shape: dict[str, str], lengths: list[str], ki
     )
 
 
+def _tiles(draw: Any, name: str, shape: dict[str, str]) -> Feature:
+    """Windows of whole intervals and aggregates that merge: a build may sum parts first."""
+    interval = draw(st.sampled_from(sorted(TILES)))
+    aggs = [_agg(draw, TILES[interval], MERGEABLE) for _ in range(draw(st.integers(1, 4)))]
+    return Feature(
+        name,
+        tuple(shape),
+        tuple((f"{name}_{n}", expr) for n, expr in enumerate(aggs)),
+        closed=draw(st.sampled_from([None, "left", "right"])),
+        delay=draw(st.sampled_from(["0s", "0s", "1s", "90s", "1d"])),
+        interval=interval,
+        where=draw(st.sampled_from(CONDS)) if draw(st.integers(0, 4)) == 4 else None,
+    )
+
+
 def _exprs(draw: Any, kind: str, lengths: list[str]) -> list[Expr]:
     columns = draw(st.lists(st.sampled_from(ALL), min_size=1 if kind == "plain" else 0, max_size=3, unique=True))
     rows: list[Expr] = [Col(name) for name in columns]
@@ -198,10 +237,6 @@ def _exprs(draw: Any, kind: str, lengths: list[str]) -> list[Expr]:
         return rows
     least = draw(st.sampled_from([1, 3]))
     return rows + draw(st.lists(_window_expr(lengths), min_size=least, max_size=5))
-
-
-CONDS = [Cond("i", ">", 0), Cond("i", "<=", 1), Cond("x", ">=", 0.2), Cond("s", "=", "a"), Cond("b", "=", True)]
-SHAPES_OF_EXPR = ["agg"] * 16 + ["ratio", "coalesce", "since", "as_of", "hours"]
 
 
 @st.composite
@@ -224,12 +259,12 @@ def _over(draw: Any, lengths: list[str]) -> str:
 
 
 def _sum(draw: Any, lengths: list[str]) -> Agg:
-    column = draw(st.sampled_from([*NUMBERS, None]))
+    column = draw(st.sampled_from(["i", "x", "d", "n", None]))
     return Agg("sum" if column else "count_star", column, _over(draw, lengths))
 
 
-def _agg(draw: Any, lengths: list[str]) -> Agg:
-    func = draw(st.sampled_from(sorted(ARGUMENTS)))
+def _agg(draw: Any, lengths: list[str], funcs: list[str] | None = None) -> Agg:
+    func = draw(st.sampled_from(funcs or sorted(ARGUMENTS)))
     return Agg(
         func,
         draw(st.sampled_from(ARGUMENTS[func] or (None,))),
@@ -253,9 +288,9 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "var_samp": NUMBERS,
     "var_pop": NUMBERS,
     "median": NUMBERS,
-    "quantile_cont": ("i", "x"),
+    "quantile_cont": ("i", "x", "cx"),
     "approx_quantile": ("i", "x"),
-    "approx_count_distinct": ("i", "s"),
+    "approx_count_distinct": ("i", "s", "sb"),
     "first": (*ALL, "t"),
     "last": ALL,
     "arg_max": (*ALL, "t"),
@@ -264,7 +299,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "bool_and": ("b",),
     "bool_or": ("b",),
     "list": ALL,
-    "string_agg": ("s",),
+    "string_agg": ("s", "sb"),
 }
 PARAMS: dict[str, list[Any]] = {
     "quantile_cont": ["0.5", "0.25", "0.9"],
@@ -285,13 +320,14 @@ def _chains(draw: Any, features: tuple[Feature, ...], static: Feature, lengths: 
     return (Chain(feature, target.name, {"ref_value": column}),)
 
 
+FLOATING = ("x", "r", "cx")
 _EXACT_FUNCS = {"count_star", "count", "count_distinct", "sum", "min", "max", "first", "last", "mode", "string_agg"}
 
 
 def _is_exact(expr: Expr) -> bool:
     if isinstance(expr, Agg):
-        return expr.func in _EXACT_FUNCS and expr.arg != "x"
-    return isinstance(expr, Col) and expr.name != "x"
+        return expr.func in _EXACT_FUNCS and not (expr.func == "sum" and expr.arg in FLOATING)
+    return isinstance(expr, Col)
 
 
 def _on_demand(features: tuple[Feature, ...]) -> tuple[OnDemand, ...]:

@@ -8,13 +8,16 @@ import pyarrow as pa
 
 from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Expr, Ratio, Since
 from tests.oracle.project import ARROW
-from tests.oracle.world import COLUMNS
+from tests.oracle.world import COLUMNS, DERIVED
 
 if TYPE_CHECKING:
     from tests.oracle.world import World
 
 COUNTS = {"count_star", "count", "count_distinct", "approx_count_distinct"}
 DOUBLES = {"avg", "stddev_samp", "stddev_pop", "var_samp", "var_pop", "median", "quantile_cont"}
+
+
+TYPES = COLUMNS | {name: kind for name, (_, kind, _) in DERIVED.items()}
 
 
 def arrow_types(world: World) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def type_of(expr: Expr) -> Any:
     if isinstance(expr, Agg):
         return aggregate_type(expr.func, expr.arg or "i")
     if isinstance(expr, Col):
-        return ARROW[COLUMNS[expr.name]]
+        return ARROW[TYPES[expr.name]]
     if isinstance(expr, Coalesce):
         return type_of(expr.of)
     if isinstance(expr, Ratio):
@@ -47,5 +50,7 @@ def aggregate_type(func: str, arg: str) -> Any:
         return pa.float64()
     if func == "sum" and arg == "d":
         return pa.decimal128(38, 2)
-    kind = ARROW[COLUMNS[arg]]
+    if func == "sum":
+        return pa.float64() if TYPES[arg] in ("DOUBLE", "REAL") else pa.int64()
+    kind = ARROW[TYPES[arg]]
     return pa.list_(kind) if func == "list" else kind

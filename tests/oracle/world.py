@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from tests.oracle.aggregates import NULL, Expected
 from tests.oracle.oracle import Feature, Row, event_rows, join_latest, ratio, values_at
 
-COLUMNS = {"i": "BIGINT", "x": "DOUBLE", "d": "DECIMAL(12,2)", "s": "VARCHAR", "b": "BOOLEAN"}
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COLUMNS = {
+    "i": "BIGINT",
+    "x": "DOUBLE",
+    "d": "DECIMAL(12,2)",
+    "s": "VARCHAR",
+    "b": "BOOLEAN",
+    "n": "TINYINT",
+    "r": "REAL",
+}
+# Columns that a feature computes per event: SQL, type, and the same in Python. NULL gives NULL.
+DERIVED: dict[str, tuple[str, str, Callable[[Row], Any]]] = {
+    "ni": ("n + i * 2", "BIGINT", lambda row: row["n"] + row["i"] * 2),
+    "sb": ("s || '!' || b", "VARCHAR", lambda row: f"{row['s']}!{str(row['b']).lower()}"),
+    "cx": ("CASE WHEN b THEN x END", "DOUBLE", lambda row: row["x"] if row["b"] else None),
+}
+_NEEDS = {"ni": ("n", "i"), "sb": ("s", "b"), "cx": ("b", "x")}
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,11 @@ class World:
     chains: tuple[Chain, ...] = ()
     on_demand: tuple[OnDemand, ...] = ()
     time_type: str = "us"  # Arrow type of the time columns of the sources
+    later: list[Row] | None = None  # what the events are at a second build
+
+    def at_second_build(self) -> World:
+        """The world whose events are the later ones."""
+        return replace(self, events=self.later or [], later=None)
 
     def names(self) -> list[str]:
         """All features."""
@@ -60,9 +83,15 @@ class World:
         return next(f for f in self.features if f.name == name)
 
 
+def with_derived(row: Row) -> Row:
+    """A row and what features compute of it."""
+    known = {name for name in DERIVED if all(row[need] is not None for need in _NEEDS[name])}
+    return row | {name: make(row) if name in known else None for name, (_, _, make) in DERIVED.items()}
+
+
 def rows_of(world: World, feature: Feature) -> list[Row]:
     """The rows a feature of the world reads."""
-    return world.events if feature.time else world.statics
+    return [with_derived(row) for row in world.events] if feature.time else world.statics
 
 
 def expected(world: World, labels: Labels) -> dict[str, dict[str, list[Expected]]]:
