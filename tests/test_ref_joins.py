@@ -257,3 +257,22 @@ def test_exact_windows_are_no_first_relation(small: Small) -> None:
     small.feature("f", f'{head}\nSELECT city, street, since, v FROM {{{{ ref("up") }}}}\n')
     with pytest.raises(MlforgeError, match=r"features/f\.sql:2: .*up"):
         small.build()
+
+
+@pytest.mark.parametrize("at", ["u.since AS t", "max(e.t) AS t", "greatest(e.t, u.since) AS t"])
+def test_the_time_of_a_row_is_known_before_the_join(small: Small, at: str) -> None:
+    small.feature("up", UPSTREAM["plain"])
+    group = " GROUP BY e.k" if "max" in at else ""
+    column = "SUM(u.v) AS v" if group else "u.v"
+    head = '{{ config(entity="user", timestamp="t") }}'
+    small.feature("f", f'{head}\nSELECT e.k, {at}, {column}\nFROM {{{{ source("ev") }}}} AS e\n{ON}{group}\n')
+    with pytest.raises(MlforgeError, match=r"features/f\.sql:4: up is read at t, which no row has before this join"):
+        small.build()
+
+
+def test_refs_in_a_set_operation(small: Small) -> None:
+    small.feature("up", UPSTREAM["plain"])
+    select = f'SELECT e.k, e.t, u.v FROM {{{{ source("ev") }}}} AS e {ON}'
+    small.feature("f", f'{{{{ config(entity="user", timestamp="t") }}}}\n{select} UNION ALL {select}\n')
+    with pytest.raises(MlforgeError, match=r"features/f\.sql:2: ref\(.up.\) below the outermost SELECT"):
+        small.build()

@@ -14,6 +14,7 @@ from mlforge.render.syntax import outermost, ref_name, refuse, relations, source
 from mlforge.sql.keys import rewrite_calls
 from mlforge.sql.ondemand import compile_on_demand
 from mlforge.sql.physical import FLOATS
+from mlforge.sql.refs import check_left_times
 from mlforge.sql.rowlist import ZONED, RowList, empty_value, in_utc
 from mlforge.sql.stars import expand_stars
 from mlforge.sql.sums import with_bigint_sums
@@ -62,6 +63,8 @@ def compile_feature(
     items = {i.alias: i.this for i in outermost(tree)[0].expressions}
     check_names(list(items), lambda n: where(parsed, list(items.values())[n]))
     timestamp = _find(parsed, items, config.timestamp, "the timestamp") if config.timestamp else None
+    if timestamp:
+        check_left_times(parsed, tree, timestamp, upstream, describe)
     keys = [_find(parsed, items, k, f"a key of entity {entity.name}") for k in entity.keys]
     loaded = _loaded_at(parsed, project, tree, describe)
     build = _windowed if parsed.kind == "windows" else _whole
@@ -82,7 +85,7 @@ def compile_feature(
 
 
 def _check_reads(parsed: Parsed, upstream: Mapping[str, Compiled]) -> None:
-    """Whether what is read has rows, where rows are asked for, or a value at the left row's time, where it is joined."""
+    """What is read has rows where rows are asked for, and rows that it is joined to have a time."""
     from sqlglot import exp
 
     joins = [found for select in outermost(parsed.tree) for found in join_refs(select)]

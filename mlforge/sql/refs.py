@@ -4,15 +4,52 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlforge.render.syntax import ref_name, relations
+from mlforge.errors import FeatureError
+from mlforge.render.syntax import outermost, ref_name, refuse, relations
+from mlforge.sql.stars import alone
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sqlglot import exp
 
+    from mlforge.model import Compiled
+    from mlforge.render.syntax import Parsed
     from mlforge.sql.physical import Physical
+
+    Describe = Callable[[str, exp.Expression | None], dict[str, str]]
+
+
+def check_left_times(
+    parsed: Parsed, tree: exp.Query, timestamp: str, upstream: Mapping[str, Compiled], describe: Describe
+) -> None:
+    """See that the left rows' time is known before a feature that changes with time is joined.
+
+    Raises GrammarError where it is an aggregate, or comes from the join itself."""
+    from sqlglot import exp
+
+    for select in outermost(tree):
+        for number, (table, join) in enumerate(relations(select)):
+            feature = upstream.get(ref_name(table) or "")
+            if join is None or feature is None or feature.kind == "static":
+                continue
+            at = next(i.this for i in select.expressions if i.alias == timestamp)
+            if any(isinstance(n, exp.AggFunc) for n in at.walk()) or not _known(tree, select, number, at, describe):
+                raise refuse(
+                    parsed, join, f"{feature.feature} is read at {timestamp}, which no row has before this join",
+                    "take the time from the relations before it; compute it in a CTE if need be",
+                )  # fmt: skip
+
+
+def _known(tree: exp.Query, select: exp.Select, number: int, at: exp.Expression, describe: Describe) -> bool:
+    left = alone(tree, select, at)
+    left.set("joins", left.args["joins"][: number - 1])
+    try:
+        describe(str(left.sql("duckdb")), at)
+    except FeatureError:
+        return False
+    return True
 
 
 def with_ref_times(query: str, upstream: Mapping[str, Physical], timestamp: str | None) -> str:

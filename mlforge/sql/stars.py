@@ -35,7 +35,7 @@ def _expand(
 ) -> list[exp.Expression]:
     if not _has_star(item):
         return [_named(parsed, item)]
-    names = list(describe(alone(tree, select, item), item))
+    names = list(describe(str(alone(tree, select, item).sql("duckdb")), item))
     return [_star_column(item, name) for name in names]
 
 
@@ -71,7 +71,7 @@ def _star_column(item: exp.Expression, name: str) -> exp.Expression:
     return exp.alias_(exp.column(exp.to_identifier(name, quoted=True), table=table), name, quoted=True)
 
 
-def alone(tree: exp.Query, select: exp.Select, item: exp.Expression) -> str:
+def alone(tree: exp.Query, select: exp.Select, item: exp.Expression) -> exp.Select:
     """The query that yields just this item, under the CTEs of the whole."""
     alone = select.copy()
     alone.set("expressions", [item.copy()])
@@ -79,4 +79,4 @@ def alone(tree: exp.Query, select: exp.Select, item: exp.Expression) -> str:
         alone.set(clause, None)
     if select is not tree and tree.args.get("with_"):
         alone.set("with_", tree.args["with_"].copy())
-    return str(alone.sql("duckdb"))
+    return alone

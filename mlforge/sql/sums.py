@@ -46,6 +46,6 @@ def _sums(item: exp.Expression) -> Iterator[exp.Expression]:
 
 def _type(query: exp.Query, select: exp.Select, node: exp.Expression, describe: Describe) -> str | None:
     try:
-        return next(iter(describe(alone(query, select, node), node).values()))
+        return next(iter(describe(str(alone(query, select, node).sql("duckdb")), node).values()))
     except FeatureError:  # it uses another item's alias, so it cannot be asked about alone
         return None
