@@ -167,7 +167,7 @@ def _query(con: DuckDBPyConnection, text: str, physical: Physical) -> Any:
     import duckdb
 
     try:
-        return arrow(con.execute(text))
+        return arrow(con, text)
     except duckdb.ConversionException as error:
         types = ", ".join(f"{k.name} {k.type}" for k in physical.c.keys)
         reason = str(error).splitlines()[0]

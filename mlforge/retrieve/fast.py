@@ -84,11 +84,11 @@ class Finder:
                 "retrieve/probes", keys=expressions, label_time=self.label_time, label_type=self.label_type,
                 labels=self.labels,
             )  # fmt: skip
-            self._probes[expressions] = _probes(arrow(self.con.execute(query)), len(expressions))
+            self._probes[expressions] = _probes(arrow(self.con, query), len(expressions))
         return self._probes[expressions]
 
     def _rows(self, feature: Physical, columns: Sequence[str]) -> pa.Table:
-        return arrow(self.con.execute(sql("retrieve/rows", f=feature, columns=columns)))
+        return arrow(self.con, sql("retrieve/rows", f=feature, columns=columns))
 
 
 def _probes(table: pa.Table, width: int) -> _Probes:
@@ -103,7 +103,7 @@ def _probes(table: pa.Table, width: int) -> _Probes:
     usable = codes >= 0
     if times.null_count:
         usable &= _validity(times)
-    instants = _numbers(times.fill_null(0))
+    instants = _numbers(times)  # whatever lies under NULL; such rows are not usable
     rows = np.flatnonzero(usable)
     order = rows[np.lexsort((instants[rows], codes[rows]))]
     return _Probes(np.where(usable, codes, -1), instants, keys, order)
@@ -121,10 +121,13 @@ def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int64]]:
     order = pc.sort_indices(encoded.dictionary)
     rank = np.empty(len(order), np.int64)
     rank[_numbers(order)] = np.arange(len(order))
-    indices = _numbers(encoded.indices.fill_null(0)).astype(np.int64)
-    codes = rank[indices] if len(rank) else np.zeros(len(indices), np.int64)
+    indices = _numbers(encoded.indices)
     if encoded.null_count:
-        codes = np.where(_validity(encoded), codes, -1)
+        valid = _validity(encoded)
+        codes = np.full(len(indices), -1, np.int64)
+        codes[valid] = rank[indices[valid]]
+    else:
+        codes = rank[indices]
     return encoded.dictionary.take(order), codes
 
 
@@ -138,7 +141,10 @@ def _row_codes(table: pa.Table, keys: Sequence[pa.Array]) -> NDArray[np.int64]:
     codes = np.zeros(table.num_rows, np.int64)
     for n, distinct in enumerate(keys):
         runs = pc.run_end_encode(table.column(n).combine_chunks())
-        own = _numbers(pc.index_in(runs.values, value_set=distinct).fill_null(-1)).astype(np.int64)
+        place = pc.index_in(runs.values, value_set=distinct)
+        own = _numbers(place).astype(np.int64)
+        if place.null_count:
+            own = np.where(_validity(place), own, -1)
         lengths = np.diff(_numbers(runs.run_ends), prepend=0)
         own = np.repeat(own, lengths)
         codes = np.where((codes < 0) | (own < 0), -1, codes * max(len(distinct), 1) + own)
@@ -226,7 +232,8 @@ def _take(column: pa.ChunkedArray, picked: tuple[pa.Array, pa.Array], *, counts:
 
 
 def _numbers(column: Any) -> NDArray[Any]:
-    """The values of a fixed-width column without NULLs as NumPy sees them. ``to_numpy`` would import pandas."""
+    """The values of a fixed-width column as NumPy sees them, anything under NULLs. ``to_numpy``, ``pa.array`` and
+    ``fill_null`` would import pandas where it is installed, which takes longer than the rest."""
     import numpy as np
     import pyarrow as pa
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,11 +11,15 @@ from mlforge.errors import RetrievalError
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
     from msgspec import Struct
 else:
     from msgspec import Struct
+
+RELATION = "_mlforge_labels"
 
 Kind = Literal["arrow", "pandas", "polars", "duckdb", "sql", "path"]
 _READERS = {
@@ -32,12 +37,27 @@ class Labels(Struct, frozen=True):
     digest: str | None = None  # of the file
 
 
-def read_labels(con: DuckDBPyConnection, given: Any) -> Labels:
-    """Read label rows: Arrow, pandas, Polars, a DuckDB relation, a path, or SQL text run on the catalog.
+@contextmanager
+def label_rows(con: DuckDBPyConnection, given: Any) -> Iterator[Labels]:
+    """Label rows, which inside the block are also the relation ``RELATION`` of the connection.
 
-    Raises RetrievalError for what is none of these, or cannot be read."""
+    They are Arrow, pandas, Polars, a DuckDB relation, a path, or SQL text run on the catalog. Raises RetrievalError for
+    what is none of these, or cannot be read."""
     if isinstance(given, (str, Path)):
-        return _from_text(con, str(given))
+        try:
+            yield _from_text(con, str(given))
+        finally:
+            con.execute(sql("retrieve/forget_labels", relation=RELATION))
+        return
+    labels = _from_object(given)
+    con.register(RELATION, labels.table)
+    try:
+        yield labels
+    finally:
+        con.unregister(RELATION)
+
+
+def _from_object(given: Any) -> Labels:
     module = type(given).__module__.split(".")[0]
     if module == "pyarrow":
         return Labels(_arrow_table(given), "arrow")
@@ -85,10 +105,12 @@ def _from_text(con: DuckDBPyConnection, text: str) -> Labels:
 
 
 def _query(con: DuckDBPyConnection, text: str) -> pa.Table:
+    """Keep the rows in a temporary table and hand them out: registering them instead would import pandas."""
     import duckdb
 
     try:
-        return arrow(con.execute(text.strip().rstrip(";")))
+        con.execute(sql("retrieve/keep_labels", relation=RELATION, query=text.strip().rstrip(";")))
+        return arrow(con, f"FROM {RELATION}")
     except duckdb.Error as error:
         first = str(error).split("\n", 1)[0]
         raise RetrievalError(
@@ -96,9 +118,14 @@ def _query(con: DuckDBPyConnection, text: str) -> pa.Table:
         ) from error
 
 
-def arrow(result: Any) -> pa.Table:
-    """The rows of an executed statement as an Arrow table, on every DuckDB."""
-    return result.to_arrow_table() if hasattr(result, "to_arrow_table") else result.fetch_arrow_table()
+def arrow(con: DuckDBPyConnection, query: str) -> pa.Table:
+    """The rows of a query as an Arrow table. Raises RetrievalError if the text is no query.
+
+    DuckDB 2.0 warns about Arrow from ``execute``, and has no ``fetch_arrow_table`` there."""
+    relation = con.sql(query)
+    if relation is None:
+        raise RetrievalError("the label rows are no query", hint="label rows are a SELECT or a file")
+    return relation.to_arrow_table()
 
 
 def as_given(table: pa.Table, kind: Kind) -> Any:

@@ -10,7 +10,8 @@ from mlforge.errors import RetrievalError, did_you_mean
 from mlforge.retrieve import fast
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.content import content_hash
-from mlforge.retrieve.labels import arrow, as_given, read_labels
+from mlforge.retrieve.labels import RELATION, arrow, as_given
+from mlforge.retrieve.labels import label_rows as bound
 from mlforge.sql.keys import lossless_cast_sql, require_convertible, surrogate_key_sql
 from mlforge.sql.physical import training_set as training_sql
 from mlforge.sql.templates import ident, sql
@@ -58,16 +59,12 @@ def training_set(
 
     Raises UsageError for unknown features, RetrievalError where label rows and features do not fit together."""
     asked = requests.resolve(state, features)
-    labels = read_labels(con, label_rows)
-    names = requests.named(asked, labels.table.column_names, full_names=full_names)
-    con.register("_mlforge_labels", labels.table)
-    try:
-        types = {c: t for c, t, *_ in con.execute("DESCRIBE _mlforge_labels").fetchall()}
+    with bound(con, label_rows) as labels:
+        names = requests.named(asked, labels.table.column_names, full_names=full_names)
+        types = {c: t for c, t, *_ in con.execute(f"DESCRIBE {RELATION}").fetchall()}
         members = requests.members(asked, names, _Keys(types, asked))
         time_column = _time_column(types, timestamp, members)
         columns, statements = _columns(con, members, types, time_column)
-    finally:
-        con.unregister("_mlforge_labels")
     table = labels.table
     for name, column in columns:
         table = table.append_column(name, column)
@@ -132,7 +129,7 @@ def _columns(
     time_type = types[time_column] if time_column else None
     found: dict[str, list[tuple[str, pa.ChunkedArray]]] = {}
     if time_sql and time_type and fast.available():
-        finder = fast.Finder(con, "_mlforge_labels", time_sql, time_type)
+        finder = fast.Finder(con, RELATION, time_sql, time_type)
         for m in members:
             if m.feature.c.table and fast.fits(m, _rows(con, m)):
                 columns = finder.columns(m)
@@ -155,14 +152,14 @@ def _rows(con: DuckDBPyConnection, member: Member) -> int:
 
 
 def _query(group: Sequence[Member], time_sql: str | None, time_type: str | None) -> str:
-    return training_sql(group, "_mlforge_labels", label_time=time_sql, label_type=time_type, with_labels=False)
+    return training_sql(group, RELATION, label_time=time_sql, label_type=time_type, with_labels=False)
 
 
 def _queried(con: DuckDBPyConnection, query: str) -> pa.Table:
     import duckdb
 
     try:
-        table = arrow(con.execute(query))
+        table = arrow(con, query)
     except duckdb.Error as error:
         first = str(error).split("\n", 1)[0]
         raise RetrievalError(f"the features cannot be read for these label rows: {first}") from error
@@ -200,7 +197,7 @@ def _record(
             for r in asked
         ],
         "labels": {"kind": labels.kind, "text": labels.text, "digest": labels.digest,
-                   "content_hash": content_hash(labels.table)},
+                   "content_hash": None if labels.digest else content_hash(labels.table)},
         "label_time": time_column,
         "keys": keys,
         "columns": made,
