@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +65,10 @@ class BuildResult(Struct, frozen=True, kw_only=True):
 
 
 def open(path: str | Path = ".", *, profile: str | None = None, strict: bool = False) -> Forge:
-    """A project (its folder or any folder in it), or a bare ``catalog.duckdb``. ``strict`` makes warnings about joins of
-    two timed sources errors, as ``strict: true`` in mlforge.yaml does.
+    """A project (its folder or any folder in it), or a bare ``catalog.duckdb``.
 
-    Raises ProjectError or CatalogError."""
+    ``strict`` makes warnings about joins of two timed sources errors, as ``strict: true`` in mlforge.yaml does. Raises
+    ProjectError or CatalogError."""
     given = Path(path)
     if given.suffix == ".duckdb" or given.is_file():
         if not given.is_file():
@@ -238,10 +239,16 @@ class Forge:
         with open_read(self.catalog_path, lock_timeout=lock_timeout) as con:
             return reader.state(con)
 
-    def _reading(self) -> AbstractContextManager[DuckDBPyConnection]:
+    @contextmanager
+    def _reading(self) -> Iterator[DuckDBPyConnection]:
+        """The catalog, read-only. SQL of label rows finds files as seen from the project's folder."""
         from mlforge.catalog.file import open_read
+        from mlforge.sql.templates import literal
 
-        return open_read(self.catalog_path)
+        with open_read(self.catalog_path) as con:
+            if self._project:
+                con.execute(f"SET file_search_path = {literal(self._project.root)}")
+            yield con
 
     def listing(self, what: str) -> list[dict[str, Any]]:
         """All features, entities, sources, versions, feature-sets, tags, datasets or builds, as plain rows.
@@ -266,7 +273,7 @@ class Forge:
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Rows of the version that ``name[@version][:columns]`` means, those whose keys equal ``where``: names, rows.
 
-        Raises UsageError for an unknown feature, version, column or key, and for on-demand features, which have none."""
+        Raises UsageError for an unknown name, and for on-demand features, which have no rows."""
         from mlforge.retrieve.browse import show
 
         with self._reading() as con:
@@ -282,12 +289,14 @@ class Forge:
     def render(self, feature: str) -> str:
         """The SQL of a feature of the project as Jinja renders it. Raises UsageError, FeatureError."""
         from mlforge.errors import UsageError, did_you_mean
+        from mlforge.project.calling import call_functions
         from mlforge.render.jinja import Renderer
 
-        known = {name: file for name, file in self.project.features.items() if file.kind == "sql"}
+        known = self.project.features
         if feature not in known:
             raise UsageError(f"the project has no feature {feature!r}", hint=did_you_mean(feature, known))
-        return Renderer(self.project).render(known[feature]).sql
+        project = call_functions(self.project)
+        return Renderer(project).render(project.features[feature]).sql
 
     def versions(self, name: str) -> list[dict[str, Any]]:
         """Versions of a feature or of a feature set, oldest first. Raises UsageError for an unknown name."""
@@ -325,11 +334,8 @@ class Forge:
         from mlforge.catalog import log, reader
         from mlforge.retrieve import training_set
         from mlforge.retrieve.replay import keep_labels
-        from mlforge.sql.templates import literal
 
         with self._reading() as con:
-            if self._project:
-                con.execute(f"SET file_search_path = {literal(self._project.root)}")
             state = reader.state(con)
             made = training_set(con, state, features, entity_df, timestamp=timestamp, full_names=full_names)
             if record:
@@ -348,7 +354,9 @@ class Forge:
             record = find(reader.datasets(con, self.catalog_path), dataset)
             return replay(con, reader.state(con), record, log.folder(self.catalog_path))
 
-    def explain(self, feature: str, key: Sequence[str], at: str, request: Mapping[str, str] | None = None) -> Explanation:
+    def explain(
+        self, feature: str, key: Sequence[str], at: str, request: Mapping[str, str] | None = None
+    ) -> Explanation:
         """Why a feature has its value for a key (``value`` or ``name=value``) at an instant (ISO 8601, UTC without a
         zone). Raises UsageError for what does not fit the feature."""
         from mlforge.retrieve.explain import ask

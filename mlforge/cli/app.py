@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mlforge.cli import browse, building, datasets, keeping, why
+from mlforge.cli import browse, building, datasets, keeping, starting, why
 from mlforge.cli.context import Globals, options
 from mlforge.errors import MlforgeError
 
@@ -119,10 +119,10 @@ def start(
     """Take the options that stand before a command."""
     ctx.obj = Globals(project, profile or None, debug)
     if ctx.invoked_subcommand is None:
-        keeping.next_step(ctx)
+        starting.next_step(ctx)
 
 
-for _module in (building, browse, why, datasets, keeping):
+for _module in (starting, building, browse, why, datasets, keeping):
     _module.add_to(app)
 
 

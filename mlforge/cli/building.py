@@ -198,7 +198,7 @@ def build(
 
     options = BuildOptions(
         force=force, release=release, upgrade_sets=upgrade_sets, sample=_share(sample), threads=threads,
-        memory_limit=memory_limit, lock_timeout=lock_timeout, commit=_commit(commit),
+        memory_limit=_memory(memory_limit), lock_timeout=lock_timeout, commit=_commit(commit),
     )  # fmt: skip
     chosen = selection(features, tags, select, exclude)
     fs = forge(ctx, strict=strict)
@@ -228,6 +228,16 @@ def _share(text: str | None) -> float | None:
     if not 0 < share <= 1:
         raise UsageError(f"--sample {text} is not a share", hint="write 1% or 0.01")
     return share
+
+
+def _memory(text: str | None) -> str | None:
+    import re
+
+    from mlforge.errors import UsageError
+
+    if text is not None and not re.fullmatch(r"\s*\d+(\.\d+)?\s*([kmgt]i?)?b\s*", text, re.IGNORECASE):
+        raise UsageError(f"--memory-limit {text} is not a size", hint="write 4GB or 500MB")
+    return text
 
 
 def _commit(mode: str) -> str:

@@ -1,8 +1,8 @@
-"""Commands around a project: init, and what to do next."""
+"""Commands that keep a catalog in order: rollback, gc, manifest, profile, doctor."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - Typer reads the types of options
 from typing import Annotated, Any
 
 import typer
@@ -16,26 +16,11 @@ Wait = Annotated[float, typer.Option("--lock-timeout", min=0.0, help="Seconds to
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    app.command("init")(init)
     app.command("rollback")(rollback)
     app.command("manifest")(manifest)
     app.command("profile")(profile)
     app.command("gc")(gc)
     app.command("doctor")(doctor)
-
-
-def init(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the project and of its folder.")],
-) -> None:
-    """Make a small project that builds at once, in a new folder NAME."""
-    from mlforge.project.scaffold import create
-
-    target = options(ctx).project / name
-    files = create(target, Path(name).name)
-    for file in files:
-        echo(f"  {file.relative_to(target)}")
-    echo(f"made the project {name} in {target}. Next:\n\n  cd {target}\n  mlforge build")
 
 
 def rollback(
@@ -161,30 +146,3 @@ def doctor(ctx: typer.Context, as_json: Json = False) -> None:
                 echo(f"         hint: {finding.hint}")
     if any(finding.state == "problem" for finding in found):
         raise typer.Exit(1)
-
-
-def next_step(ctx: typer.Context) -> None:
-    """What ``mlforge`` alone says: what to do next here."""
-    from mlforge.errors import ProjectError
-    from mlforge.project.config import FILE
-    from mlforge.project.loader import find_root
-
-    try:
-        root = find_root(options(ctx).project)
-    except ProjectError:
-        echo(f"There is no project here ({FILE} is what makes one).\n")
-        echo(f"  {styled('mlforge init NAME', 'bold')}   makes a small one that builds at once")
-        echo(f"  {styled('mlforge --help', 'bold')}      lists all commands")
-        return
-    _next_in_project(ctx, root)
-
-
-def _next_in_project(ctx: typer.Context, root: Path) -> None:
-    fs = forge(ctx)
-    features = count(len(fs.project.features), "feature")
-    built = Path(fs.catalog_path).exists()
-    echo(f"project {fs.project.name} in {root}: {features}, {'a catalog' if built else 'not built yet'}\n")
-    steps = [("mlforge plan", "shows what a build would do"), ("mlforge build", "builds it into the catalog")]
-    steps += [("mlforge list", "lists what the catalog has")] if built else []
-    for command, text in [*steps, ("mlforge --help", "lists all commands")]:
-        echo(f"  {styled(command.ljust(16), 'bold')}  {text}")
