@@ -14,9 +14,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlforge.definitions import Definitions as Definitions
     from mlforge.errors import MlforgeError as MlforgeError
     from mlforge.forge import Forge as Forge
     from mlforge.forge import open as open
+    from mlforge.project.metrics import Count as Count
+    from mlforge.project.metrics import Max as Max
+    from mlforge.project.metrics import Mean as Mean
+    from mlforge.project.metrics import Median as Median
+    from mlforge.project.metrics import Min as Min
+    from mlforge.project.metrics import Rolling as Rolling
+    from mlforge.project.metrics import Std as Std
+    from mlforge.project.metrics import Sum as Sum
+    from mlforge.project.metrics import Timestamp as Timestamp
+    from mlforge.project.python import feature as feature
+    from mlforge.project.python import ref as ref
+    from mlforge.project.python import source as source
+    from mlforge.project.stated import Entity as Entity
+    from mlforge.project.stated import LocalStore as LocalStore
+    from mlforge.project.stated import Source as Source
+    from mlforge.render.validators import greater_than as greater_than
+    from mlforge.render.validators import greater_than_or_equal as greater_than_or_equal
+    from mlforge.render.validators import in_range as in_range
+    from mlforge.render.validators import is_in as is_in
+    from mlforge.render.validators import less_than as less_than
+    from mlforge.render.validators import less_than_or_equal as less_than_or_equal
+    from mlforge.render.validators import matches_regex as matches_regex
+    from mlforge.render.validators import not_null as not_null
+    from mlforge.render.validators import sql_check as sql_check
+    from mlforge.render.validators import unique as unique
     from mlforge.retrieve import FeatureSpec as FeatureSpec
     from mlforge.sql.keys import entity_key as entity_key
     from mlforge.sql.keys import surrogate_key as surrogate_key
@@ -24,15 +50,75 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Count": "mlforge.project.metrics",
+    "Definitions": "mlforge.definitions",
+    "Entity": "mlforge.project.stated",
     "FeatureSpec": "mlforge.retrieve",
     "Forge": "mlforge.forge",
+    "LocalStore": "mlforge.project.stated",
+    "Max": "mlforge.project.metrics",
+    "Mean": "mlforge.project.metrics",
+    "Median": "mlforge.project.metrics",
+    "Min": "mlforge.project.metrics",
     "MlforgeError": "mlforge.errors",
+    "Rolling": "mlforge.project.metrics",
+    "Source": "mlforge.project.stated",
+    "Std": "mlforge.project.metrics",
+    "Sum": "mlforge.project.metrics",
+    "Timestamp": "mlforge.project.metrics",
     "entity_key": "mlforge.sql.keys",
+    "feature": "mlforge.project.python",
+    "greater_than": "mlforge.render.validators",
+    "greater_than_or_equal": "mlforge.render.validators",
+    "in_range": "mlforge.render.validators",
+    "is_in": "mlforge.render.validators",
+    "less_than": "mlforge.render.validators",
+    "less_than_or_equal": "mlforge.render.validators",
+    "matches_regex": "mlforge.render.validators",
+    "not_null": "mlforge.render.validators",
     "open": "mlforge.forge",
+    "ref": "mlforge.project.python",
+    "source": "mlforge.project.python",
+    "sql_check": "mlforge.render.validators",  # mlforge.sql is a package
     "surrogate_key": "mlforge.sql.keys",
+    "unique": "mlforge.render.validators",
 }
 
-__all__ = ["FeatureSpec", "Forge", "MlforgeError", "__version__", "entity_key", "open", "surrogate_key"]
+__all__ = [
+    "Count",
+    "Definitions",
+    "Entity",
+    "FeatureSpec",
+    "Forge",
+    "LocalStore",
+    "Max",
+    "Mean",
+    "Median",
+    "Min",
+    "MlforgeError",
+    "Rolling",
+    "Source",
+    "Std",
+    "Sum",
+    "Timestamp",
+    "__version__",
+    "entity_key",
+    "feature",
+    "greater_than",
+    "greater_than_or_equal",
+    "in_range",
+    "is_in",
+    "less_than",
+    "less_than_or_equal",
+    "matches_regex",
+    "not_null",
+    "open",
+    "ref",
+    "source",
+    "sql_check",
+    "surrogate_key",
+    "unique",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -64,7 +64,8 @@ class Source(Struct, frozen=True, kw_only=True):
     deleted: str | None = None
     cursor: str | None = None
     description: str | None = None
-    line: int | None = None  # in mlforge.yaml
+    file: str | None = None  # where it is stated; None: mlforge.yaml
+    line: int | None = None  # in that file
 
 
 class Entity(Struct, frozen=True, kw_only=True):
@@ -147,16 +148,31 @@ class FeatureSet(Struct, frozen=True, kw_only=True):
     name: str
     members: tuple[FeatureRef, ...]
     description: str | None = None
+    file: str | None = None  # where it is stated; None: mlforge.yaml
     line: int | None = None
 
 
+class Stated(Struct, frozen=True, kw_only=True):
+    """What a Python function says of a feature beside its SQL, and the lines of the user's file."""
+
+    config: dict[str, Any]
+    line: int  # of the function
+    arguments: dict[str, int] = {}  # argument of the decorator -> its line
+    lines: tuple[int, ...] = ()  # for each line of the feature's text, the line it came from
+
+
 class FeatureFile(Struct, frozen=True, kw_only=True):
-    """The text of one feature before anything is rendered."""
+    """The text of one feature before anything is rendered.
+
+    A feature of kind ``python`` has no text yet, but a ``function`` (project.python.Feature) that is called when the
+    project is rendered; it becomes one of kind ``sql`` with ``stated``."""
 
     name: str
     path: str  # as shown to the user, relative to the project
-    text: str
+    text: str = ""
     kind: Literal["sql", "python"] = "sql"
+    function: Any = None
+    stated: Stated | None = None
 
 
 class MacroFile(Struct, frozen=True):
@@ -187,6 +203,7 @@ class Project(Struct, frozen=True, kw_only=True):
 
     name: str
     root: str  # absolute path of the folder that holds mlforge.yaml
+    file: str = "mlforge.yaml"  # where sources and entities are stated, as shown to the user
     profile: str
     warehouse: WarehouseConfig
     sources: dict[str, Source] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mlforge.errors import FeatureError, GrammarError, WarehouseError, Where
 from mlforge.model import Candidate
 from mlforge.plan import graph as graphs
+from mlforge.project.calling import call_functions
 from mlforge.quality.checks import assign_sides
 from mlforge.render.jinja import Renderer
 from mlforge.render.leaks import check_leaks
@@ -54,9 +55,10 @@ class Analysis:
 
 
 def render_all(project: Project) -> Analysis:
-    """Render every feature; no source is touched. Raises FeatureError of the first one that fails."""
+    """Call Python features and render all; no source is touched. Raises FeatureError of the first one that fails."""
+    project = call_functions(project)
     renderer = Renderer(project)
-    rendered = {name: renderer.render(file) for name, file in project.features.items() if file.kind == "sql"}
+    rendered = {name: renderer.render(file) for name, file in project.features.items()}
     return Analysis(project, rendered, {name: r.refs for name, r in rendered.items()})
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from mlforge.build.candidates import Analysis, analyse
 from mlforge.errors import FeatureError, MlforgeError, Where
+from mlforge.project.calling import call_functions
 from mlforge.quality.checks import run_checks
 from mlforge.records import CheckResult
 from mlforge.render.jinja import Renderer
@@ -38,10 +39,12 @@ class Validated(Struct, frozen=True, kw_only=True):
 
 def render_each(project: Project) -> tuple[Analysis, dict[str, MlforgeError]]:
     """Render every feature; those that fail are in the second value."""
+    failed: dict[str, MlforgeError] = {}
+    project = call_functions(project, failed)
     renderer = Renderer(project)
-    analysis, failed = Analysis(project, {}, {}), {}
+    analysis = Analysis(project, {}, {})
     for name, file in project.features.items():
-        if file.kind != "sql":
+        if name in failed:
             continue
         try:
             analysis.rendered[name] = renderer.render(file)

@@ -162,4 +162,5 @@ def _reasons(last: StoredSet | None, members: tuple[FeatureRef, ...]) -> tuple[s
 
 
 def _error(feature_set: FeatureSet, message: str, hint: str) -> ProjectError:
-    return ProjectError(f"feature set {feature_set.name}: {message}", where=Where(FILE, feature_set.line), hint=hint)
+    where = Where(feature_set.file or FILE, feature_set.line)
+    return ProjectError(f"feature set {feature_set.name}: {message}", where=where, hint=hint)

@@ -54,7 +54,7 @@ def read_config(root: Path, profile: str | None = None) -> Config:
         profile=chosen,
         warehouse=warehouse,
         sources={n: read_source(reader, n, v, root) for n, v in named(top["sources"], "sources").items()},
-        entities={n: _entity(reader, n, v) for n, v in named(top["entities"], "entities").items()},
+        entities={n: read_entity(reader, n, v) for n, v in named(top["entities"], "entities").items()},
         feature_sets={n: _feature_set(reader, n, v) for n, v in named(top["feature_sets"], "feature_sets").items()},
         vars=top["vars"] or {},
         keep=Keep(**reader.section("keep", top["keep"], "'keep'")) if top["keep"] else Keep(),
@@ -107,7 +107,7 @@ def _profile(
     if name not in known:
         origin = " (from MLFORGE_PROFILE)" if from_environ else ""
         raise UsageError(f"there is no profile {name!r}{origin}", hint=did_you_mean(name, known))
-    return name, _warehouse(reader, name, profiles.get(name), root)
+    return name, read_warehouse(reader, name, profiles.get(name), root)
 
 
 def _check_unused(name: str, value: Value) -> None:
@@ -125,7 +125,8 @@ def _check_unused(name: str, value: Value) -> None:
         refuse_unknown(warehouse, [s.name for s in SECTIONS["warehouse"]], f"the warehouse of {what}")
 
 
-def _warehouse(reader: Reader, name: str, profile: Value | None, root: Path) -> WarehouseConfig:
+def read_warehouse(reader: Reader, name: str, profile: Value | None, root: Path) -> WarehouseConfig:
+    """The warehouse of a profile; paths count from ``root``. Raises ProjectError, with the line."""
     value = profile.data.get("warehouse") if profile else None
     if value is None or value.data is None:
         return WarehouseConfig(path=absolute("catalog.duckdb", root))
@@ -152,7 +153,8 @@ def _refuse_other_kind(reader: Reader, name: str, value: Value) -> None:
         raise ProjectError(message, where=kind.where, hint=hint)
 
 
-def _entity(reader: Reader, name: str, value: Value) -> Entity:
+def read_entity(reader: Reader, name: str, value: Value) -> Entity:
+    """One entity. Raises ProjectError, with the line."""
     what = f"entity {name!r}"
     if not isinstance(value.data, dict):
         hint = f"write {name}: {{key: column}}"
@@ -187,11 +189,12 @@ def _feature_set(reader: Reader, name: str, value: Value) -> FeatureSet:
         raise ProjectError(f"{what} must be a list of features, not {members.kind}", where=members.where)
     if not members.data:
         raise ProjectError(f"{what} is empty", where=members.where, hint="list features: [name, name@2:column]")
-    refs = tuple(_member(reader, member, what) for member in members.data)
+    refs = tuple(read_member(reader, member, what) for member in members.data)
     return FeatureSet(name=name, members=refs, description=description, line=value.where.line)
 
 
-def _member(reader: Reader, value: Value, what: str) -> FeatureRef:
+def read_member(reader: Reader, value: Value, what: str) -> FeatureRef:
+    """One entry of a feature set, short or long. Raises ProjectError, with the line."""
     if not isinstance(value.data, dict):
         return parse_ref(reader.convert("text", value, f"an entry of {what}") or "", value.where)
     found = reader.section("member", value, f"an entry of {what}")

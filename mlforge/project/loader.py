@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlforge.errors import ProjectError, UsageError, Where
 from mlforge.model import FeatureFile, MacroFile, Project
 from mlforge.project.config import FILE, read_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _FEATURE = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -26,8 +30,8 @@ def find_root(start: Path) -> Path:
 def load(path: str | Path = ".", profile: str | None = None) -> Project:
     """Read the project that ``path`` lies in, for one profile. Nothing but the project's own files is read.
 
-    Python feature files are keyed by their path and hold text only; features of SQL files are keyed by name. Raises
-    ProjectError for what is wrong in the files, UsageError for a path or a profile that does not exist."""
+    Python files below features/ are executed; their functions are not called. Raises ProjectError for what is wrong in
+    the files, FeatureError for a Python file that fails, UsageError for a path or a profile that does not exist."""
     start = Path(path).expanduser()
     if not start.exists():
         raise UsageError(f"there is no folder {str(path)!r}")
@@ -42,33 +46,51 @@ def load(path: str | Path = ".", profile: str | None = None) -> Project:
         entities=config.entities,
         feature_sets=config.feature_sets,
         vars=config.vars,
-        features={**_sql_features(root), **_python_features(root)},
+        features=read_features(root, sql_and_python(root / "features")),
         macros=tuple(MacroFile(_shown(p, root), _read(p, root)) for p in _files(root, "macros", ".sql")),
         keep=config.keep,
         strict=config.strict,
     )
 
 
-def _sql_features(root: Path) -> dict[str, FeatureFile]:
+def read_features(root: Path, paths: Iterable[Path]) -> dict[str, FeatureFile]:
+    """The features of SQL and Python files by name; the latter are executed. Paths are shown relative to ``root``.
+
+    Raises ProjectError, or FeatureError for a Python file that fails."""
+    return by_name(file for path in paths for file in _features_of(path, root))
+
+
+def by_name(files: Iterable[FeatureFile]) -> dict[str, FeatureFile]:
+    """Features by their names. Raises ProjectError for a name that two have (case does not count) or none may have."""
     found: dict[str, FeatureFile] = {}
     by_lower: dict[str, str] = {}
-    for path in _files(root, "features", ".sql"):
-        shown = _shown(path, root)
-        other = by_lower.setdefault(path.stem.lower(), shown)
-        if other != shown:
-            hint = "a feature's name is its file's name, whatever the folder: rename one"
-            raise ProjectError(f"the feature {path.stem!r} is also in {other}", where=Where(shown), hint=hint)
-        if not _FEATURE.fullmatch(path.stem):
+    for file in files:
+        other = by_lower.setdefault(file.name.lower(), file.path)
+        if other != file.path or file.name in found:
+            hint = "a feature's name is its file's or its function's name, whatever the folder: rename one"
+            message = f"the feature {file.name!r} is also in {other}"
+            raise ProjectError(message, where=Where(file.path), hint=hint)
+        if not _FEATURE.fullmatch(file.name):
             hint = "name the file with small letters, digits and _, beginning with a letter"
-            raise ProjectError(f"{path.stem!r} cannot be the name of a feature", where=Where(shown), hint=hint)
-        found[path.stem] = FeatureFile(name=path.stem, path=shown, text=_read(path, root))
+            raise ProjectError(f"{file.name!r} cannot be the name of a feature", where=Where(file.path), hint=hint)
+        found[file.name] = file
     return found
 
 
-def _python_features(root: Path) -> dict[str, FeatureFile]:
-    paths = [p for p in _files(root, "features", ".py") if p.name != "__init__.py"]
-    files = (FeatureFile(name=p.stem, path=_shown(p, root), text=_read(p, root), kind="python") for p in paths)
-    return {file.path: file for file in files}
+def _features_of(path: Path, root: Path) -> list[FeatureFile]:
+    shown, text = _shown(path, root), _read(path, root)
+    if path.suffix.lower() == ".py":
+        from mlforge.project.python import run_file
+
+        features = run_file(path, shown, text)
+        return [FeatureFile(name=f.name, path=shown, kind="python", function=f) for f in features]
+    return [FeatureFile(name=path.stem, path=shown, text=text)]
+
+
+def sql_and_python(folder: Path) -> list[Path]:
+    """The files of a folder, and of those in it, that hold features: first SQL, then Python."""
+    python = [p for p in _files(folder, "", ".py") if p.name != "__init__.py"]
+    return [*_files(folder, "", ".sql"), *python]
 
 
 def _files(root: Path, folder: str, suffix: str) -> list[Path]:
@@ -79,7 +101,7 @@ def _files(root: Path, folder: str, suffix: str) -> list[Path]:
 
 
 def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def _read(path: Path, root: Path) -> str:

@@ -21,7 +21,7 @@ from mlforge.render.validators import VALIDATORS
 from mlforge.sql.templates import ident
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 
 _COLUMN = re.compile(r'(?:[A-Za-z_]\w*|"(?:[^"]|"")+")(?:\.(?:[A-Za-z_]\w*|"(?:[^"]|"")+"))*')
@@ -126,7 +126,7 @@ def config(scope: Scope, **keys: Any) -> str:
         argument = key
 
     try:
-        scope.config = header.read(keys, scope.project.entities, at)
+        scope.config = header.read(keys, scope.project.entities, at, scope.project.file)
     except FeatureError as error:
         raise FeatureError(error.message, hint=error.hint, where=scope.where(argument)) from None
     scope.config_line = scope.place[1] if scope.place else None
@@ -138,8 +138,8 @@ def source(scope: Scope, name: str) -> str:
     _must_be_text("source", name)
     if name not in scope.project.sources:
         known = scope.project.sources
-        hint = did_you_mean(name, known) if known else "add it to 'sources' in mlforge.yaml"
-        raise FeatureError(f"there is no source {name!r} in mlforge.yaml", hint=hint)
+        hint = did_you_mean(name, known) if known else f"add it to 'sources' in {scope.project.file}"
+        raise FeatureError(f"there is no source {name!r} in {scope.project.file}", hint=hint)
     scope.sources[name] = None
     return f"{ident(SOURCE_SCHEMA)}.{ident(name)}"
 
@@ -172,8 +172,8 @@ def var(scope: Scope, name: str, default: Any = _REQUIRED) -> Any:
         return scope.project.vars[name]
     if default is _REQUIRED:
         known = scope.project.vars
-        hint = did_you_mean(name, known) if known else "add it to 'vars' in mlforge.yaml"
-        raise FeatureError(f"there is no var {name!r} in mlforge.yaml", hint=hint)
+        hint = did_you_mean(name, known) if known else f"add it to 'vars' in {scope.project.file}"
+        raise FeatureError(f"there is no var {name!r} in {scope.project.file}", hint=hint)
     return default
 
 
@@ -277,9 +277,5 @@ def functions() -> dict[str, Function]:
 
 
 def known_features(project: Project) -> frozenset[str]:
-    """Names that ref() may use: features given as SQL."""
-    return frozenset(f.name for f in _sql(project))
-
-
-def _sql(project: Project) -> Iterable[Any]:
-    return (f for f in project.features.values() if f.kind == "sql")
+    """Names that ref() may use."""
+    return frozenset(f.name for f in project.features.values())

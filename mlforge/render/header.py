@@ -110,10 +110,13 @@ _LATER = ("incremental", "lookback", "online")
 _TIMED = ("timestamp_format", "closed", "delay", "ttl", "interval", "timezone")
 
 
-def read(given: Mapping[str, Any], entities: Iterable[str], at: Callable[[str], None]) -> FeatureConfig:
+def read(
+    given: Mapping[str, Any], entities: Iterable[str], at: Callable[[str], None], file: str = "mlforge.yaml"
+) -> FeatureConfig:
     """The configuration that ``config(**given)`` states. Raises FeatureError for anything unknown or contradictory.
 
-    ``at`` is told each key before it is looked at, so that the error can be given that key's line."""
+    ``at`` is told each key before it is looked at, so that the error can be given that key's line. ``file``: where the
+    entities are stated."""
     for key in given:
         at(key)
         _known(key)
@@ -127,7 +130,7 @@ def read(given: Mapping[str, Any], entities: Iterable[str], at: Callable[[str], 
             values[key] = CONFIG[key](key, value)
     values["validators"] = to_checks(values.get("validators", {}), lambda name: at(f"validators[{name}]"))
     at("entity")
-    _known_entity(values.get("entity"), list(entities))
+    _known_entity(values.get("entity"), list(entities), file)
     _consistent(values, at)
     return FeatureConfig(**values)
 
@@ -139,10 +142,10 @@ def _known(key: str) -> None:
         raise FeatureError(f"config has no key {key!r}", hint=did_you_mean(key, CONFIG))
 
 
-def _known_entity(name: str | None, entities: list[str]) -> None:
+def _known_entity(name: str | None, entities: list[str], file: str) -> None:
     if name not in entities:
-        hint = did_you_mean(name or "", entities) if entities else "add it to 'entities' in mlforge.yaml"
-        raise FeatureError(f"there is no entity {name!r} in mlforge.yaml", hint=hint)
+        hint = did_you_mean(name or "", entities) if entities else f"add it to 'entities' in {file}"
+        raise FeatureError(f"there is no entity {name!r} in {file}", hint=hint)
 
 
 def _consistent(values: dict[str, Any], at: Callable[[str], None]) -> None:

@@ -17,6 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from mlforge.errors import FeatureError, TemplateError, Where, did_you_mean, nearest
 from mlforge.model import Rendered
 from mlforge.project.environ import Environ
+from mlforge.render import stated
 from mlforge.render.calls import SCOPE, Function, Scope, functions, known_features, printable, refuse_undefined
 from mlforge.render.markers import Marks, take_out, unmark
 from mlforge.render.rewrite import rewrite
@@ -66,6 +67,15 @@ class Renderer:
 
         Raises TemplateError where Jinja fails, FeatureError where a function or config() is used wrongly."""
         scope = Scope(project=self._project, environ=self._environ, feature=feature.name, known=self._known)
+        if feature.stated is None:
+            return self._render(feature, scope)
+        scope.config = stated.read(feature, feature.stated, self._project)
+        try:
+            return stated.moved(self._render(feature, scope), feature.stated)
+        except FeatureError as error:
+            raise stated.moved_error(error, feature, feature.stated) from None
+
+    def _render(self, feature: FeatureFile, scope: Scope) -> Rendered:
         token = SCOPE.set(scope)
         try:
             text = self.compile(feature.path, feature.text).render()

@@ -99,6 +99,9 @@ def sql(expression: str, *, severity: Severity = "error", tolerance: float = 0.0
     return _validator("sql", severity, tolerance, expression=_text("sql", expression))
 
 
+sql_check = sql  # its name in Python, where mlforge.sql is a package
+
+
 VALIDATORS = {
     f.__name__: f
     for f in (

@@ -67,7 +67,7 @@ class DuckDB:
         """Make the view that stands for a source. Raises ProjectError at the source's line if it cannot be read."""
         import duckdb
 
-        where = Where(self.config_file, source.line)
+        where = Where(source.file or self.config_file, source.line)
         files = self.files(source) if source.format in _SUFFIXES else []
         try:
             relation = None if source.format in _SUFFIXES else self._relation(source)
@@ -105,7 +105,7 @@ class DuckDB:
         if self.catalog is None:
             raise ProjectError(
                 f"source {source.name!r} cannot be read: there is no catalog yet that could hold table {source.table}",
-                where=Where(self.config_file, source.line),
+                where=Where(source.file or self.config_file, source.line),
                 hint="a source without a path is a table in the file that the profile's warehouse names",
             )
         return _qualified([self.catalog, *_parts(source.table or "")[-2:]])
@@ -132,7 +132,7 @@ class DuckDB:
         if not files:
             raise ProjectError(
                 f"source {source.name!r}: no {source.format} file at {self._shown(path)}",
-                where=Where(self.config_file, source.line),
+                where=Where(source.file or self.config_file, source.line),
                 hint="check the path; it counts from the folder of mlforge.yaml",
             )
         return files
@@ -145,7 +145,7 @@ class DuckDB:
         except duckdb.Error as error:
             raise ProjectError(
                 f"source {source.name!r} is remote and DuckDB has no httpfs extension here",
-                where=Where(self.config_file, source.line),
+                where=Where(source.file or self.config_file, source.line),
                 hint="install it once with: duckdb -c 'INSTALL httpfs', or copy the file into the project",
             ) from error
 

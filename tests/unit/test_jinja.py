@@ -64,7 +64,6 @@ def project(root: Path, text: str, *macros: MacroFile, **changes: Any) -> Projec
     files = {
         "f": FeatureFile(name="f", path="features/f.sql", text=text),
         "other": FeatureFile(name="other", path="features/other.sql", text=HEAD),
-        "features/p.py": FeatureFile(name="p", path="features/p.py", text="", kind="python"),
     }
     given: dict[str, Any] = {
         "name": "p",
@@ -409,7 +408,6 @@ REFUSED = [
     ("{% set s = source %}\n{{ s('x') }}", "f.sql:3", "there is no source 'x' in mlforge.yaml", "known: payments"),
     ("{{ ref('f') }}", "f.sql:2", "'f' refers to itself", "another feature"),
     ("{{ ref('othr') }}", "f.sql:2", "there is no feature 'othr'", "did you mean 'other'?"),
-    ("{{ ref('p') }}", "f.sql:2", "there is no feature 'p'", "known: other"),
     ("{{ ref('other@2') }}", "f.sql:2", "a pinned version in SQL is not supported by this version yet", "ref('other')"),
     ("{{ ref('other:x') }}", "f.sql:2", "ref('other:x') names columns", "SELECT"),
     ("{{ ref('a b') }}", "f.sql:2", "'a b' is not a reference to a feature", "name@2"),

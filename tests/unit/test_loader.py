@@ -41,16 +41,18 @@ def refused(root: Path) -> MlforgeError:
 def test_everything_of_a_folder_is_read(root: Path) -> None:
     write(root, "features/users/spend.sql", "SELECT 1")
     write(root, "features/age.sql", b"\xef\xbb\xbfSELECT 2")
-    write(root, "features/more.py", "x = 1")
+    write(root, "features/more.py", "import mlforge as mlf\n\n@mlf.feature(entity='user')\ndef more():\n    return 'SELECT 1'\n")
     write(root, "features/__init__.py", "")
     write(root, "features/__pycache__/more.py", "")
     write(root, "features/.hidden/x.sql", "")
     write(root, "macros/deep/m.sql", "{% macro a() %}{% endmacro %}")
     project = load(root)
+    more = project.features["more"]
+    assert (more.path, more.kind, more.function()) == ("features/more.py", "python", "SELECT 1")
     assert project.features == {
         "age": FeatureFile(name="age", path="features/age.sql", text="SELECT 2"),
         "spend": FeatureFile(name="spend", path="features/users/spend.sql", text="SELECT 1"),
-        "features/more.py": FeatureFile(name="more", path="features/more.py", text="x = 1", kind="python"),
+        "more": more,
     }
     assert project.macros == (MacroFile("macros/deep/m.sql", "{% macro a() %}{% endmacro %}"),)
     assert (project.name, project.root, project.profile) == ("p", str(root), "dev")

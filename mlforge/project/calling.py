@@ -1,0 +1,197 @@
+"""Python features to SQL: every function is called once, and what it returns becomes text, or a source of rows."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import sys
+import textwrap
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mlforge.errors import FeatureError, MlforgeError, Where
+from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FeatureFile, Project, Source, Stated
+from mlforge.project.rows import WORDS, is_rows, kept
+
+if TYPE_CHECKING:
+    from mlforge.project.python import Feature
+
+_TABLE = re.compile(rf'"({SOURCE_SCHEMA}|{REF_SCHEMA})"\."((?:[^"]|"")*)"')
+_CALLS = {SOURCE_SCHEMA: "source", REF_SCHEMA: "ref"}
+_OPENING = re.compile(r"\{[{%#]")
+_WANTED = f"return SQL, {WORDS}"
+
+
+def call_functions(project: Project, failed: dict[str, MlforgeError] | None = None) -> Project:
+    """The project with the functions of its Python features called: every feature is SQL, rows are sources.
+
+    Raises FeatureError, at the function's file and line, for the first one that fails, or notes it in ``failed`` and
+    leaves that feature as it is."""
+    if all(file.kind == "sql" for file in project.features.values()):
+        return project
+    features, sources = dict(project.features), dict(project.sources)
+    for name, file in project.features.items():
+        try:
+            if file.kind == "python":
+                features[name] = _called(file, project, sources)
+        except MlforgeError as error:
+            if failed is None:
+                raise
+            failed[name] = error
+    return replace(project, features=features, sources=sources)
+
+
+class _Place(Struct, frozen=True, kw_only=True):
+    """The text of a function and where it begins; no tree if Python cannot show it."""
+
+    tree: ast.FunctionDef | None
+    line: int  # of the def
+    offset: int = 0  # what is added to lines of the tree
+
+
+def _called(file: FeatureFile, project: Project, sources: dict[str, Source]) -> FeatureFile:
+    from mlforge.project import metrics
+
+    feature: Feature = file.function
+    place = _place(feature)
+    arguments = _arguments(place)
+    value = _value(feature, file, place)
+    if isinstance(value, str):
+        text, lines = _named(value), _lines(value, place)
+    else:
+        rows = Source(
+            name=f"_python_{file.name}", data=value, format="data", options={"function": _meaning(file, place)},
+            description=f"rows of the feature {file.name}", file=file.path, line=place.line,
+        )  # fmt: skip
+        sources[rows.name] = rows
+        text, lines = f"SELECT * FROM {{{{ source({rows.name!r}) }}}}", (place.line,)
+    config = dict(feature.config)
+    if feature.metrics:
+        at = Where(file.path, arguments.get("metrics", place.line))
+        keys, timestamp = _grain(config, project, at)
+        try:
+            config["closed"] = metrics.closed_of(feature.metrics, config.get("closed"))
+            text = metrics.over(text, feature.metrics, keys, timestamp)
+        except FeatureError as error:
+            raise FeatureError(error.message, hint=error.hint, where=at) from None
+        lines = (*lines, *[at.line or place.line] * (text.count("\n") + 1 - len(lines)))
+    stated = Stated(config=config, line=place.line, arguments=arguments, lines=lines)
+    return FeatureFile(name=file.name, path=file.path, text=text, stated=stated)
+
+
+def _grain(config: dict[str, Any], project: Project, at: Where) -> tuple[tuple[str, ...], str]:
+    """Keys and timestamp of a feature with metrics. An entity that is unknown is left to the check of config()."""
+    entity = project.entities.get(config.get("entity", ""))
+    timestamp = config.get("timestamp")
+    if not isinstance(timestamp, str):
+        raise FeatureError("metrics need a timestamp", where=at, hint='name its column: timestamp="event_time"')
+    return (entity.keys if entity else ("entity",)), timestamp
+
+
+def _value(feature: Feature, file: FeatureFile, place: _Place) -> Any:
+    """SQL text with mlforge's names in it, or rows."""
+    from mlforge.project.python import failure
+
+    try:
+        value = _text_or_rows(feature())
+    except (Exception, SystemExit) as error:
+        what = f"the function of {file.name!r}"
+        raise failure(error, feature.code.co_filename, file.path, what, place.line) from error
+    if value is None or (isinstance(value, str) and not value.strip()):
+        shown = "None" if value is None else "an empty text"
+        where = Where(file.path, place.line)
+        raise FeatureError(f"the function of {file.name!r} returns {shown}", where=where, hint=_WANTED)
+    return value
+
+
+def _text_or_rows(value: Any) -> Any:
+    sqlglot = sys.modules.get("sqlglot")
+    if isinstance(value, str) or value is None:
+        return value
+    if sqlglot and isinstance(value, sqlglot.exp.Expression):
+        return _escaped(value.sql(dialect="duckdb"))
+    if is_rows(value):
+        return kept(value)
+    if hasattr(value, "to_sql"):
+        text = value.to_sql()
+        if not isinstance(text, str):
+            raise FeatureError(f"to_sql() gives a {type(text).__name__}, not a text")
+        return _escaped(text)
+    raise FeatureError(f"a feature cannot be a {type(value).__name__}", hint=_WANTED)
+
+
+def _escaped(text: str) -> str:
+    """Generated SQL as a template that gives it back."""
+    return _OPENING.sub(lambda match: f"{{{{ {match[0]!r} }}}}", text)
+
+
+def _named(text: str) -> str:
+    """Tables of mlf.source() and mlf.ref() as the calls that templates have, which check the names."""
+    return _TABLE.sub(lambda m: f"{{{{ {_CALLS[m[1]]}({json.dumps(m[2])}) }}}}", text)
+
+
+def _place(feature: Feature) -> _Place:
+    first = feature.code.co_firstlineno
+    try:
+        lines, start = inspect.getsourcelines(feature.function)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, SyntaxError):
+        return _Place(tree=None, line=first)
+    found = next((n for n in tree.body if isinstance(n, ast.FunctionDef)), None)
+    offset = max(start, 1) - 1
+    return _Place(tree=found, line=found.lineno + offset if found else first, offset=offset)
+
+
+def _arguments(place: _Place) -> dict[str, int]:
+    """The line of each argument of the decorators, and of each key of ``validators``."""
+    found: dict[str, int] = {}
+    for call in place.tree.decorator_list if place.tree else ():
+        for keyword in call.keywords if isinstance(call, ast.Call) else ():
+            found[keyword.arg or ""] = keyword.value.lineno + place.offset
+            if keyword.arg == "validators" and isinstance(keyword.value, ast.Dict):
+                keys = (k for k in keyword.value.keys if isinstance(k, ast.Constant))
+                found |= {f"validators[{k.value!s}]": k.lineno + place.offset for k in keys}
+    return found
+
+
+def _lines(text: str, place: _Place) -> tuple[int, ...]:
+    """The user's line of each line of SQL: of the literal that holds it, else of the function."""
+    count = text.count("\n") + 1
+    for node in ast.walk(place.tree) if place.tree else ():
+        if isinstance(node, ast.Constant) and node.value == text:
+            return _of_literal(node, count, place)
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.JoinedStr) and _spans(node.value, count):
+            return _of_literal(node.value, count, place)
+    return (place.line,) * count
+
+
+def _of_literal(node: ast.expr, count: int, place: _Place) -> tuple[int, ...]:
+    step = 1 if _spans(node, count) else 0
+    return tuple(node.lineno + place.offset + step * i for i in range(count))
+
+
+def _spans(node: ast.expr, count: int) -> bool:
+    """Whether each line of a text stands on a line of its own in the file."""
+    return (node.end_lineno or node.lineno) - node.lineno + 1 == count
+
+
+def _meaning(file: FeatureFile, place: _Place) -> str:
+    """A digest of a function's syntax, without decorators and docstring. Equal in every version of Python."""
+    if place.tree is None:
+        message = f"Python cannot show the text of the function of {file.name!r}, which returns rows"
+        raise FeatureError(message, where=Where(file.path), hint="write the function into a file")
+    body = place.tree.body[1:] if ast.get_docstring(place.tree, clean=False) is not None else place.tree.body
+    return sha256(repr([_shape(node) for node in body]).encode()).hexdigest()
+
+
+def _shape(node: Any) -> Any:
+    """A tree as nested lists of what is there: versions of Python differ in which empty fields they name."""
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        return [type(node).__name__, *((name, _shape(value)) for name, value in fields)]
+    return [_shape(part) for part in node] if isinstance(node, list) else node
