@@ -312,14 +312,20 @@ class Forge:
         *,
         timestamp: str = "label_time",
         full_names: bool = False,
+        known_as_of: str | datetime.datetime | None = None,
+        ignore_loaded_at: bool = False,
     ) -> Any:
         """Label rows one to one, in their order, with the features' values at each row's time behind them.
 
         ``features``: references ``name[@version][:col,col]``, FeatureSpecs, or a feature set's name. ``entity_df``: an
         Arrow table, a pandas or Polars frame, a DuckDB relation, SQL text, or a path; the result is of that kind
-        (Arrow for SQL and paths). ``timestamp`` names the label rows' time column. The dataset is recorded.
-        Raises UsageError, RetrievalError, CatalogError."""
-        return self.training_set(features, entity_df, timestamp=timestamp, full_names=full_names).data
+        (Arrow for SQL and paths). ``timestamp`` names the label rows' time column. ``known_as_of``, an instant or a label
+        column, answers from the source rows with ``loaded_at`` up to then; ``ignore_loaded_at`` takes all rows of the
+        sources that have none. The dataset is recorded. Raises UsageError, RetrievalError, CatalogError."""
+        return self.training_set(
+            features, entity_df, timestamp=timestamp, full_names=full_names, known_as_of=known_as_of,
+            ignore_loaded_at=ignore_loaded_at,
+        ).data  # fmt: skip
 
     def training_set(
         self,
@@ -328,16 +334,25 @@ class Forge:
         *,
         timestamp: str = "label_time",
         full_names: bool = False,
+        known_as_of: str | datetime.datetime | None = None,
+        ignore_loaded_at: bool = False,
         record: bool = True,
     ) -> TrainingSet:
         """Like ``get_training_data``, with the record of how it was made."""
         from mlforge.catalog import log, reader
         from mlforge.retrieve import training_set
+        from mlforge.retrieve.known import training_set_as_known
         from mlforge.retrieve.replay import keep_labels
 
         with self._reading() as con:
             state = reader.state(con)
-            made = training_set(con, state, features, entity_df, timestamp=timestamp, full_names=full_names)
+            if known_as_of is None:
+                made = training_set(con, state, features, entity_df, timestamp=timestamp, full_names=full_names)
+            else:
+                made = training_set_as_known(
+                    con, state, self.project, features, entity_df, known_as_of=known_as_of, timestamp=timestamp,
+                    full_names=full_names, ignore_loaded_at=ignore_loaded_at,
+                )  # fmt: skip
             if record:
                 made.record["full_names"] = full_names
                 made.record["id"] = log.new_id()

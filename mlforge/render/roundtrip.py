@@ -83,6 +83,8 @@ def _comparable(tree: exp.Expression) -> exp.Expression:
             node.set("on", None if isinstance(node.args.get("on"), exp.Boolean) else node.args.get("on"))
         elif isinstance(node, exp.Paren) and node.parent:
             node.replace(node.this)
+        elif isinstance(node, exp.Identifier):
+            node.set("quoted", True)  # a name such as at is written quoted; DuckDB's names have no case either way
         elif isinstance(node, exp.DataType):
             node.replace(exp.DataType.build(node.sql(DIALECT), dialect=DIALECT, udt=True))
         elif _is_respelled(node) and node.parent:

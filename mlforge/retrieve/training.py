@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -17,15 +18,15 @@ from mlforge.sql.physical import training_set as training_sql
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import CatalogState, FeatureRef
+    from mlforge.model import CatalogState, FeatureRef, StoredVersion
     from mlforge.retrieve.labels import Labels
     from mlforge.retrieve.request import Request
-    from mlforge.sql.physical import Member
+    from mlforge.sql.physical import Member, Physical
 
 GROUP = 3
 """Features a query. Several ASOF joins in one query take several times the memory of one at a time (measured)."""
@@ -54,11 +55,14 @@ def training_set(
     *,
     timestamp: str = "label_time",
     full_names: bool = False,
+    rebind: Callable[[StoredVersion], Physical] | None = None,
 ) -> TrainingSet:
     """Label rows one to one, in their order and with their columns untouched, plus the features' columns at each T.
 
-    Raises UsageError for unknown features, RetrievalError where label rows and features do not fit together."""
+    ``rebind`` gives the rows of a version where they are not those of the catalog. Raises UsageError for unknown features, RetrievalError where label rows and features do not fit together."""
     asked = requests.resolve(state, features)
+    if rebind:
+        asked = [dataclasses.replace(r, physical=rebind(r.stored)) for r in asked]
     with bound(con, label_rows) as labels:
         names = requests.named(asked, labels.table.column_names, full_names=full_names)
         types = {c: t for c, t, *_ in con.execute(f"DESCRIBE {RELATION}").fetchall()}
@@ -202,6 +206,7 @@ def _record(
         "keys": keys,
         "columns": made,
         "rows": table.num_rows,
+        "hashed": hashed,
         "content_hash": content_hash(table.select(hashed)),
         "sql": list(statements),
     }  # fmt: skip

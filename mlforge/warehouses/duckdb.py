@@ -48,6 +48,7 @@ class DuckDB:
         self.root = Path(root)
         self.config_file = config_file
         self.sample: float | None = None  # share of every source's rows that is read
+        self.loaded_by: int | None = None  # rows loaded later, in microseconds since the epoch, are not read
         self.catalog: str | None = None  # name of the attached catalog, where there is one
         self._attached: dict[str, str] = {}
         for schema in (SOURCE_SCHEMA, REF_SCHEMA):
@@ -71,7 +72,12 @@ class DuckDB:
         files = self.files(source) if source.format in _SUFFIXES else []
         try:
             relation = None if source.format in _SUFFIXES else self._relation(source)
-            self.con.execute(sql("warehouse/source", s=source, files=files, relation=relation, sample=self.sample))
+            self.con.execute(
+                sql(
+                    "warehouse/source", s=source, files=files, relation=relation, sample=self.sample,
+                    loaded_by=self.loaded_by,
+                )
+            )  # fmt: skip
         except duckdb.Error as error:
             raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
         columns = {c.lower(): c for c in self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")}
