@@ -305,6 +305,24 @@ class Forge:
         with self._reading() as con:
             return versions(con, name)
 
+    def label_rows(
+        self,
+        entity: str,
+        *,
+        start: datetime.datetime | str,
+        end: datetime.datetime | str,
+        every: str,
+        timestamp: str = "label_time",
+    ) -> Any:
+        """Label rows as an Arrow table: every key of the entity that the catalog knows, at ``start``, ``start + every``
+        and so on before ``end`` (UTC). Raises UsageError for an unknown entity or a range that makes no sense."""
+        from mlforge.catalog import reader
+        from mlforge.retrieve.grid import label_grid
+
+        with self._reading() as con:
+            state = reader.state(con)
+            return label_grid(con, state, entity, start=start, end=end, every=every, timestamp=timestamp)
+
     def get_training_data(
         self,
         features: str | FeatureRef | Sequence[str | FeatureRef],
