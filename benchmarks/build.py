@@ -38,7 +38,8 @@ change AS (
         UNION ALL SELECT user_id, t + {7 * DAY}, NULL, 0 FROM daily
         UNION ALL SELECT user_id, t + {30 * DAY}, NULL, 0 FROM daily)
   GROUP BY ALL)
-SELECT user_id, t, s7 * 9.313225746154785e-10 AS spend_7d, s7 * 9.313225746154785e-10 / nullif(c7, 0) AS avg_7d, c7 AS n_7d,
+SELECT user_id, t, s7 * 9.313225746154785e-10 AS spend_7d, s7 * 9.313225746154785e-10 / nullif(c7, 0) AS avg_7d,
+       c7 AS n_7d,
        s30 * 9.313225746154785e-10 AS spend_30d, s30 * 9.313225746154785e-10 / nullif(c30, 0) AS avg_30d, c30 AS n_30d
 FROM (
   SELECT user_id, t, CAST(sum(s) OVER w7 AS DOUBLE) AS s7, CAST(sum(c) OVER w7 AS BIGINT) AS c7,

@@ -43,7 +43,9 @@ def _write(name: str, query: str) -> Path:
 
 def events(rows: int) -> Path:
     """user_id, event_time, amount; in the order of time, as a log would be."""
-    amount = f"round(exp(3 + sqrt(-2 * ln({_U.format(seed=5)} + 1e-12)) * cos(6.283185307179586 * {_U.format(seed=6)})), 2)"
+    amount = (
+        f"round(exp(3 + sqrt(-2 * ln({_U.format(seed=5)} + 1e-12)) * cos(6.283185307179586 * {_U.format(seed=6)})), 2)"
+    )
     query = f"SELECT {_user(1)} AS user_id, {_time(2)} AS event_time, {amount} AS amount FROM range({rows}) t(i)"
     return _write(f"events_{rows}", f"{query} ORDER BY event_time")
 

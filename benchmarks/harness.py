@@ -35,7 +35,9 @@ def machine() -> str:
     import duckdb
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    model = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "")
+    model = next(
+        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
+    )
     return (
         f"{os.cpu_count()} cores ({model}), {memory:.0f} GiB, {platform.system()}, "
         f"Python {platform.python_version()}, DuckDB {duckdb.__version__}"
@@ -43,7 +45,7 @@ def machine() -> str:
 
 
 def run(title: str, forms: dict[str, Callable[[], Any]], base: str) -> dict[str, dict[str, float]]:
-    """Measure the forms of the calling script. With a form's name as argument, only do that one and print its figures."""
+    """Measure the forms of the calling script; with a form's name as argument, only do that one, in this process."""
     if len(sys.argv) > 1 and sys.argv[1] in forms:
         _one(forms[sys.argv[1]])
         raise SystemExit
@@ -63,7 +65,7 @@ def _one(form: Callable[[], Any]) -> None:
 
 
 def _spawn(name: str) -> dict[str, Any]:
-    done = subprocess.run(  # noqa: S603 - this script itself
+    done = subprocess.run(
         [sys.executable, sys.argv[0], name], check=True, capture_output=True, text=True, cwd=HERE.parent
     )
     return json.loads(done.stdout.strip().splitlines()[-1])  # type: ignore[no-any-return]

@@ -31,7 +31,7 @@ def measure(*command: str, cwd: str) -> float:
     spent = []
     for _ in range(max(REPS, 5)):
         before = children()
-        subprocess.run([sys.executable, "-m", "mlforge", *command], check=True, capture_output=True, cwd=cwd)  # noqa: S603
+        subprocess.run([sys.executable, "-m", "mlforge", *command], check=True, capture_output=True, cwd=cwd)
         spent.append(children() - before)
     return statistics.median(spent)
 
@@ -39,7 +39,7 @@ def measure(*command: str, cwd: str) -> float:
 if __name__ == "__main__":
     features = {f"f{n}": FEATURE % (n, n, n, n, n) for n in range(100)}
     root = str(project("hundred", {"events": data.events(100_000)}, features))
-    subprocess.run([sys.executable, "-m", "mlforge", "build"], check=True, capture_output=True, cwd=root)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "mlforge", "build"], check=True, capture_output=True, cwd=root)
     print(f"\n### Start-up, 100 features\n\n{machine()}\n\n| command | CPU s | promise |\n|---|---|---|")
     promises = {("--help",): 0.25, ("list", "features"): 0.5, ("build",): 2.0}
     for command, promise in promises.items():

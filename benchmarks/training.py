@@ -17,6 +17,10 @@ TEN = "ten features of 1M rows"
 CONFIG = '{{ config(entity="user", timestamp="event_time") }}\nSELECT * FROM {{ source("%s") }}\n'
 
 
+def _word(which: str) -> str:
+    return which.split(maxsplit=1)[0]
+
+
 def _sources(which: str) -> dict[str, object]:
     if which == ONE:
         return {"f0": data.features(5_000_000, 0, 5)}
@@ -29,9 +33,9 @@ def _prepare(which: str) -> None:
 
     import mlforge as mlf
 
-    root = project(which.split()[0], _sources(which), {n: CONFIG % n for n in _sources(which)}, keep=True)
+    root = project(_word(which), _sources(which), {n: CONFIG % n for n in _sources(which)}, keep=True)
     mlf.open(root).build()
-    path = DATA / f"tables_{which.split()[0]}.duckdb"
+    path = DATA / f"tables_{_word(which)}.duckdb"
     if not path.exists():
         with duckdb.connect(str(path), config={"storage_compatibility_version": "v1.4.0"}) as con:
             for name, file in _sources(which).items():
@@ -42,7 +46,7 @@ def mlforge(which: str) -> object:
     """The public call on a catalog."""
     import mlforge as mlf
 
-    fs = mlf.open(DATA / "projects" / which.split()[0] / "catalog.duckdb")
+    fs = mlf.open(DATA / "projects" / _word(which) / "catalog.duckdb")
     return fs.get_training_data(list(_sources(which)), str(data.labels(1_000_000))).shape
 
 
@@ -50,7 +54,7 @@ def asof(which: str, *, tables: bool) -> object:
     """One chain of ASOF joins, label order restored."""
     import duckdb
 
-    con = duckdb.connect(str(DATA / f"tables_{which.split()[0]}.duckdb"), read_only=True) if tables else duckdb.connect()
+    con = duckdb.connect(str(DATA / f"tables_{_word(which)}.duckdb"), read_only=True) if tables else duckdb.connect()
     con.execute("SET threads = 2")
     joins, columns = "", ""
     for name, file in _sources(which).items():
