@@ -48,9 +48,10 @@ class Agg:
 
 @dataclass(frozen=True)
 class Col:
-    """A row column: the latest row's value."""
+    """A row column: the latest row's value. ``parts`` are the columns that an expression is made of."""
 
     name: str
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,11 @@ def leaves(expr: Expr) -> Iterator[Expr]:
 
 
 def row_key(feature: Feature, row: Row) -> tuple[Any, ...]:
-    """The total order of a key's rows: time, loaded_at, row columns as written, window inputs as they appear."""
-    columns = [row[e.name] for e in feature.leaves() if isinstance(e, Col)]
+    """The total order of a key's rows: time, loaded_at, row columns as written, window inputs as they appear.
+
+    Where expressions are evaluated at T, the row columns are the bare columns in them."""
+    written = [e for e in feature.leaves() if isinstance(e, Col)]
+    columns = [row[name] for e in written for name in (e.parts if feature.at_t and e.parts else (e.name,))]
     inputs = [value for e in feature.leaves() if isinstance(e, Agg) for value in _inputs(e, row)]
     loaded = row[feature.loaded_at] if feature.loaded_at else None
     return (row[feature.time or ""], order(loaded), [order(v) for v in columns], [order(v) for v in inputs])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.clock import EPOCH, FIXED, MICRO, MONTHS, duration, minus, moment, us
 from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Cond, Expr, Feature, Ratio, Row, Since
-from tests.oracle.world import Chain, Labels, OnDemand, World
+from tests.oracle.world import PARTS, Chain, Labels, OnDemand, World
 
 ANCHORS = [
     us(text)
@@ -232,7 +232,7 @@ def _tiles(draw: Any, name: str, shape: dict[str, str]) -> Feature:
 
 def _exprs(draw: Any, kind: str, lengths: list[str]) -> list[Expr]:
     columns = draw(st.lists(st.sampled_from(ALL), min_size=1 if kind == "plain" else 0, max_size=3, unique=True))
-    rows: list[Expr] = [Col(name) for name in columns]
+    rows: list[Expr] = [Col(name, PARTS.get(name, ())) for name in columns]
     if kind == "plain":
         return rows
     least = draw(st.sampled_from([1, 3]))

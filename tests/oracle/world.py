@@ -26,7 +26,7 @@ DERIVED: dict[str, tuple[str, str, Callable[[Row], Any]]] = {
     "sb": ("s || '!' || b", "VARCHAR", lambda row: f"{row['s']}!{str(row['b']).lower()}"),
     "cx": ("CASE WHEN b THEN x END", "DOUBLE", lambda row: row["x"] if row["b"] else None),
 }
-_NEEDS = {"ni": ("n", "i"), "sb": ("s", "b"), "cx": ("b", "x")}
+PARTS = {"ni": ("n", "i"), "sb": ("s", "b"), "cx": ("b", "x")}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class World:
 
 def with_derived(row: Row) -> Row:
     """A row and what features compute of it."""
-    known = {name for name in DERIVED if all(row[need] is not None for need in _NEEDS[name])}
+    known = {name for name in DERIVED if all(row[need] is not None for need in PARTS[name])}
     return row | {name: make(row) if name in known else None for name, (_, _, make) in DERIVED.items()}
 
 
