@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
     from mlforge.sql.physical import Member, Physical
 
-LARGEST = 400_000_000  # values of one feature that are worth holding in memory at once
+LARGEST = 200_000_000  # values of one feature that are worth holding in memory at once
+MOST_TEXT = 10_000_000  # rows with text: an Arrow array of strings ends at 2 GiB
+_KEYS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "VARCHAR", "DATE",
+         "TIMESTAMP")  # fmt: skip
+_EXTENSIONS = ("UUID", "JSON", "BIT", "VARIANT", "GEOMETRY")  # Arrow extension types, which its kernels refuse
 
 
 def available() -> bool:
@@ -37,9 +41,12 @@ def fits(member: Member, rows: int) -> bool:
     c = member.feature.c
     if c.kind not in ("plain", "windows") or c.uses_as_of or (c.kind == "windows" and c.interval is None):
         return False
-    simple = all(o.empty in ("NULL", "0") for o in c.outputs)
-    fixed = c.ttl is None or (c.kind == "plain" and c.interval is None and c.ttl.months == 0) or c.interval is not None
-    return simple and fixed and rows * (len(member.columns) + len(member.keys) + 1) <= LARGEST
+    types = [o.type for o in c.outputs]
+    simple = all(o.empty in ("NULL", "0") for o in c.outputs) and all(k.type in _KEYS for k in c.keys)
+    fixed = c.interval is not None or c.ttl is None or not c.ttl.months
+    known = not any(t.startswith(_EXTENSIONS) for t in types)
+    small = rows * (len(member.columns) + len(member.keys) + 1) <= LARGEST
+    return simple and fixed and known and small and (rows <= MOST_TEXT or "VARCHAR" not in types)
 
 
 @dataclass
