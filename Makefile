@@ -63,6 +63,11 @@ check: $(VENV)/.dev ## lint, format, types, generated pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	rm -rf build/docs && mkdir -p build/docs && $(BIN)/python -m mlforge.cli.docs build/docs
+	for page in build/docs/*; do diff -u "docs/$${page##*/}" "$$page"; done
+
+docs: $(VENV)/.dev ## rewrite the generated pages
+	$(BIN)/python -m mlforge.cli.docs docs
 
 example-catalog: $(VENV)/.dev ## rebuild catalog.duckdb.example from a small part of examples/flights
 	$(BIN)/python examples/flights/small.py catalog.duckdb.example
