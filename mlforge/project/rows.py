@@ -17,21 +17,16 @@ def is_rows(value: Any) -> bool:
     return any((kind.__module__.partition(".")[0], kind.__name__) in _TYPES for kind in type(value).__mro__)
 
 
-def rereadable(value: Any) -> Any:
-    """The same rows as an object that can be read more than once; an Arrow reader is read now."""
-    if hasattr(value, "read_all"):
+def kept(value: Any) -> Any:
+    """Rows as they are now, which can be read more than once: relations, lazy frames and Arrow readers are computed."""
+    if hasattr(value, "to_arrow_table"):  # a DuckDB relation
+        return value.to_arrow_table()
+    if hasattr(value, "collect"):  # a Polars lazy frame
+        return value.collect()
+    if hasattr(value, "read_all"):  # an Arrow reader
         return value.read_all()
     if type(value).__name__ == "RecordBatch":
         import pyarrow as pa
 
         return pa.Table.from_batches([value])
     return value
-
-
-def kept(value: Any) -> Any:
-    """Rows as they are now: relations and lazy frames are computed."""
-    if hasattr(value, "to_arrow_table"):  # a DuckDB relation
-        return value.to_arrow_table()
-    if hasattr(value, "collect"):  # a Polars lazy frame
-        return value.collect()
-    return rereadable(value)

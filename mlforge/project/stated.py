@@ -14,7 +14,7 @@ from mlforge.model import FeatureRef, FeatureSet, Keep
 from mlforge.project.config import read_entity, read_member, read_warehouse
 from mlforge.project.environ import Environ
 from mlforge.project.reader import Reader, check_name
-from mlforge.project.rows import WORDS, is_rows, rereadable
+from mlforge.project.rows import WORDS, is_rows, kept
 from mlforge.project.sources import read_source
 from mlforge.project.yamldoc import Value
 
@@ -69,7 +69,7 @@ def Source(  # noqa: N802 - a public name of the design; it reads as a class
         given["table"] = name  # read_source wants to know where rows are
     found = read_source(_reader(), name, _value(given, where), Path.cwd())
     if data is not None:
-        found = replace(found, table=None, format="data", data=rereadable(data))
+        found = replace(found, table=None, format="data", data=_kept(name, data, where))
     return replace(found, file=where.file)
 
 
@@ -80,6 +80,14 @@ def _check_data(name: str, data: Any, given: Mapping[str, Any], where: Where) ->
     for setting in ("path", "table", "format", "options"):
         if given[setting] is not None:
             raise ProjectError(f"source {name!r} has data and {setting!r}", where=where, hint="leave one out")
+
+
+def _kept(name: str, data: Any, where: Where) -> Any:
+    try:
+        return kept(data)
+    except Exception as error:  # whatever a relation or a lazy frame raises when it is computed
+        message = f"source {name!r}: its data cannot be computed: {type(error).__name__}: {error}"
+        raise ProjectError(message, where=where) from error
 
 
 def Entity(  # noqa: N802 - a public name of the design; it reads as a class
