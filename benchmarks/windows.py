@@ -1,7 +1,7 @@
 """Exact 7-day windows at 1M labels from 10M events: sum, count, avg, against prefix sums with two ASOF joins.
 
 The exact raw form keeps mlforge's float rule (the same bits whatever other rows are there); the DOUBLE form does not,
-and is shown for what the rule costs. mlforge reads its catalog's event table, the raw forms a table of the same rows."""
+and is shown for what the rule costs. mlforge reads its catalog, the raw forms a table of the same rows."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from mlforge.errors import CatalogError, ProjectError
 from mlforge.model import CatalogState, Project
+from mlforge.build.run import FeatureResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlforge.build.candidates import Analysis
     from mlforge.build.gc import Collected
-    from mlforge.build.run import Event, FeatureResult
+    from mlforge.build.run import Event
     from mlforge.build.validate import Validated
     from mlforge.model import FeatureRef, Keep, Version
     from mlforge.plan.steps import Plan
@@ -337,8 +338,8 @@ class Forge:
 
         ``features``: references ``name[@version][:col,col]``, FeatureSpecs, or a feature set's name. ``entity_df``: an
         Arrow table, a pandas or Polars frame, a DuckDB relation, SQL text, or a path; the result is of that kind
-        (Arrow for SQL and paths). ``timestamp`` names the label rows' time column. ``known_as_of``, an instant or a label
-        column, answers from the source rows with ``loaded_at`` up to then; ``ignore_loaded_at`` takes all rows of the
+        (Arrow for SQL and paths). ``timestamp`` names the label rows' time column. ``known_as_of``, an instant or a
+        label column, answers from the source rows with ``loaded_at`` up to then; ``ignore_loaded_at`` takes all rows of the
         sources that have none. The dataset is recorded. Raises UsageError, RetrievalError, CatalogError."""
         return self.training_set(
             features, entity_df, timestamp=timestamp, full_names=full_names, known_as_of=known_as_of,

@@ -28,9 +28,10 @@ from mlforge.catalog.staging import Staging, Workdir, megabytes
 from mlforge.catalog.transaction import STAGED, Transaction
 from mlforge.errors import CatalogError
 from mlforge.sql.templates import sql
+from collections.abc import Callable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from duckdb import DuckDBPyConnection
 

@@ -69,7 +69,7 @@ def list_profiles(root: Path, profile: str | None = None) -> list[dict[str, Any]
     used = read_config(root, profile)
     reader = Reader(Environ.of(root))
     top = reader.section("project", _not_empty(parse(_read(root / FILE), FILE)), FILE)
-    profiles = named(top["profiles"], "profiles") or {used.profile: None}
+    profiles: dict[str, Value | None] = {**named(top["profiles"], "profiles")} or {used.profile: None}
     return [{"profile": n, "used": n == used.profile, **_written(value)} for n, value in profiles.items()]
 
 

@@ -173,7 +173,8 @@ def _instants(
     column = ident(names[known_as_of.lower()])
     at = arrow(con, sql("retrieve/instants", column=column, relation=RELATION)).column(0).combine_chunks()
     if at.null_count:
-        raise RetrievalError(f"label column {known_as_of!r} has NULLs", hint="known_as_of needs an instant for each row")
+        hint = "known_as_of needs an instant for each row"
+        raise RetrievalError(f"label column {known_as_of!r} has NULLs", hint=hint)
     distinct = pc.unique(at)
     if len(distinct) > MOST:
         raise RetrievalError(

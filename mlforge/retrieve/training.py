@@ -59,7 +59,8 @@ def training_set(
 ) -> TrainingSet:
     """Label rows one to one, in their order and with their columns untouched, plus the features' columns at each T.
 
-    ``rebind`` gives the rows of a version where they are not those of the catalog. Raises UsageError for unknown features, RetrievalError where label rows and features do not fit together."""
+    ``rebind`` gives the rows of a version where they are not those of the catalog. Raises UsageError for unknown
+    features, RetrievalError where label rows and features do not fit together."""
     asked = requests.resolve(state, features)
     if rebind:
         asked = [dataclasses.replace(r, physical=rebind(r.stored)) for r in asked]

@@ -69,7 +69,8 @@ def test_features_sets_and_full_names_together(shop: Shop) -> None:
 
 
 def test_labels_in_files(shop: Shop, tmp_path: Path) -> None:
-    with duckdb.connect(config={"file_search_path": str(shop.root)}) as con:
+    with duckdb.connect() as con:
+        con.execute(f"SET file_search_path = '{shop.root}'")
         for suffix in ("csv", "parquet", "json"):
             con.execute(f"COPY ({LABELS}) TO '{tmp_path / f'labels.{suffix}'}'")
     (tmp_path / "labels.sql").write_text(LABELS)

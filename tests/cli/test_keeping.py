@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
 
+import mlforge as mlf
+from mlforge.catalog.lock import build_lock
+from mlforge.model import Keep
 from tests.cli.running import Shop, mlforge
 
 if TYPE_CHECKING:
@@ -76,12 +82,27 @@ def test_a_rollback_before_the_first_version(built_once: Path) -> None:
     assert "hint: mlforge versions user_spend lists them" in said.err
 
 
-def test_gc_drops_tables_that_nothing_needs(shop: Shop) -> None:
-    shop.change("user_profile", "country", "upper(country) AS country")
-    shop.path("mlforge.yaml").write_text(shop.path("mlforge.yaml").read_text().replace(", user_profile]", "]"))
-    shop.run("build")
-    found = shop.run("gc", "--keep-patches", "1", "--keep-days", "0", "--json").json
-    assert "user_profile@1.0.0" not in found["versions"]  # the newest PATCH of its MINOR, and in spend_v1@1
+OTHER = """\
+{{ config(entity="user") }}
+SELECT user_id, country FROM {{ source("users") }}
+"""
+
+
+def test_gc_drops_the_tables_and_views_of_versions_that_nothing_needs(shop: Shop) -> None:
+    shop.path("features/other.sql").write_text(OTHER)
+    shop.run("build", "-f", "other")
+    shop.path("features/other.sql").write_text(OTHER.replace("country", "lower(country) AS country"))
+    shop.run("build", "-f", "other")
+    tables = (
+        "SELECT table_schema, table_name FROM information_schema.tables WHERE table_name LIKE 'other%' ORDER BY ALL"
+    )
+    both = [("store", "other__1_0"), ("store", "other__2_0"), ("versions", "other@1.0.0"), ("versions", "other@2.0.0")]
+    assert query(shop, tables) == [("features", "other"), *both]
+    found = mlf.open(shop.root).gc(Keep(patches=0, days=0))
+    assert "other@1.0.0" in found.versions
+    assert found.tables == ("other__1_0",)
+    assert query(shop, tables) == [("features", "other"), both[1], both[3]]
+    assert shop.current("other") == ("2.0.0", False)
 
 
 def test_gc_keeps_what_the_policy_keeps(shop: Shop) -> None:
@@ -162,3 +183,28 @@ def test_doctor_sees_what_dead_processes_left(shop: Shop) -> None:
     shop.path("catalog.duckdb.staging/20240101T000000-00000000").mkdir()
     said = shop.run("doctor")
     assert "warning  staging: 1 folders" in said.out
+
+
+@pytest.mark.parametrize("command", [["build", "--force"], ["rollback", "user_spend", "1.0.0"], ["gc"]])
+def test_a_build_that_runs_elsewhere_is_waited_for_and_named(shop: Shop, command: list[str]) -> None:
+    with build_lock(shop.path("catalog.duckdb"), 1):
+        said = shop.run(*command, "--lock-timeout", "0.1", code=1)
+    assert f"is being built by process {os.getpid()}" in said.err
+    assert "give it longer with --lock-timeout" in said.err
+
+
+@pytest.mark.parametrize("command", [["list"], ["build", "--force"], ["rollback", "user_spend", "1.0.0"]])
+def test_a_process_that_writes_the_catalog_is_named(shop: Shop, command: list[str]) -> None:
+    hold = f"import duckdb, sys; c = duckdb.connect({str(shop.path('catalog.duckdb'))!r}); print('held', flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    try:
+        if command[0] == "list":
+            child.communicate("\n", timeout=30)
+            assert "user_spend" in shop.run(*command).out
+        else:
+            said = shop.run(*command, "--lock-timeout", "0.1", code=1)
+            assert f"is in use by process {child.pid}" in said.err
+    finally:
+        child.communicate("\n" if child.poll() is None else None, timeout=30)
