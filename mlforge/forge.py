@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mlforge.build.run import FeatureResult
 from mlforge.errors import CatalogError, ProjectError
 from mlforge.model import CatalogState, Project
-from mlforge.build.run import FeatureResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -241,12 +241,12 @@ class Forge:
             return reader.state(con)
 
     @contextmanager
-    def _reading(self) -> Iterator[DuckDBPyConnection]:
+    def _reading(self, lock_timeout: float = 60.0) -> Iterator[DuckDBPyConnection]:
         """The catalog, read-only. SQL of label rows finds files as seen from the project's folder."""
         from mlforge.catalog.file import open_read
         from mlforge.sql.templates import literal
 
-        with open_read(self.catalog_path) as con:
+        with open_read(self.catalog_path, lock_timeout=lock_timeout) as con:
             if self._project:
                 con.execute(f"SET file_search_path = {literal(self._project.root)}")
             yield con
@@ -429,7 +429,7 @@ class Forge:
 
         with build_lock(self.catalog_path, lock_timeout):
             pin = parse_pin(version) if version else None
-            found = rollback.target(self.state(), feature, pin, release=release)
+            found = rollback.target(self.state(lock_timeout), feature, pin, release=release)
             rollback.move(self.catalog_path, feature, found, held=not release, lock_timeout=lock_timeout)
         return found
 
@@ -450,7 +450,7 @@ class Forge:
 
         policy = keep or self.keep()
         with build_lock(self.catalog_path, lock_timeout):
-            with self._reading() as con:
+            with self._reading(lock_timeout) as con:
                 state = reader.state(con)
                 gone = gc.goners(con, state, policy, self.catalog_path)
             if dry_run:
