@@ -11,7 +11,20 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "mlforge"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
-    *("errors", "model", "records", "project", "render", "plan", "sql", "warehouses", "catalog", "quality", "build", "retrieve"),
+    *(
+        "errors",
+        "model",
+        "records",
+        "project",
+        "render",
+        "plan",
+        "sql",
+        "warehouses",
+        "catalog",
+        "quality",
+        "build",
+        "retrieve",
+    ),
     *("forge", "definitions", "cli"),
 )
 # templates only quotes and renders, and has no imports of ours; the version is a string.
