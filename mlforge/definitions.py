@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import ProjectError, UsageError, Where
 from mlforge.forge import Forge
-from mlforge.model import Entity, FeatureFile, Project, Source, WarehouseConfig
-from mlforge.project.loader import by_name, read_features, sql_and_python
+from mlforge.model import Entity, Project, Source, WarehouseConfig
+from mlforge.project.loader import by_name, python_feature, read_features, sql_and_python
 from mlforge.project.python import Feature, features_of
-from mlforge.project.stated import LocalStore, caller, read_keep, read_sets, shown
+from mlforge.project.stated import LocalStore, caller, read_keep, read_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
+
+    from mlforge.model import FeatureFile
 
 
 class Definitions(Forge):
@@ -43,13 +45,13 @@ class Definitions(Forge):
         warehouse = store if isinstance(store, WarehouseConfig) else LocalStore(store)
         found = [file for given in _listed("features", features, where) for file in _files(given, root)]
         project = Project(
-            name=name, root=str(root), file=where.file, profile="python", warehouse=warehouse, strict=strict,
+            name=name, root=str(root), file=Path(where.file).name, profile="python", warehouse=warehouse, strict=strict,
             sources=_named("sources", Source, sources, where),
             entities=_named("entities", Entity, entities, where),
             feature_sets=read_sets(feature_sets or {}, where),
             vars=dict(vars or {}),
             keep=read_keep(keep or {}, where),
-            features=by_name(_once(found)),
+            features=by_name(found),
         )  # fmt: skip
         super().__init__(project, warehouse.path)
 
@@ -73,28 +75,15 @@ def _named(what: str, kind: type[Any], given: Any, where: Where) -> dict[str, An
     return found
 
 
-def _once(files: Iterable[FeatureFile]) -> Iterator[FeatureFile]:
-    """Features without repeats: a function may be given beside the module that holds it."""
-    seen: set[int] = set()
-    for file in files:
-        if file.function is None or id(file.function) not in seen:
-            yield file
-        seen.add(id(file.function))
-
-
 def _files(given: Any, root: Path) -> list[FeatureFile]:
     if isinstance(given, Feature):
-        return [_file(given)]
+        return [python_feature(given, root)]
     if isinstance(given, ModuleType):
-        return [_file(feature) for feature in features_of(given)]
+        return [python_feature(feature, root) for feature in features_of(given)]
     if isinstance(given, (str, os.PathLike)):
         return _files_at(root / Path(given).expanduser(), root)
     hint = "write @mlf.feature(...) above it" if callable(given) else "give functions, modules or paths"
     raise UsageError(f"features cannot hold {given!r}", hint=hint)
-
-
-def _file(feature: Feature) -> FeatureFile:
-    return FeatureFile(name=feature.name, path=shown(feature.code.co_filename), kind="python", function=feature)
 
 
 def _files_at(path: Path, root: Path) -> list[FeatureFile]:

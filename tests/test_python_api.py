@@ -471,6 +471,40 @@ def test_features_of_files(small: Small, folder: Path) -> None:
     assert small.forge.render("two") == 'SELECT * FROM "_mlforge_source"."_python_two"'
 
 
+def test_imported_and_decorated_features(small: Small, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "shared_features.py").write_text(
+        "import functools\nimport mlforge as mlf\n\n\ndef quiet(function):\n    @functools.wraps(function)\n"
+        "    def called():\n        return function()\n    return called\n\n\n"
+        "@mlf.feature(entity='user')\n@quiet\ndef shared():\n    return 'SELECT x FROM nowhere'\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    for name in ("a", "b"):
+        (folder / f"features/{name}.py").write_text("from shared_features import shared\n")
+    with pytest.raises(FeatureError, match="nowhere") as caught:
+        small.forge.plan()
+    assert str(caught.value.where) == "shared_features.py:15"
+
+
+def test_a_source_that_has_the_name_of_a_features_rows() -> None:
+    @mlf.feature(entity="user", timestamp="t")
+    def taken() -> Any:
+        return ROWS
+
+    with pytest.raises(FeatureError, match="the source '_python_taken' has the name") as caught:
+        project(taken, sources=[mlf.Source("_python_taken", data=ROWS)]).plan()
+    assert caught.value.hint == "rename the source"
+
+
+def test_an_unknown_entity_of_definitions_and_a_line_in_a_nested_function() -> None:
+    @mlf.feature(entity="usr")  # nested
+    def unknown() -> str:
+        return "SELECT 1"
+
+    with pytest.raises(FeatureError, match=f"there is no entity 'usr' in {HERE}") as caught:
+        project(unknown).plan()
+    assert str(caught.value.where).endswith(f"{HERE}:{here('# nested')}")
+
+
 def test_a_broken_function_leaves_the_others(small: Small, folder: Path) -> None:
     (folder / "features/a.py").write_text(HEAD + "@mlf.feature(entity='user')\ndef bad():\n    return 1 / 0\n")
     small.feature("reader", '{{ config(entity="user") }}\nSELECT k, y FROM {{ ref("bad") }}')

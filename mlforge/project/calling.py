@@ -7,7 +7,6 @@ import inspect
 import json
 import re
 import sys
-import textwrap
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +67,9 @@ def _called(file: FeatureFile, project: Project, sources: dict[str, Source]) -> 
             name=f"_python_{file.name}", data=value, format="data", options={"function": _meaning(file, place)},
             description=f"rows of the feature {file.name}", file=file.path, line=place.line,
         )  # fmt: skip
+        if rows.name in sources:
+            message = f"the source {rows.name!r} has the name that the rows of this feature need"
+            raise FeatureError(message, where=Where(file.path, place.line), hint="rename the source")
         sources[rows.name] = rows
         text, lines = f"SELECT * FROM {{{{ source({rows.name!r}) }}}}", (place.line,)
     config = dict(feature.config)
@@ -138,12 +140,13 @@ def _named(text: str) -> str:
 def _place(feature: Feature) -> _Place:
     first = feature.code.co_firstlineno
     try:
-        lines, start = inspect.getsourcelines(feature.function)
-        tree = ast.parse(textwrap.dedent("".join(lines)))
+        lines, start = inspect.getsourcelines(feature.code)
+        nested = lines[0][:1].isspace()
+        tree = ast.parse("".join(["if 1:\n", *lines] if nested else lines))
     except (OSError, SyntaxError):
         return _Place(tree=None, line=first)
-    found = next((n for n in tree.body if isinstance(n, ast.FunctionDef)), None)
-    offset = max(start, 1) - 1
+    found = next((n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)), None)
+    offset = start - 1 - nested
     return _Place(tree=found, line=found.lineno + offset if found else first, offset=offset)
 
 

@@ -13,6 +13,8 @@ from mlforge.project.config import FILE, read_config
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from mlforge.project.python import Feature
+
 _FEATURE = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -61,10 +63,14 @@ def read_features(root: Path, paths: Iterable[Path]) -> dict[str, FeatureFile]:
 
 
 def by_name(files: Iterable[FeatureFile]) -> dict[str, FeatureFile]:
-    """Features by their names. Raises ProjectError for a name that two have (case does not count) or none may have."""
+    """Features by their names; the same function may come twice, as by an import.
+
+    Raises ProjectError for a name that two have (case does not count) or none may have."""
     found: dict[str, FeatureFile] = {}
     by_lower: dict[str, str] = {}
     for file in files:
+        if file.function is not None and any(file.function is known.function for known in found.values()):
+            continue
         other = by_lower.setdefault(file.name.lower(), file.path)
         if other != file.path or file.name in found:
             hint = "a feature's name is its file's or its function's name, whatever the folder: rename one"
@@ -77,13 +83,19 @@ def by_name(files: Iterable[FeatureFile]) -> dict[str, FeatureFile]:
     return found
 
 
+def python_feature(feature: Feature, root: Path) -> FeatureFile:
+    """A Python feature as the project holds it; its file is shown relative to ``root``."""
+    path = _shown(Path(feature.code.co_filename), root)
+    return FeatureFile(name=feature.name, path=path, kind="python", function=feature)
+
+
 def _features_of(path: Path, root: Path) -> list[FeatureFile]:
     shown, text = _shown(path, root), _read(path, root)
     if path.suffix.lower() == ".py":
         from mlforge.project.python import run_file
 
         features = run_file(path, shown, text)
-        return [FeatureFile(name=f.name, path=shown, kind="python", function=f) for f in features]
+        return [python_feature(feature, root) for feature in features]
     return [FeatureFile(name=path.stem, path=shown, text=text)]
 
 

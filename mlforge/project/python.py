@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 from hashlib import sha256
@@ -42,8 +43,9 @@ class Feature:
 
     @property
     def code(self) -> CodeType:
-        """The function's code, which knows its file and line."""
-        return self.function.__code__
+        """The code that the user wrote, which knows its file and line; other decorators may lie over it."""
+        written: FunctionType = inspect.unwrap(self.function)
+        return written.__code__
 
 
 def feature(
@@ -103,7 +105,7 @@ def _table(function: str, schema: str, name: str) -> str:
 
 
 def run_file(path: Path, shown: str, text: str) -> list[Feature]:
-    """Execute a file and return the features that it defines, in their order.
+    """Execute a file and return the features among its names, those that it imports too, in their order.
 
     Raises FeatureError, at the file's line, for whatever the file raises."""
     module = ModuleType(f"_mlforge_python_{sha256(str(path).encode()).hexdigest()[:16]}")
