@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -62,6 +62,7 @@ class FeatureResult(Struct, frozen=True, kw_only=True):
     rows: int | None = None
     event_rows: int | None = None
     nowhere: int = 0  # event rows with a NULL key or time
+    ties: int = 0  # rows of a plain feature that share keys and time with the one that is kept
     seconds: float = 0.0
     error: str | None = None
     checks: tuple[CheckResult, ...] = ()
@@ -73,7 +74,7 @@ class Staged:
 
     step: FeatureStep
     stored: StoredVersion
-    stats: list[ColumnStats]
+    stats: tuple[ColumnStats, ...]
 
 
 @dataclass
@@ -162,27 +163,35 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
 
     found = work.analysis.features[step.feature]
     try:
-        checks, stored, stats, counts = _make(work, step, found)
+        made = _make(work, step, found)
     except duckdb.Error as error:
         where = Where(found.candidate.path)
         raise BuildError(f"{step.feature}: {first_line(error)}", where=where, hint=_advice(str(error))) from error
+    stored, checks = made.stored, tuple(made.checks)
     broken = [c for c in checks if not c.passed and c.severity == "error"]
-    if broken:
+    if broken or stored is None:
         _fail(work, step, "; ".join(_said(c) for c in broken), start, checks)
         return
-    assert stored is not None
     seconds = time.perf_counter() - start
-    work.staged[step.feature] = Staged(step, stored, stats)
+    work.staged[step.feature] = Staged(step, stored, made.stats)
     work.state = _with_version(work.state, step, stored)
     work.results[step.feature] = _result(
-        step, "built", rows=stored.rows, event_rows=counts and counts.rows, nowhere=counts.nowhere if counts else 0,
-        seconds=seconds, checks=checks,
+        step, "built", rows=stored.rows, event_rows=made.counts and made.counts.rows,
+        nowhere=made.counts.nowhere if made.counts else 0, ties=_ties(stored, made.counts), seconds=seconds,
+        checks=checks,
     )  # fmt: skip
     work.notify(
         Event(
             event="feature_done", feature=step.feature, version=str(step.version_to), rows=stored.rows, seconds=seconds
         )
     )
+
+
+def _ties(stored: StoredVersion, counts: materialise.EventCounts | None) -> int:
+    """Rows of a plain feature that gave way to another of the same keys and time."""
+    if counts is None or stored.compiled.kind != "plain" or stored.compiled.interval:
+        return 0
+    return counts.rows - counts.nowhere - stored.rows
 
 
 def _advice(text: str) -> str | None:
@@ -196,52 +205,77 @@ def _said(check: CheckResult) -> str:
     return f"check {column}{check.check} failed for {check.failed} of {check.rows} rows"
 
 
-def _make(
-    work: Work, step: FeatureStep, found: Analysed
-) -> tuple[tuple[CheckResult, ...], StoredVersion | None, list[ColumnStats], materialise.EventCounts | None]:
+class _Made(NamedTuple):
+    """What came of one step; ``stored`` is None if a check of the event rows stopped it."""
+
+    checks: list[CheckResult]
+    stored: StoredVersion | None = None
+    stats: tuple[ColumnStats, ...] = ()
+    counts: materialise.EventCounts | None = None
+
+
+def _make(work: Work, step: FeatureStep, found: Analysed) -> _Made:
     compiled = replace(step.candidate.compiled, table=table_name(step.feature, step.version_to))
     if compiled.kind == "on_demand":
-        return (), _stored(work, step, compiled, 0), [], None
+        return _Made([], _stored(work, step, compiled, 0))
     _bind(work, step)
-    con = work.runner.con
-    keys = [k.name for k in compiled.keys]
-    checks = _check(work, step, found, "input")
+    checks = _check(work, step, found)
     if any(not c.passed and c.severity == "error" for c in checks):
-        return tuple(checks), None, [], None
+        return _Made(checks)
     query = with_ref_times(compiled.event_sql, _physicals(work, step), compiled.timestamp)
-    ready = replace(compiled, event_sql=query)
     counts = materialise.make_events(
-        work.runner, ready, found.compilation.timestamp_type, found.candidate.config.timestamp_format
-    )
+        work.runner, replace(compiled, event_sql=query), found.compilation.timestamp_type,
+        found.candidate.config.timestamp_format,
+    )  # fmt: skip
     table = materialise.staged(compiled.table if step.new_table else f"{compiled.table}__new")
     compiled = materialise.make_table(work.runner, compiled, table)
     if compiled.kind == "static":
         _refuse_repeats(work, compiled, table, found)
     stored = _stored(work, step, compiled, 0)
-    relation = _shown(work, stored, table)
-    columns = work.warehouse.describe(f"FROM {relation}")
-    rows = con.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0]
-    checks += run_checks(
-        con, step.feature, found.output_checks, "output", relation, columns=columns, keys=keys,
-        timestamp=compiled.timestamp,
-    )  # fmt: skip
-    shown = {o.name: columns[o.name] for o in compiled.outputs}
-    order = [*keys, *([compiled.timestamp] if compiled.timestamp else [])]
-    stats = collect_stats(con, step.feature, relation, columns=shown, rows=rows, sample_by=order)
+    stored, checked, stats = _described(work, found, stored, table)
     if not step.new_table:
         current = f"{CURRENT}.store.{ident(compiled.table)}"
         materialise.make_patch(work.runner, compiled, compiled.table, current, table)
-    return tuple(checks), replace(stored, rows=rows), stats, counts
+    return _Made(checks + checked, stored, tuple(stats), counts)
 
 
-def _check(work: Work, step: FeatureStep, found: Analysed, side: Literal["input"]) -> list[CheckResult]:
+def _described(
+    work: Work, found: Analysed, stored: StoredVersion, table: str
+) -> tuple[StoredVersion, list[CheckResult], list[ColumnStats]]:
+    """Checks and statistics of what readers will see, and how many rows that is."""
+    con, compiled = work.runner.con, stored.compiled
+    relation = _shown(work, stored, table)
+    columns = work.warehouse.describe(f"FROM {relation}")
+    rows = con.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0]
+    keys = [k.name for k in compiled.keys]
+    checks = run_checks(
+        con, stored.feature, found.output_checks, "output", relation, columns=columns, keys=keys,
+        timestamp=compiled.timestamp,
+    )  # fmt: skip
+    stats = collect_stats(
+        con, stored.feature, relation, columns={o.name: columns[o.name] for o in compiled.outputs}, rows=rows,
+        previous_edges=_edges(work, stored), sample_by=[*keys, *([compiled.timestamp] if compiled.timestamp else [])],
+    )  # fmt: skip
+    return replace(stored, rows=rows), checks, stats
+
+
+def _edges(work: Work, stored: StoredVersion) -> dict[str, tuple[float, ...]]:
+    """The histogram edges of the feature's newest build, so that builds can be compared bin by bin."""
+    if not work.attached:
+        return {}
+    rows = work.runner.con.execute(sql("feature/edges", catalog=CURRENT, feature=stored.feature)).fetchall()
+    return {column: tuple(edges) for column, edges in rows}
+
+
+def _check(work: Work, step: FeatureStep, found: Analysed) -> list[CheckResult]:
+    """Checks of the event rows, before anything is computed."""
     if not found.input_checks:
         return []
     columns = found.compilation.input_columns
     keys = [k.name for k in step.candidate.compiled.keys if k.name in columns]
     timestamp = step.candidate.compiled.timestamp
     return run_checks(
-        work.runner.con, step.feature, found.input_checks, side, f"({found.compilation.input_sql})", columns=columns,
+        work.runner.con, step.feature, found.input_checks, "input", f"({found.compilation.input_sql})", columns=columns,
         keys=keys, timestamp=timestamp if timestamp in columns else None,
     )  # fmt: skip
 

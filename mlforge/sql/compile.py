@@ -11,7 +11,7 @@ from mlforge.errors import FeatureError, GrammarError, Where, did_you_mean
 from mlforge.model import Column, Compiled, Definition, Duration, Input, Key, Output
 from mlforge.render.names import check_names
 from mlforge.render.syntax import outermost, ref_name, refuse, relations, source_name, where
-from mlforge.sql.keys import rewrite_calls
+from mlforge.sql.keys import check_parts, rewrite_calls
 from mlforge.sql.ondemand import compile_on_demand
 from mlforge.sql.physical import FLOATS
 from mlforge.sql.refs import check_left_times
@@ -55,7 +55,9 @@ def compile_feature(
     Raises FeatureError and its kinds for whatever the user's file has wrong."""
     config = parsed.rendered.config
     entity = project.entities[config.entity]
-    tree = rewrite_calls(expand_stars(parsed, describe))
+    tree = expand_stars(parsed, describe)
+    check_parts(tree, describe, lambda node: where(parsed, node))
+    tree = rewrite_calls(tree)
     if parsed.kind == "on_demand":
         compiled, items = compile_on_demand(parsed, tree, entity, describe, upstream)
         return Compilation(compiled, _definition(parsed, project, compiled, tree, items, upstream), "", {}, None)
