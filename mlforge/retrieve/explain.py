@@ -221,7 +221,7 @@ def _window(rows: Rows, frame: tuple[str, Duration | None, tuple[str, ...]], pla
 
 def _sample(rows: Rows, part: Part, columns: dict[str, str], place: dict[str, Any], limit: int) -> tuple[Row, ...]:
     text = sql("retrieve/explain_rows", part=part, columns=list(columns), limit=limit, **place)
-    names = [str(rows.feature.c.timestamp), *columns.values()]
+    names = [rows.feature.c.timestamp or "", *columns.values()]
     return tuple(dict(zip(names, row, strict=True)) for row in rows.con.execute(text).fetchall())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from mlforge.sql.physical import training_set as training_sql
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
@@ -137,7 +138,8 @@ def _columns(
         finder = fast.Finder(con, RELATION, time_sql, time_type)
         for m in members:
             if m.feature.c.table and fast.fits(m, _rows(con, m)):
-                columns = finder.columns(m)
+                with _in_words():
+                    columns = finder.columns(m)
                 if columns is not None:
                     found[m.name] = columns
     left = [m for m in members if m.name not in found]
@@ -160,14 +162,21 @@ def _query(group: Sequence[Member], time_sql: str | None, time_type: str | None)
     return training_sql(group, RELATION, label_time=time_sql, label_type=time_type, with_labels=False)
 
 
-def _queried(con: DuckDBPyConnection, query: str) -> pa.Table:
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What the engine refuses, such as a key that does not fit, is about these label rows."""
     import duckdb
 
     try:
-        table = arrow(con, query)
+        yield
     except duckdb.Error as error:
         first = str(error).split("\n", 1)[0]
         raise RetrievalError(f"the features cannot be read for these label rows: {first}") from error
+
+
+def _queried(con: DuckDBPyConnection, query: str) -> pa.Table:
+    with _in_words():
+        table = arrow(con, query)
     _check_order(table.column("_mlforge_row"))
     return table
 

@@ -111,7 +111,10 @@ def test_what_is_refused(built: Path, arguments: list[str], message: str, code: 
         ("missing.parquet", "there are no label rows at missing.parquet"),
         ("SELEC 1", "the label rows cannot be read: Parser Error"),
         ("SELECT 1 AS x, now() AS label_time", "the label rows have no column 'user_id', a key"),
-        ("SELECT 1.5 AS user_id, now() AS label_time", "label value 1.5 does not fit the key type BIGINT"),
+        (
+            "SELECT 1.5 AS user_id, now() AS label_time",
+            "error: the features cannot be read for these label rows: Invalid Input Error: label value 1.5 does not",
+        ),
     ],
 )
 def test_labels_that_do_not_fit(built: Path, labels: str, message: str) -> None:
