@@ -68,11 +68,14 @@ def _lock_of(folder: Path) -> Path:
 
 
 def _clean(root: Path) -> None:
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        held = try_lock(_lock_of(folder)) if folder.is_dir() else None
-        if held:
-            shutil.rmtree(folder, ignore_errors=True)
-            held.release()
+    """Remove what dead processes left. One that died early left its lock and no folder."""
+    left = {p.name.removesuffix(".lock") for p in root.iterdir()} if root.is_dir() else set()
+    for folder in (root / name for name in sorted(left)):
+        with suppress(FileNotFoundError):  # another process was done meanwhile and removed the empty root
+            held = try_lock(_lock_of(folder))
+            if held:
+                shutil.rmtree(folder, ignore_errors=True)
+                held.release()
 
 
 def _remove_if_empty(root: Path) -> None:
