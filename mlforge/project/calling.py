@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from mlforge.errors import FeatureError, MlforgeError, Where
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FeatureFile, Project, Source, Stated
+from mlforge.project import metrics
 from mlforge.project.rows import WORDS, is_rows, kept
 
 if TYPE_CHECKING:
@@ -54,45 +55,48 @@ class _Place(Struct, frozen=True, kw_only=True):
 
 
 def _called(file: FeatureFile, project: Project, sources: dict[str, Source]) -> FeatureFile:
-    from mlforge.project import metrics
-
+    """The feature as SQL. Rows join ``sources``."""
     feature: Feature = file.function
     place = _place(feature)
-    arguments = _arguments(place)
     value = _value(feature, file, place)
     if isinstance(value, str):
         text, lines = _named(value), _lines(value, place)
     else:
-        rows = Source(
-            name=f"_python_{file.name}", data=value, format="data", options={"function": _meaning(file, place)},
-            description=f"rows of the feature {file.name}", file=file.path, line=place.line,
-        )  # fmt: skip
-        if rows.name in sources:
-            message = f"the source {rows.name!r} has the name that the rows of this feature need"
-            raise FeatureError(message, where=Where(file.path, place.line), hint="rename the source")
-        sources[rows.name] = rows
-        text, lines = f"SELECT * FROM {{{{ source({rows.name!r}) }}}}", (place.line,)
-    config = dict(feature.config)
-    if feature.metrics:
-        at = Where(file.path, arguments.get("metrics", place.line))
-        keys, timestamp = _grain(config, project, at)
-        try:
-            config["closed"] = metrics.closed_of(feature.metrics, config.get("closed"))
-            text = metrics.over(text, feature.metrics, keys, timestamp)
-        except FeatureError as error:
-            raise FeatureError(error.message, hint=error.hint, where=at) from None
-        lines = (*lines, *[at.line or place.line] * (text.count("\n") + 1 - len(lines)))
-    stated = Stated(config=config, line=place.line, arguments=arguments, lines=lines)
-    return FeatureFile(name=file.name, path=file.path, text=text, stated=stated)
+        source = _rows_source(value, file, place, sources)
+        sources[source.name] = source
+        text, lines = f"SELECT * FROM {{{{ source({source.name!r}) }}}}", (place.line,)
+    stated = Stated(config=feature.config, line=place.line, arguments=_arguments(place), lines=lines)
+    found = FeatureFile(name=file.name, path=file.path, text=text, stated=stated)
+    return _with_metrics(found, stated, feature, project) if feature.metrics else found
 
 
-def _grain(config: dict[str, Any], project: Project, at: Where) -> tuple[tuple[str, ...], str]:
-    """Keys and timestamp of a feature with metrics. An entity that is unknown is left to the check of config()."""
-    entity = project.entities.get(config.get("entity", ""))
-    timestamp = config.get("timestamp")
-    if not isinstance(timestamp, str):
-        raise FeatureError("metrics need a timestamp", where=at, hint='name its column: timestamp="event_time"')
-    return (entity.keys if entity else ("entity",)), timestamp
+def _rows_source(rows: Any, file: FeatureFile, place: _Place, sources: dict[str, Source]) -> Source:
+    """Rows as a source. What the function says is part of its options, and so of the feature's meaning."""
+    name = f"_python_{file.name}"
+    if name in sources:
+        message = f"the source {name!r} has the name that the rows of this feature need"
+        raise FeatureError(message, where=Where(file.path, place.line), hint="rename the source")
+    return Source(
+        name=name, data=rows, format="data", options={"function": _meaning(file, place)},
+        description=f"rows of the feature {file.name}", file=file.path, line=place.line,
+    )  # fmt: skip
+
+
+def _with_metrics(file: FeatureFile, stated: Stated, feature: Feature, project: Project) -> FeatureFile:
+    """The feature with its metrics over its text; lines that metrics add lead to the argument ``metrics``."""
+    line = stated.arguments.get("metrics", stated.line)
+    entity, timestamp = (stated.config.get(key) for key in ("entity", "timestamp"))
+    known = project.entities.get(entity) if isinstance(entity, str) else None
+    keys = known.keys if known else ("",)  # config() refuses the entity before the text is looked at
+    try:
+        if not isinstance(timestamp, str):
+            raise FeatureError("metrics need a timestamp", hint='name its column: timestamp="event_time"')
+        closed = metrics.closed_of(feature.metrics, stated.config.get("closed"))
+        text = metrics.over(file.text, feature.metrics, keys, timestamp)
+    except FeatureError as error:
+        raise FeatureError(error.message, hint=error.hint, where=Where(file.path, line)) from None
+    lines = (*stated.lines, *[line] * (text.count("\n") + 1 - len(stated.lines)))
+    return replace(file, text=text, stated=replace(stated, config={**stated.config, "closed": closed}, lines=lines))
 
 
 def _value(feature: Feature, file: FeatureFile, place: _Place) -> Any:
