@@ -196,6 +196,21 @@ def _outputs(moment: Moment) -> dict[str, Expected]:
     return {name: evaluate(expr, moment) for name, expr in moment.feature.outputs}
 
 
+def has_row(feature: Feature, rows: list[Row], key: tuple[Any, ...], at: int | None) -> bool:
+    """Whether an INNER JOIN with ref() keeps a left row: of a static or plain feature there is a row at T."""
+    if at is None or any(part is None for part in key):
+        return False
+    mine = [row for row in event_rows(feature, rows) if tuple(row[k] for k in feature.keys) == key]
+    seen = minus(boundary(at, feature.interval, feature.timezone) if feature.interval else at, feature.delay)
+    return bool(mine) if feature.time is None else any(inside(feature, row[feature.time], seen, "ever") for row in mine)
+
+
+def one_per_instant(feature: Feature, rows: list[Row]) -> list[Row]:
+    """The rows of a plain feature as a table: of each key and time the greatest."""
+    ordered = sorted(event_rows(feature, rows), key=lambda row: row_key(feature, row))
+    return list({(*(row[k] for k in feature.keys), row[feature.time or ""]): row for row in ordered}.values())
+
+
 def latest_row(feature: Feature, mine: list[Row], seen: int) -> Row | None:
     """The last row known at ``seen``, unless ttl says it is too old."""
     known = [row for row in mine if inside(feature, row[feature.time or ""], seen, "ever")]

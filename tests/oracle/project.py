@@ -106,8 +106,11 @@ def feature_sql(feature: Feature) -> str:
 
 def chain_sql(chain: Chain, target: Feature) -> str:
     columns = {ours: f"r.{theirs}" for ours, theirs in chain.columns.items()}
+    if chain.join == "FROM":
+        from_ref = f'FROM {{{{ ref("{target.name}") }}}} AS r'
+        return f"{config_sql(chain.feature, 'thing')}\n{select_sql(chain.feature, columns, 'r.')}\n{from_ref}\n"
     on = " AND ".join(f"l.{key} = r.{key}" for key in target.keys)
-    join = f'FROM {{{{ source("lefts") }}}} AS l\nLEFT JOIN {{{{ ref("{target.name}") }}}} AS r ON {on}'
+    join = f'FROM {{{{ source("lefts") }}}} AS l\n{chain.join} JOIN {{{{ ref("{target.name}") }}}} AS r ON {on}'
     return f"{config_sql(chain.feature, 'user')}\n{select_sql(chain.feature, columns, 'l.')}\n{join}\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -313,11 +314,28 @@ def _chains(draw: Any, features: tuple[Feature, ...], static: Feature, lengths: 
     exact = {f.name: [n for n, e in f.outputs if _is_exact(e)] for f in (*features, static)}
     target = draw(st.sampled_from([f for f in (*features, static) if exact[f.name]]))
     column = draw(st.sampled_from(exact[target.name]))
-    outputs: list[tuple[str, Expr]] = [("g_a", Col("a")), ("g_ref", Col("ref_value"))]
-    for n, func in enumerate(draw(st.lists(st.sampled_from(["count", "last", "count_distinct", "max"]), max_size=2))):
-        outputs.append((f"g_{n}", Agg(func, "ref_value", _over(draw, lengths))))
-    feature = Feature("g", ("u",), tuple(outputs), closed=draw(st.sampled_from([None, "left", "right"])))
-    return (Chain(feature, target.name, {"ref_value": column}),)
+    rows_decide = not target.at_t and target.ttl is None
+    join = draw(st.sampled_from(["LEFT", "INNER"])) if rows_decide else "LEFT"
+    joined = _chained(draw, Feature("g", ("u",), (("g_a", Col("a")), ("g_ref", Col("ref_value")))), lengths)
+    chains = [Chain(joined, target.name, {"ref_value": column}, join)]
+    for plain in features:
+        if not plain.at_t and plain.interval is None and plain.ttl is None and plain.delay == "0s" and len(chains) == 1:
+            first = _chained(draw, Feature("h", plain.keys, (("h_ref", Col("ref_value")),)), lengths)
+            chains.append(Chain(first, plain.name, {"ref_value": plain.outputs[0][0]}, "FROM"))
+    return tuple(chains)
+
+
+def _chained(draw: Any, feature: Feature, lengths: list[str]) -> Feature:
+    """The feature with windows over what it reads, and settings of its own."""
+    funcs = draw(st.lists(st.sampled_from(["count", "last", "count_distinct", "max"]), max_size=2))
+    aggs = [(f"{feature.name}_{n}", Agg(func, "ref_value", _over(draw, lengths))) for n, func in enumerate(funcs)]
+    return replace(
+        feature,
+        outputs=(*feature.outputs, *aggs),
+        closed=draw(st.sampled_from([None, "left", "right"])),
+        delay=draw(st.sampled_from(["0s", "0s", "1s", "1h"])),
+        interval=draw(st.sampled_from([None, None, "1h", "1d", "1mo"])),
+    )
 
 
 FLOATING = ("x", "r", "cx")

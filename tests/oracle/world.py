@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.oracle.aggregates import NULL, Expected
-from tests.oracle.oracle import Feature, Row, event_rows, join_latest, ratio, values_at
+from tests.oracle.oracle import Feature, Row, event_rows, has_row, join_latest, one_per_instant, ratio, values_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +31,15 @@ PARTS = {"ni": ("n", "i"), "sb": ("s", "b"), "cx": ("b", "x")}
 
 @dataclass(frozen=True)
 class Chain:
-    """A feature on other rows (source ``lefts``, key ``u``) that LEFT JOINs ref() of another feature."""
+    """A feature that reads another one by ref().
+
+    LEFT or INNER: its rows are those of the source ``lefts``, its key is ``u``. FROM: its rows are those of the target,
+    a plain feature, and so is its key."""
 
     feature: Feature
     target: str  # the feature it refs; joined on all of its keys
     columns: dict[str, str]  # name among the joined row's columns -> output column of the target
+    join: str = "LEFT"
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,17 @@ def _column_lists(feature: Feature, rows: list[Row], labels: Labels) -> dict[str
 
 
 def chained_rows(world: World, chain: Chain) -> list[Row]:
-    """The left rows with the target's columns at their own times."""
+    """The rows that a chained feature reads."""
     target = world.feature(chain.target)
+    rows = rows_of(world, target)
+    if chain.join == "FROM":
+        exprs = dict(target.outputs)
+        instants = one_per_instant(target, rows)
+        return [row | {ours: row[exprs[theirs].name] for ours, theirs in chain.columns.items()} for row in instants]
     left = event_rows(Feature("", (), (), time="t"), world.lefts)
-    joined = join_latest(left, target, rows_of(world, target), {k: k for k in target.keys}, "t")
+    if chain.join == "INNER":
+        left = [row for row in left if has_row(target, rows, tuple(row[k] for k in target.keys), row["t"])]
+    joined = join_latest(left, target, rows, {k: k for k in target.keys}, "t")
     return [row | {ours: row[theirs] for ours, theirs in chain.columns.items()} for row in joined]
 
 
