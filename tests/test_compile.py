@@ -206,3 +206,8 @@ def test_integer_sums_are_bigint(small: Small, text: str) -> None:
 def test_types_that_need_a_cast(small: Small, text: str) -> None:
     with pytest.raises(MlforgeError, match=r"features/f\.sql:2: column 'n' has type .*, which a feature cannot store"):
         ask(small, TIMED, f"SELECT k, t, {text} AS n FROM EV")
+
+
+def test_a_column_may_not_be_called_rowid(small: Small) -> None:
+    with pytest.raises(MlforgeError, match=r"features/f\.sql:2: column 'RowId' has a name that DuckDB gives"):
+        ask(small, TIMED, "SELECT k, t, x AS RowId FROM EV")

@@ -425,3 +425,26 @@ def test_a_format_for_what_is_no_text(small: Small) -> None:
     small.feature("f", FORMAT)
     with pytest.raises(FeatureError, match=r"timestamp 't' is TIMESTAMP and has no use for timestamp_format"):
         small.build()
+
+
+def test_a_sample_of_a_source_with_a_unique_key(small: Small) -> None:
+    """Of the rows that exist, not of their versions."""
+    small.write(
+        "data/ev.parquet",
+        "SELECT range // 2 AS id, id AS k, TIMESTAMP '2024-01-01' AS t, range % 2 AS x, "
+        "make_timestamp(range) AS seen FROM range(1000)",
+    )
+    small.config(config("{path: data/ev.parquet, unique_key: id, loaded_at: seen, deleted: 'id >= 400'}"))
+    built = small.build(sample=0.5)
+    assert not built.failed
+    assert 100 < built.features[0].rows < 300
+    small.good()
+    assert small.sql("SELECT count(*), min(x) FROM features.f") == [(400, 1)]
+
+
+@pytest.mark.parametrize("kind", ["BIGINT", "VARCHAR"])
+def test_loaded_at_is_an_instant(small: Small, kind: str) -> None:
+    small.rows("1, '2024-01-01', 1, '20240101'", columns=f"k BIGINT, t TIMESTAMP, x BIGINT, seen {kind}")
+    small.config(config("{path: data/ev.parquet, loaded_at: seen}"))
+    with pytest.raises(ProjectError, match=rf"mlforge\.yaml:3: source 'ev': loaded_at 'seen' is {kind}, not an instant"):
+        small.build()

@@ -281,6 +281,12 @@ def _check(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expressio
                 where=where(parsed, items[key.name]),
                 hint="keys are text, integers, BOOLEAN, DATE, TIMESTAMP, DECIMAL or UUID: cast it",
             )
+    for name in [*(k.name for k in compiled.keys), *(o.name for o in compiled.outputs)]:
+        if name.lower() == "rowid":
+            raise GrammarError(
+                f"column {name!r} has a name that DuckDB gives to every table's row numbers",
+                where=where(parsed, items[name]), hint="rename it with AS",
+            )  # fmt: skip
     for output in compiled.outputs:
         if output.type.split("(")[0] in ("HUGEINT", "UHUGEINT", "INTERVAL", "ENUM", "NULL", '"NULL"'):
             raise GrammarError(

@@ -80,14 +80,25 @@ class DuckDB:
             )  # fmt: skip
         except duckdb.Error as error:
             raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
-        columns = {c.lower(): c for c in self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")}
+        self._check_settings(source, where)
+
+    def _check_settings(self, source: Source, where: Where) -> None:
+        """The columns that a source's settings name exist, and loaded_at is an instant."""
+        types = self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")
+        columns = {c.lower(): t for c, t in types.items()}
         for setting in ("timestamp", "loaded_at", "cursor"):
             column = getattr(source, setting)
             if column and column.lower() not in columns:
                 raise ProjectError(
                     f"source {source.name!r} has no column {column!r}, its {setting}", where=where,
-                    hint=f"its columns: {', '.join(columns.values())}",
+                    hint=f"its columns: {', '.join(types)}",
                 )  # fmt: skip
+        kind = columns[source.loaded_at.lower()] if source.loaded_at else "DATE"
+        if kind != "DATE" and not kind.startswith("TIMESTAMP"):
+            raise ProjectError(
+                f"source {source.name!r}: loaded_at {source.loaded_at!r} is {kind}, not an instant", where=where,
+                hint="it says when a row became known: a TIMESTAMP; for CSV and JSON see the option timestampformat",
+            )  # fmt: skip
 
     def bind_ref(self, compiled: Compiled) -> None:
         """Make an empty table that stands for a feature, so that SQL over it binds before it is built."""
