@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from mlforge.build import materialise
 from mlforge.build.materialise import Runner
-from mlforge.catalog.file import LOCK_TIMEOUT, attach_read
+from mlforge.catalog.file import LOCK_TIMEOUT, attach_read, no_space
 from mlforge.errors import BuildError, FeatureError, MlforgeError, WarehouseError, Where
 from mlforge.model import REF_SCHEMA, StoredFeature, StoredSet, StoredVersion
 from mlforge.quality.checks import run_checks
@@ -165,6 +165,8 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
     try:
         made = _make(work, step, found)
     except duckdb.Error as error:
+        if no_space(error):  # no feature's fault, and the others would not fit either
+            raise
         where = Where(found.candidate.path)
         raise BuildError(f"{step.feature}: {first_line(error)}", where=where, hint=_advice(str(error))) from error
     stored, checks = made.stored, tuple(made.checks)

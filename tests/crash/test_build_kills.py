@@ -258,6 +258,18 @@ def test_a_full_disk_loses_nothing(server: Server, small: Small, size: int) -> N
     assert beside(small) == NOTHING_LEFT
 
 
+def test_a_disk_that_is_full_in_the_middle_of_a_feature(server: Server, small: Small) -> None:
+    server.build(small)
+    small.write(
+        "data/ev.parquet",
+        "SELECT range AS k, TIMESTAMP '2024-01-01' AS t, hash(range)::HUGEINT::DOUBLE AS x FROM range(300_000)",
+    )
+    said = server.build(small, largest_file=1 << 20, memory_limit="60MB", threads=1)
+    assert said.get("error") == "BuildError", said
+    assert said["message"].startswith("no space left for the staging files")
+    assert seen(small) == 1
+
+
 def test_a_folder_that_is_read_only(server: Server, small: Small) -> None:
     server.build(small)
     generation(small, 2)
