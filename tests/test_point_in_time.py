@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CASES = 2_000
 LONG = 50_000
-A_WORLD = 18  # cases of the smallest world: nine features, two label sets
+A_WORLD = 16  # cases of the smallest world: eight features, two label sets
 
 
 def compare_worlds(cases: int) -> int:
