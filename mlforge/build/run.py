@@ -263,7 +263,7 @@ def _described(
 
 def _edges(work: Work, stored: StoredVersion) -> dict[str, tuple[float, ...]]:
     """The histogram edges of the feature's newest build, so that builds can be compared bin by bin."""
-    if not work.attached:
+    if stored.feature not in work.state.features:  # the attached file may hold no catalog yet
         return {}
     rows = work.runner.con.execute(sql("feature/edges", catalog=CURRENT, feature=stored.feature)).fetchall()
     return {column: tuple(edges) for column, edges in rows}
