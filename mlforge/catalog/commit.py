@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -28,7 +29,6 @@ from mlforge.catalog.staging import Staging, Workdir, megabytes
 from mlforge.catalog.transaction import STAGED, Transaction
 from mlforge.errors import CatalogError
 from mlforge.sql.templates import sql
-from collections.abc import Callable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
