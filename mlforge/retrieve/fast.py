@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlforge.sql.physical import Member, Physical
 
 LARGEST = 200_000_000  # values of one feature that are worth holding in memory at once
+FEW = 20  # a feature with so many rows a label is filtered by the labels' keys before it is read
 MOST_TEXT = 10_000_000  # rows with text: an Arrow array of strings ends at 2 GiB
 _KEYS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "VARCHAR", "DATE",
          "TIMESTAMP")  # fmt: skip
@@ -73,10 +74,12 @@ class Finder:
         self.label_type = label_type
         self._probes: dict[tuple[str, ...], _Probes] = {}
 
-    def columns(self, member: Member) -> list[tuple[str, pa.Array]] | None:
-        """The member's columns in label order, or None if its keys and times do not fit one integer."""
+    def columns(self, member: Member, rows: int) -> list[tuple[str, pa.Array]] | None:
+        """The member's columns in label order, or None if its keys and times do not fit one integer.
+
+        ``rows`` is about how many rows the feature has."""
         probes = self._probe(member)
-        table = self._rows(member.feature, [c for c, _ in member.columns])
+        table = self._rows(member, few=probes.count * FEW < rows)
         found = _search(member.feature, table, probes)
         if found is None:
             return None
@@ -94,8 +97,11 @@ class Finder:
             self._probes[expressions] = _probes(arrow(self.con, query), len(expressions))
         return self._probes[expressions]
 
-    def _rows(self, feature: Physical, columns: Sequence[str]) -> pa.Table:
-        return arrow(self.con, sql("retrieve/rows", f=feature, columns=columns))
+    def _rows(self, member: Member, *, few: bool) -> pa.Table:
+        """The feature's rows; only those of keys that a label asks for, where labels are few."""
+        columns = [c for c, _ in member.columns]
+        labels = self.labels if few else None
+        return arrow(self.con, sql("retrieve/rows", f=member.feature, columns=columns, keys=member.keys, labels=labels))
 
 
 def _probes(table: pa.Table, width: int) -> _Probes:
@@ -112,8 +118,21 @@ def _probes(table: pa.Table, width: int) -> _Probes:
         usable &= _validity(times)
     instants = _numbers(times)  # whatever lies under NULL; such rows are not usable
     rows = np.flatnonzero(usable)
-    order = rows[np.lexsort((instants[rows], codes[rows]))]
+    order = rows[_sorted(codes[rows], instants[rows])]
     return _Probes(np.where(usable, codes, -1), instants, keys, order)
+
+
+def _sorted(codes: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions by (code, time); through one integer where both fit, at half the cost."""
+    import numpy as np
+
+    if not len(codes):
+        return np.zeros(0, np.int64)
+    low = int(times.min())
+    reach = int(times.max()) - low + 1
+    if (int(codes.max()) + 1) * reach < 2**63:
+        return np.argsort(codes * reach + (times - low))
+    return np.lexsort((times, codes))
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, NDArray[np.int64]]:

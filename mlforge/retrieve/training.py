@@ -137,9 +137,10 @@ def _columns(
     if time_sql and time_type and fast.available():
         finder = fast.Finder(con, RELATION, time_sql, time_type)
         for m in members:
-            if m.feature.c.table and fast.fits(m, _rows(con, m)):
+            rows = _rows(con, m) if m.feature.c.table else 0
+            if m.feature.c.table and fast.fits(m, rows):
                 with _in_words():
-                    columns = finder.columns(m)
+                    columns = finder.columns(m, rows)
                 if columns is not None:
                     found[m.name] = columns
     left = [m for m in members if m.name not in found]
