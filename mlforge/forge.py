@@ -386,7 +386,7 @@ class Forge:
 
         with self._reading() as con:
             record = find(reader.datasets(con, self.catalog_path), dataset)
-            return replay(con, reader.state(con), record, log.folder(self.catalog_path))
+            return replay(con, reader.state(con), record, log.folder(self.catalog_path), self._project)
 
     def explain(
         self, feature: str, key: Sequence[str], at: str, request: Mapping[str, str] | None = None

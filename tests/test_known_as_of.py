@@ -105,14 +105,23 @@ def test_without_it_everything_counts(project: Path) -> None:
 
 
 def test_a_label_column_gives_each_row_its_own_instant(project: Path) -> None:
-    labels = pa.table(
-        {"user_id": [1, 1, 2, 1], "label_time": [day(4)] * 4, "known": [day(6), day(4), day(6), day(5)]}
-    )
+    labels = pa.table({"user_id": [1, 1, 2, 1], "label_time": [day(4)] * 4, "known": [day(6), day(4), day(6), day(5)]})
     made = mlf.open(project).training_set(["exact"], labels, known_as_of="known")
     assert made.table["spend_7d"].to_pylist() == [112.0, 15.0, None, 12.0]
     assert made.table.select(labels.column_names).equals(labels)
     assert made.record["known_as_of"] == "known"
     assert made.record["rows"] == 4
+
+
+def test_it_can_be_replayed_from_the_project_only(project: Path) -> None:
+    labels = pa.table({"user_id": [1], "label_time": [day(4)], "known": [day(5)]})
+    forge = mlf.open(project)
+    for known in ("known", day(5)):
+        made = forge.training_set(["exact"], labels, known_as_of=known)
+        assert forge.replay(made.record["id"]).same
+    bare = mlf.open(project / "catalog.duckdb").replay(made.record["id"])
+    assert not bare.same
+    assert bare.changed == ("the dataset was made with known_as_of, from sources",)
 
 
 def test_a_source_that_does_not_say_is_refused_unless_ignored(project: Path) -> None:

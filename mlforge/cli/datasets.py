@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - Typer reads the types of options
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,8 +28,16 @@ def training_set(
     ctx: typer.Context,
     *,
     labels: Annotated[
-        str, typer.Option("--labels", help="Label rows: a Parquet, CSV, JSON or .sql file, or SQL.", metavar="FILE|SQL")
-    ],
+        str | None,
+        typer.Option("--labels", help="Label rows: a Parquet, CSV, JSON or .sql file, or SQL.", metavar="FILE|SQL"),
+    ] = None,
+    entity: Annotated[
+        str | None,
+        typer.Option("--entity", metavar="NAME", help="Make the label rows: every known key of it, at each step."),
+    ] = None,
+    start: Annotated[str | None, typer.Option("--start", metavar="TIME", help="First step, with --entity.")] = None,
+    end: Annotated[str | None, typer.Option("--end", metavar="TIME", help="Steps lie before it.")] = None,
+    every: Annotated[str, typer.Option("--every", metavar="DURATION", help="The step, with --entity.")] = "1d",
     timestamp: Annotated[
         str, typer.Option("--timestamp", help="The label rows' time column.", metavar="COL")
     ] = "label_time",
@@ -43,6 +51,17 @@ def training_set(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="A .parquet or .csv file.", metavar="FILE")] = None,
     full_names: Annotated[bool, typer.Option("--full-names", help="Name columns feature__column.")] = False,
+    known_as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--known-as-of",
+            metavar="TIME|COL",
+            help="Only source rows with loaded_at up to then; a time or a label column.",
+        ),
+    ] = None,
+    ignore_loaded_at: Annotated[
+        bool, typer.Option("--ignore-loaded-at", help="All rows of sources without loaded_at, with --known-as-of.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record of the dataset as JSON.")] = False,
 ) -> None:
     """Put features beside label rows, each as it was known at the label's time. Without --out, show the first rows."""
@@ -56,13 +75,32 @@ def training_set(
         check_target(out)
     fs = forge(ctx)
     sets = [_known_set(fs, name) for name in feature_set or ()]
-    made = fs.training_set([*asked, *sets], labels, timestamp=timestamp, full_names=full_names)
+    rows = _label_rows(fs, labels, entity, start=start, end=end, every=every, timestamp=timestamp)
+    made = fs.training_set(
+        [*asked, *sets], rows, timestamp=timestamp, full_names=full_names, known_as_of=known_as_of,
+        ignore_loaded_at=ignore_loaded_at,
+    )  # fmt: skip
     if out:
         write_table(made.table, out)
     if as_json:
         print_json(made.record)
         return
     _say(made, out)
+
+
+def _label_rows(fs: Forge, labels: str | None, entity: str | None, **steps: Any) -> Any:
+    """What was given, or the rows that an entity and a range of times make. Raises UsageError for both or neither."""
+    from mlforge.errors import UsageError
+
+    if (labels is None) == (entity is None):
+        raise UsageError("label rows come from --labels or from --entity", hint="give one of the two")
+    if entity is None:
+        return labels
+    if steps["start"] is None or steps["end"] is None:
+        raise UsageError(
+            "--entity needs --start and --end", hint="such as --start 2024-01-01 --end 2024-02-01 --every 1d"
+        )
+    return fs.label_rows(entity, **steps)
 
 
 def _known_set(fs: Forge, reference: str) -> str:

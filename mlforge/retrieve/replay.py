@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from mlforge.errors import MlforgeError, UsageError, did_you_mean
 from mlforge.model import FeatureRef, Pin, Version
+from mlforge.retrieve.known import training_set_as_known
 from mlforge.retrieve.request import resolve
 from mlforge.retrieve.training import training_set
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import CatalogState
+    from mlforge.model import CatalogState, Project
     from mlforge.retrieve.training import TrainingSet
 
 Record = dict[str, Any]
@@ -48,13 +49,16 @@ def find(records: Sequence[Record], wanted: str) -> Record:
     raise UsageError(f"there is no dataset {wanted!r}", hint=did_you_mean(wanted, ids[-5:]))
 
 
-def replay(con: DuckDBPyConnection, state: CatalogState, record: Record, folder: Path) -> Replay:
-    """Make a dataset again from its record. ``folder`` is the catalog's log folder, where label rows may be kept."""
+def replay(
+    con: DuckDBPyConnection, state: CatalogState, record: Record, folder: Path, project: Project | None = None
+) -> Replay:
+    """Make a dataset again from its record. ``folder`` is the catalog's log folder, where label rows may be kept; the
+    sources of ``project`` are read for datasets that were made with known_as_of."""
     changed = [*_versions_gone(state, record), *_labels_changed(record, folder)]
     made: TrainingSet | None = None
     if not any(text.endswith("is gone") for text in changed):
         try:
-            made = _make(con, state, record, folder)
+            made = _make(con, state, record, folder, project)
         except MlforgeError as error:
             changed.append(error.message)
     found = made.record["content_hash"] if made else None
@@ -91,9 +95,21 @@ def _labels_changed(record: Record, folder: Path) -> list[str]:
     return []
 
 
-def _make(con: DuckDBPyConnection, state: CatalogState, record: Record, folder: Path) -> TrainingSet:
+def _make(
+    con: DuckDBPyConnection, state: CatalogState, record: Record, folder: Path, project: Project | None
+) -> TrainingSet:
     labels = record["labels"]
     given = labels["text"] if labels["kind"] in ("path", "sql") else kept(folder, record["id"])
+    if record.get("known_as_of"):
+        if project is None:
+            raise UsageError(
+                "the dataset was made with known_as_of, from sources", hint="open the project, not a catalog"
+            )
+        return training_set_as_known(
+            con, state, project, references(record), given, timestamp=record["label_time"] or "label_time",
+            full_names=record.get("full_names", False), known_as_of=record["known_as_of"],
+            ignore_loaded_at=record["ignore_loaded_at"],
+        )  # fmt: skip
     return training_set(
         con, state, references(record), given, timestamp=record["label_time"] or "label_time",
         full_names=record.get("full_names", False),
@@ -156,7 +172,7 @@ def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
 
 
 def _needed(state: CatalogState, made: TrainingSet) -> pa.Table:
-    wanted = {(made.record["label_time"] or "").lower()}
+    wanted = {(made.record["label_time"] or "").lower(), (made.record.get("known_as_of") or "").lower()}
     for request in resolve(state, references(made.record)):
         compiled = request.physical.c
         keys = [*request.physical.keys, *compiled.parts]

@@ -197,3 +197,33 @@ def test_replay_of_something_unknown(shop: Shop) -> None:
     made(shop, "-f", "user_profile")
     made(shop, "-f", "user_profile")
     assert "2 datasets begin with '2'" in shop.run("replay", "2", code=2).err
+
+
+def test_label_rows_of_an_entity(shop: Shop, tmp_path: Path) -> None:
+    out = tmp_path / "grid.parquet"
+    shop.run(
+        "training-set", "--entity", "user", "--start", "2024-02-01", "--end", "2024-02-02", "--every", "6h",
+        "-f", "user_spend:payments_7d", "--out", out,
+    )  # fmt: skip
+    table = pq.read_table(out)
+    assert table.column_names == ["user_id", "label_time", "payments_7d"]
+    assert table["label_time"].unique().to_pylist() == [datetime.datetime(2024, 2, 1, h) for h in (0, 6, 12, 18)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "label rows come from --labels or from --entity"),
+        (("--labels", LABELS, "--entity", "user"), "label rows come from --labels or from --entity"),
+        (("--entity", "user"), "--entity needs --start and --end"),
+        (("--entity", "usr", "--start", "2024-02-01", "--end", "2024-02-02"), "did you mean 'user'?"),
+    ],
+)
+def test_label_rows_from_one_place(shop: Shop, arguments: tuple[str, ...], message: str) -> None:
+    assert message in shop.run("training-set", *arguments, "-f", "user_spend", code=2).err
+
+
+def test_known_as_of_needs_sources_that_say_when(shop: Shop) -> None:
+    arguments = ("training-set", "--labels", LABELS, "-f", "user_profile", "--known-as-of", "2024-03-01")
+    assert "does not say when its rows became known" in shop.run(*arguments, code=1).err
+    assert "201 rows" in shop.run(*arguments, "--ignore-loaded-at").out
