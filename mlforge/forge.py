@@ -158,6 +158,7 @@ class Forge:
         analysis = render_all(self.project)
         wanted = self._selected(analysis, selection, state)
         with self._engine(options) as warehouse:
+            warehouse.zero_rows = True
             analyse(analysis, warehouse, wanted, state)
         planned = plan(
             analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlforge.errors import ProjectError, WarehouseError, Where
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, SourceState
-from mlforge.sql.templates import ident, sql
+from mlforge.sql.templates import ident, sql, statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,6 +47,7 @@ class DuckDB:
         self.con = con
         self.root = Path(root)
         self.config_file = config_file
+        self.zero_rows = False  # bind files as empty tables of their columns: asking for types again reads no file
         self.sample: float | None = None  # share of every source's rows that is read
         self.loaded_by: int | None = None  # rows loaded later, in microseconds since the epoch, are not read
         self.catalog: str | None = None  # name of the attached catalog, where there is one
@@ -80,11 +81,15 @@ class DuckDB:
             )  # fmt: skip
         except duckdb.Error as error:
             raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
-        self._check_settings(source, where)
-
-    def _check_settings(self, source: Source, where: Where) -> None:
-        """The columns that a source's settings name exist, and loaded_at is an instant."""
         types = self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")
+        self._check_settings(source, types, where)
+        if self.zero_rows and source.format in _SUFFIXES:
+            script = sql("warehouse/empty_source", schema=SOURCE_SCHEMA, name=source.name, columns=types)
+            for statement in statements(script):
+                self.con.execute(statement)
+
+    def _check_settings(self, source: Source, types: Mapping[str, str], where: Where) -> None:
+        """The columns that a source's settings name exist, and loaded_at is an instant."""
         columns = {c.lower(): t for c, t in types.items()}
         for setting in ("timestamp", "loaded_at", "cursor"):
             column = getattr(source, setting)
