@@ -149,7 +149,7 @@ def test_a_sum_of_tiles_that_overflows_is_an_error(small: Small) -> None:
 def test_a_first_build_in_which_everything_fails_leaves_no_catalog(tmp_path: Path) -> None:
     small = Small(tmp_path)
     small.rows("1, '2024-01-01', 1")
-    with_f(small, "error('no')")
+    with_f(small, "error('no')::INTEGER")
     built = small.build()
     assert built.failed
     assert built.build is None
@@ -159,7 +159,7 @@ def test_a_first_build_in_which_everything_fails_leaves_no_catalog(tmp_path: Pat
 def test_a_later_build_in_which_everything_fails_is_recorded(small: Small) -> None:
     small.good()
     (small.root / "features/good.sql").unlink()
-    with_f(small, "error('no')")
+    with_f(small, "error('no')::INTEGER")
     assert small.build().failed
     assert small.sql("SELECT build, status, failed FROM mlforge.builds") == [(1, "done", []), (2, "failed", ["f"])]
 
@@ -187,7 +187,7 @@ def test_a_feature_that_cannot_be_bound_stops_the_build_before_any_row_is_read(s
 
 
 def test_the_error_of_a_skipped_reader_names_all_that_failed(small: Small) -> None:
-    with_f(small, "error('no')")
+    with_f(small, "error('no')::INTEGER")
     small.feature("g", (small.root / "features/f.sql").read_text())
     small.feature(
         "both",

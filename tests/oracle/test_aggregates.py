@@ -28,7 +28,7 @@ def native(con: duckdb.DuckDBPyConnection, agg: Agg) -> Any:
         text = text.replace(")", " ORDER BY n)", 1)
     if agg.func in ORDER_FREE:
         text = text.replace(" ORDER BY n", "")
-    return plain(con.execute(f"SELECT {text} FROM rows").to_arrow_table().column(0))[0]
+    return plain(con.sql(f"SELECT {text} FROM rows").to_arrow_table().column(0))[0]
 
 
 @pytest.mark.parametrize("func", sorted(ARGUMENTS))
