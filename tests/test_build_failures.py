@@ -172,7 +172,7 @@ def test_static_features_have_one_row_per_key(small: Small) -> None:
     small.feature(
         "f",
         '{{ config(entity="user") }}\nSELECT k, x FROM {{ source("ev") }}\n'
-        'QUALIFY row_number() OVER (PARTITION BY k ORDER BY t) = 1\n',
+        "QUALIFY row_number() OVER (PARTITION BY k ORDER BY t) = 1\n",
     )
     small.good()
     assert small.view("f") == [(1, 1), (2, 5)]

@@ -30,14 +30,22 @@ def test_every_known_key_at_every_step(forge: mlf.Forge) -> None:
     assert len(users) > 1
     times = [dt.datetime(2024, 1, 1) + dt.timedelta(hours=12 * n) for n in range(4)]
     assert rows.to_pylist() == [{"user_id": u, "at": t} for u in users for t in times]
-    features = [f for f in forge.state().features if f.startswith(("user", "spend"))][:1] or list(forge.state().features)[:1]
+    features = [f for f in forge.state().features if f.startswith(("user", "spend"))][:1] or list(
+        forge.state().features
+    )[:1]
     assert forge.get_training_data(features, rows, timestamp="at").num_rows == rows.num_rows
 
 
 @pytest.mark.parametrize(
     ("entity", "start", "end", "every", "message"),
     [
-        ("usr", "2024-01-01", "2024-01-02", "1d", r"no feature of entity 'usr' is in the catalog\n  hint: did you mean 'user'"),
+        (
+            "usr",
+            "2024-01-01",
+            "2024-01-02",
+            "1d",
+            r"no feature of entity 'usr' is in the catalog\n  hint: did you mean 'user'",
+        ),
         ("user", "2024-01-02", "2024-01-01", "1d", "is empty"),
         ("user", "yesterday", "2024-01-01", "1d", "start='yesterday' is no instant"),
         ("user", "2024-01-01", "2024-01-02", "1day", "'1day' is not a duration"),

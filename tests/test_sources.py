@@ -446,5 +446,7 @@ def test_a_sample_of_a_source_with_a_unique_key(small: Small) -> None:
 def test_loaded_at_is_an_instant(small: Small, kind: str) -> None:
     small.rows("1, '2024-01-01', 1, '20240101'", columns=f"k BIGINT, t TIMESTAMP, x BIGINT, seen {kind}")
     small.config(config("{path: data/ev.parquet, loaded_at: seen}"))
-    with pytest.raises(ProjectError, match=rf"mlforge\.yaml:3: source 'ev': loaded_at 'seen' is {kind}, not an instant"):
+    with pytest.raises(
+        ProjectError, match=rf"mlforge\.yaml:3: source 'ev': loaded_at 'seen' is {kind}, not an instant"
+    ):
         small.build()

@@ -41,7 +41,11 @@ def refused(root: Path) -> MlforgeError:
 def test_everything_of_a_folder_is_read(root: Path) -> None:
     write(root, "features/users/spend.sql", "SELECT 1")
     write(root, "features/age.sql", b"\xef\xbb\xbfSELECT 2")
-    write(root, "features/more.py", "import mlforge as mlf\n\n@mlf.feature(entity='user')\ndef more():\n    return 'SELECT 1'\n")
+    write(
+        root,
+        "features/more.py",
+        "import mlforge as mlf\n\n@mlf.feature(entity='user')\ndef more():\n    return 'SELECT 1'\n",
+    )
     write(root, "features/__init__.py", "")
     write(root, "features/__pycache__/more.py", "")
     write(root, "features/.hidden/x.sql", "")
