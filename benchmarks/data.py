@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 USERS = 100_000
 DAYS = 90
-_U = "(hash(i + {seed}000000000000) / 18446744073709551616.0)"  # uniform in [0, 1); hash(i, seed) would not be independent
+# uniform in [0, 1); hash(i, seed) would not be independent
+_U = "(hash(i + {seed}000000000000) / 18446744073709551616.0)"
 
 
 def _user(seed: int) -> str:
