@@ -211,3 +211,13 @@ def test_types_that_need_a_cast(small: Small, text: str) -> None:
 def test_a_column_may_not_be_called_rowid(small: Small) -> None:
     with pytest.raises(MlforgeError, match=r"features/f\.sql:2: column 'RowId' has a name that DuckDB gives"):
         ask(small, TIMED, "SELECT k, t, x AS RowId FROM EV")
+
+
+@pytest.mark.parametrize("text", ["[t::TIMESTAMPTZ]", "{'t': t::TIMESTAMPTZ}"])
+def test_zones_within_values_are_refused(small: Small, text: str) -> None:
+    """A reader's session would decide what such a value shows."""
+    small.feature(
+        "f", f'{{{{ config(entity="user", timestamp="t") }}}}\nSELECT k, t, {text} AS c FROM {{{{ source("ev") }}}}'
+    )
+    with pytest.raises(MlforgeError, match=r"features/f\.sql:2: .*a zone within it would follow each reader's session"):
+        small.build()

@@ -164,6 +164,8 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
     found = work.analysis.features[step.feature]
     try:
         made = _make(work, step, found)
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
     except duckdb.Error as error:
         if no_space(error):  # no feature's fault, and the others would not fit either
             raise

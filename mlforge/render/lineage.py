@@ -18,8 +18,13 @@ def edges(definition: Definition) -> list[Edge]:
     Names are followed through CTEs and subqueries by name; what cannot be followed is attributed to the feature as a
     whole (``column`` None), so that nothing upstream is ever missing."""
     import sqlglot
+    from sqlglot import exp
 
     tree = sqlglot.parse_one(definition.sql, dialect="duckdb")
+    asked = {name.lower() for name in definition.request}
+    for used in list(tree.find_all(exp.Column)):
+        if not used.table and used.name.lower() in asked:
+            used.replace(exp.null())  # given with the request: it comes from nothing upstream
     found = [Edge(column=None, kind="source", origin=s) for s in sorted(definition.sources)]
     found += [Edge(column=None, kind="feature", origin=r) for r in sorted(definition.refs)]
     for column in definition.columns:

@@ -288,6 +288,12 @@ def _check(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expressio
                 where=where(parsed, items[name]), hint="rename it with AS",
             )  # fmt: skip
     for output in compiled.outputs:
+        if ZONED in output.type:
+            raise GrammarError(
+                f"column {output.name!r} has type {output.type}: a zone within it would follow each reader's session",
+                where=where(parsed, items[output.name]),
+                hint="turn the instants into UTC timestamps first: x AT TIME ZONE 'UTC'",
+            )
         if output.type.split("(")[0] in ("HUGEINT", "UHUGEINT", "INTERVAL", "ENUM", "NULL", '"NULL"'):
             raise GrammarError(
                 f"column {output.name!r} has type {output.type}, which a feature cannot store",
