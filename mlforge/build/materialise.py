@@ -56,17 +56,17 @@ def make_events(runner: Runner, compiled: Compiled, timestamp_type: str | None, 
         "feature/events_view", name=EVENTS, materialise=not simple, timestamp_type=timestamp_type, format=format_,
         event_sql=compiled.event_sql,
     )  # fmt: skip
-    for kind in ("VIEW", "TABLE"):
-        runner.con.execute(f"DROP {kind} IF EXISTS {EVENTS}") if _is(runner, kind) else None
+    _forget_events(runner.con)
     runner.run(script)
     keys = [k.name for k in compiled.keys]
     counts = runner.run(sql("feature/event_counts", keys=keys, timed=bool(timestamp_type), relation=EVENTS))[0]
     return EventCounts(*counts)  # type: ignore[arg-type]
 
 
-def _is(runner: Runner, kind: str) -> bool:
-    found = runner.con.execute(sql("feature/temporary", name=EVENTS)).fetchall()
-    return bool(found) and (found[0][0] == "VIEW") == (kind == "VIEW")
+def _forget_events(con: DuckDBPyConnection) -> None:
+    """Drop the relation of the feature before: CREATE OR REPLACE does not turn a view into a table."""
+    for (kind,) in con.execute(sql("feature/temporary", name=EVENTS)).fetchall():
+        con.execute(f"DROP {kind} {EVENTS}")
 
 
 def make_table(runner: Runner, compiled: Compiled, table: str) -> Compiled:
