@@ -37,7 +37,7 @@ KINDS: dict[str, Callable[[pa.Table], Any]] = {
     "polars": pl.from_arrow,
     "polars lazy": lambda rows: pl.from_arrow(rows).lazy(),
     "pandas": lambda rows: rows.to_pandas(),
-    "duckdb": duckdb.from_arrow,
+    "duckdb": lambda table: duckdb.connect().from_arrow(table),
 }
 USER = mlf.Entity("user", "k")
 
@@ -112,7 +112,7 @@ def test_rows_as_a_source(kind: str) -> None:
 
 
 def test_files_as_a_source() -> None:
-    duckdb.from_arrow(ROWS).write_csv("rows.csv")
+    duckdb.connect().from_arrow(ROWS).write_csv("rows.csv")
     source = mlf.Source("ev", Path("rows.csv"), timestamp="t", options={"all_varchar": False})
     assert source.format == "csv"
     forge = project(copy, sources=[source])

@@ -249,7 +249,9 @@ def _described(
     """Checks and statistics of what readers will see, and how many rows that is."""
     con, compiled = work.runner.con, stored.compiled
     relation = _shown(work, stored, table)
-    columns = work.warehouse.describe(f"FROM {relation}")
+    shown = [*(k.name for k in compiled.keys), *([compiled.timestamp] if compiled.timestamp else [])]
+    shown += [o.name for o in compiled.outputs]
+    columns = dict(zip(shown, work.warehouse.describe(f"FROM {relation}").values(), strict=True))
     rows = con.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0]
     keys = [k.name for k in compiled.keys]
     checks = run_checks(

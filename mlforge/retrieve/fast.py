@@ -101,7 +101,10 @@ class Finder:
         """The feature's rows; only those of keys that a label asks for, where labels are few."""
         columns = [c for c, _ in member.columns]
         labels = self.labels if few else None
-        return arrow(self.con, sql("retrieve/rows", f=member.feature, columns=columns, keys=member.keys, labels=labels))
+        found = arrow(
+            self.con, sql("retrieve/rows", f=member.feature, columns=columns, keys=member.keys, labels=labels)
+        )
+        return found.rename_columns([*member.feature.keys, "_mlforge_t", *columns])
 
 
 def _probes(table: pa.Table, width: int) -> _Probes:

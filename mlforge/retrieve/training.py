@@ -147,6 +147,8 @@ def _columns(
     for start in range(0, len(left), GROUP):
         group = left[start : start + GROUP]
         table = _queried(con, _query(group, time_sql, time_type))
+        # DuckDB 2 spells a column as the one it comes from, in whatever case that is.
+        table = table.rename_columns(["_mlforge_row", *(out for m in group for _, out in m.columns)])
         for m in group:
             found[m.name] = [(out, table.column(out)) for _, out in m.columns]
     ran = [_query(members[n : n + GROUP], time_sql, time_type) for n in range(0, len(members), GROUP)]

@@ -21,7 +21,7 @@ from mlforge.sql.sums import with_bigint_sums
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlglot import exp
 
@@ -137,7 +137,7 @@ def _windowed(
         event["_mlforge_loaded"] = loaded
     event |= {name: text for text, name in [*rows.inputs.items(), *rows.rows.items()]}
     event_sql = _event_select(parsed, select, rows, event)
-    types = describe(event_sql, select)
+    types = _as_written(event, describe(event_sql, select))
     zoned = [k for k in keys if types[k] == ZONED]
     if zoned:
         event_sql = sql("feature/unzoned", query=event_sql, columns=zoned)
@@ -147,7 +147,7 @@ def _windowed(
     aggregates = _typed(parsed, rows, inputs, describe)
     outputs = in_utc(outputs, [*aggregates, *row_columns])
     probe = sql("feature/describe_outputs", parts=[*aggregates, *row_columns], outputs=outputs)
-    out_types = describe(probe, select)
+    out_types = _as_written(outputs, describe(probe, select))
     zoned = [n for n, t in out_types.items() if t == ZONED]
     outputs |= {n: f"timezone('UTC', {outputs[n]})" for n in zoned}
     out_types |= dict.fromkeys(zoned, "TIMESTAMP")
@@ -198,7 +198,8 @@ def _whole(
     def events(of: exp.Query) -> tuple[str, dict[str, str]]:
         text = of.sql("duckdb")
         made = sql("feature/whole_events", query=text, keys=keys, timestamp=timestamp, loaded=loaded, outputs=outputs)
-        return made, describe(made, outermost(parsed.tree)[0])
+        names = [*keys, *(["_mlforge_ts"] if timestamp else []), *(["_mlforge_loaded"] if loaded else []), *outputs]
+        return made, _as_written(names, describe(made, outermost(parsed.tree)[0]))
 
     event_sql, types = events(query)
     huge = [n for n in outputs if types[n] == "HUGEINT"]
@@ -214,6 +215,11 @@ def _whole(
         outputs=tuple(Output(name=n, sql=ident(n), type=types[n], empty="NULL") for n in outputs),
     )  # fmt: skip
     return compiled, types.get("_mlforge_ts")
+
+
+def _as_written(names: Iterable[str], found: Mapping[str, str]) -> dict[str, str]:
+    """Types by the names that were asked for: DuckDB 2 gives a column the spelling of the one it comes from."""
+    return dict(zip(names, found.values(), strict=True))
 
 
 def _event_select(parsed: Parsed, select: exp.Select, rows: RowList, columns: Mapping[str, str]) -> str:

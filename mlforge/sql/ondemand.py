@@ -38,7 +38,8 @@ def compile_on_demand(
     request = parsed.rendered.config.request
     uses_as_of = any(is_as_of(n) for e in items.values() for n in e.walk())
     texts = {name: _rewrite(parsed, e, refs, request).sql("duckdb") for name, e in items.items()}
-    types = describe(sql("feature/describe_on_demand", refs=refs, request=request, outputs=texts), select)
+    found = describe(sql("feature/describe_on_demand", refs=refs, request=request, outputs=texts), select)
+    types = dict(zip(texts, found.values(), strict=True))  # DuckDB 2 spells names as the columns they come from
     compiled = Compiled(
         feature=parsed.rendered.name, kind="on_demand", keys=tuple(keys.values()), request=request,
         refs=tuple(RefJoin(alias=a, feature=c.feature, version="") for a, c in refs.items()),

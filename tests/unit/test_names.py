@@ -189,7 +189,8 @@ def test_what_needs_as(text: str, proposal: str) -> None:
         default_name(node, Where(FILE, 12))
     assert caught.value.where == Where(FILE, 12)
     assert caught.value.hint == f"write AS {proposal} after it"
-    assert duckdb.execute(f"SELECT 1 AS {proposal}").description[0][0] == proposal
+    with duckdb.connect() as con:
+        assert con.execute(f"SELECT 1 AS {proposal}").description[0][0] == proposal
 
 
 def test_long_expressions_are_shown_short() -> None:
