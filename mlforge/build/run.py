@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mlforge.build import materialise
+from mlforge.build.interrupts import interruptible
 from mlforge.build.materialise import Runner
 from mlforge.catalog.file import LOCK_TIMEOUT, attach_read, no_space
 from mlforge.errors import BuildError, FeatureError, MlforgeError, WarehouseError, Where
@@ -120,8 +121,9 @@ def run(
     if catalog_path:
         attach_read(staging.con, catalog_path, CURRENT, lock_timeout)
         work.attached, warehouse.catalog = True, CURRENT
-    for step in plan.steps:
-        _step(work, step)
+    with interruptible(staging.con):
+        for step in plan.steps:
+            _step(work, step)
     if work.attached:
         staging.con.execute(f"DETACH {CURRENT}")
     return work
