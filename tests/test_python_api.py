@@ -30,6 +30,8 @@ DAYS = [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 2), dt.datetime(2024, 1, 2
 ROWS = pa.table({"k": [1, 1, 2], "t": pa.array(DAYS, pa.timestamp("us")), "x": [10, 20, 30]})
 MORE = pa.concat_tables([ROWS, pa.table({"k": [3], "t": pa.array(DAYS[:1], pa.timestamp("us")), "x": [40]})])
 STORED = sorted(zip(*(ROWS[c].to_pylist() for c in ROWS.column_names), strict=True))
+# Own, as other tests of the process use the default one; and named, as a relation of DuckDB 1.4 does not keep its connection.
+DUCKDB = duckdb.connect()
 KINDS: dict[str, Callable[[pa.Table], Any]] = {
     "arrow": lambda rows: rows,
     "arrow batch": lambda rows: rows.combine_chunks().to_batches()[0],
@@ -37,7 +39,7 @@ KINDS: dict[str, Callable[[pa.Table], Any]] = {
     "polars": pl.from_arrow,
     "polars lazy": lambda rows: pl.from_arrow(rows).lazy(),
     "pandas": lambda rows: rows.to_pandas(),
-    "duckdb": lambda table: duckdb.connect().from_arrow(table),
+    "duckdb": DUCKDB.from_arrow,
 }
 USER = mlf.Entity("user", "k")
 
@@ -112,7 +114,7 @@ def test_rows_as_a_source(kind: str) -> None:
 
 
 def test_files_as_a_source() -> None:
-    duckdb.connect().from_arrow(ROWS).write_csv("rows.csv")
+    DUCKDB.from_arrow(ROWS).write_csv("rows.csv")
     source = mlf.Source("ev", Path("rows.csv"), timestamp="t", options={"all_varchar": False})
     assert source.format == "csv"
     forge = project(copy, sources=[source])
