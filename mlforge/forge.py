@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from mlforge.build.run import FeatureResult
+from mlforge.build.options import BuildOptions, BuildResult, Selection
 from mlforge.errors import CatalogError, ProjectError
-from mlforge.model import CatalogState, Project
+from mlforge.model import CatalogState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -24,45 +23,12 @@ if TYPE_CHECKING:
     from mlforge.build.gc import Collected
     from mlforge.build.run import Event
     from mlforge.build.validate import Validated
-    from mlforge.model import FeatureRef, Keep, Version
+    from mlforge.model import FeatureRef, Keep, Project, Version
     from mlforge.plan.steps import Plan
     from mlforge.retrieve import TrainingSet
     from mlforge.retrieve.compare import Diff
     from mlforge.retrieve.explain import Explanation
     from mlforge.retrieve.replay import Replay
-
-
-class Selection(Struct, frozen=True, kw_only=True):
-    """Which features a command is about; all of them when nothing is named."""
-
-    features: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    select: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-
-class BuildOptions(Struct, frozen=True, kw_only=True):
-    """How a build runs. ``sample`` is a share of every source's rows: such a build is tried and never committed."""
-
-    force: bool = False
-    release: bool = False
-    upgrade_sets: bool = False
-    sample: float | None = None
-    threads: int | None = None
-    memory_limit: str | None = None
-    lock_timeout: float = 60.0
-    commit: str = "auto"
-
-
-class BuildResult(Struct, frozen=True, kw_only=True):
-    """What a build did. ``failed`` says whether any feature did not get its version."""
-
-    plan: Any  # plan.steps.Plan
-    build: int | None
-    features: tuple[FeatureResult, ...] = ()
-    failed: bool = False
-    committed: Any = None  # catalog.commit.Committed, None if nothing was committed
-    seconds: float = 0.0
 
 
 def open(path: str | Path = ".", *, profile: str | None = None, strict: bool = False) -> Forge:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 import mlforge as mlf
-from mlforge.forge import BuildOptions, BuildResult, Forge, Selection
+from mlforge.build.options import BuildOptions, BuildResult, Selection
+from mlforge.forge import Forge
 
 if TYPE_CHECKING:
     from pathlib import Path

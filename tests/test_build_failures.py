@@ -12,8 +12,8 @@ from tests.small import CONFIG, Small
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mlforge.build.options import BuildResult
     from mlforge.build.run import FeatureResult
-    from mlforge.forge import BuildResult
 
 GOOD = """\
 {{ config(entity="user", timestamp="t") }}

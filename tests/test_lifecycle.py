@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
+from mlforge.build.options import BuildOptions
 from mlforge.build.publish import show_feature
 from mlforge.catalog import commit as commits
 from mlforge.catalog import reader, writer
-from mlforge.forge import BuildOptions
 from mlforge.model import Version
 from tests.small import CONFIG, Small
 

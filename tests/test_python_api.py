@@ -18,8 +18,8 @@ import pytest
 import sqlglot
 
 import mlforge as mlf
+from mlforge.build.options import Selection
 from mlforge.errors import FeatureError, GrammarError, MlforgeError, ProjectError, TemplateError, UsageError
-from mlforge.forge import Selection
 from tests.small import Small
 
 if TYPE_CHECKING:

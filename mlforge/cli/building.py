@@ -10,8 +10,8 @@ from mlforge.cli.context import forge, set_profile
 from mlforge.cli.output import cell, count, echo, encode, print_json, styled, table
 
 if TYPE_CHECKING:
+    from mlforge.build.options import BuildOptions, BuildResult, Selection
     from mlforge.build.validate import Validated
-    from mlforge.forge import BuildOptions, BuildResult, Selection
     from mlforge.plan.steps import FeatureStep, Plan
     from mlforge.records import CheckResult
 
@@ -57,7 +57,7 @@ def selection(
     features: list[str] | None, tags: list[str] | None, select: list[str] | None, exclude: list[str] | None
 ) -> Selection:
     """What the options name. A value may hold several names with commas between."""
-    from mlforge.forge import Selection
+    from mlforge.build.options import Selection
 
     return Selection(
         features=_names(features), tags=_names(tags), select=tuple(select or ()), exclude=tuple(exclude or ())
@@ -86,7 +86,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what a build would do, and why. Nothing is computed or written."""
-    from mlforge.forge import BuildOptions
+    from mlforge.build.options import BuildOptions
 
     options = BuildOptions(force=force, release=release, upgrade_sets=upgrade_sets)
     made = forge(ctx, strict=strict).plan(selection(features, tags, select, exclude), options)
@@ -193,8 +193,8 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build what has changed into the catalog. Exit code 1 if any feature failed; the others are committed."""
+    from mlforge.build.options import BuildOptions
     from mlforge.cli.progress import reporter
-    from mlforge.forge import BuildOptions
 
     options = BuildOptions(
         force=force, release=release, upgrade_sets=upgrade_sets, sample=_share(sample), threads=threads,

@@ -20,9 +20,9 @@ import pyarrow.compute  # noqa: F401
 import sqlglot.optimizer  # noqa: F401
 
 import mlforge as mlf
+from mlforge.build.options import BuildOptions
 from mlforge.catalog import commit as commits
 from mlforge.errors import MlforgeError
-from mlforge.forge import BuildOptions
 
 for name in ("build.candidates", "build.land", "build.run", "catalog.staging", "plan.planner", "retrieve"):
     importlib.import_module(f"mlforge.{name}")

@@ -1,0 +1,42 @@
+"""What the verbs on a project take and give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from mlforge.build.run import FeatureResult
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """Which features a command is about; all of them when nothing is named."""
+
+    features: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class BuildOptions(Struct, frozen=True, kw_only=True):
+    """How a build runs. ``sample`` is a share of every source's rows: such a build is tried and never committed."""
+
+    force: bool = False
+    release: bool = False
+    upgrade_sets: bool = False
+    sample: float | None = None
+    threads: int | None = None
+    memory_limit: str | None = None
+    lock_timeout: float = 60.0
+    commit: str = "auto"
+
+
+class BuildResult(Struct, frozen=True, kw_only=True):
+    """What a build did. ``failed`` says whether any feature did not get its version."""
+
+    plan: Any  # plan.steps.Plan
+    build: int | None
+    features: tuple[FeatureResult, ...] = ()
+    failed: bool = False
+    committed: Any = None  # catalog.commit.Committed, None if nothing was committed
+    seconds: float = 0.0
