@@ -8,10 +8,11 @@ import duckdb
 
 import mlforge as mlf
 from mlforge.build.options import BuildOptions, BuildResult, Selection
-from mlforge.forge import Forge
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mlforge.forge import Forge
 
 Rows = list[tuple[Any, ...]]
 
