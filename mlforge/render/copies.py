@@ -108,6 +108,8 @@ def _of_star(select: exp.Select, item: exp.Expression, name: str, depth: int) ->
             return _of_item(select, replaced, depth)
     for renamed in star.args.get("rename") or []:
         if renamed.alias.lower() == name.lower():
+            if depth > 0:  # the relation may have a column of that name beside it
+                return None
             name = renamed.this.name
             break
         if renamed.this.name.lower() == name.lower():

@@ -68,6 +68,7 @@ UNCLEAR = [
     ("fewer names than columns", f"SELECT ts FROM (SELECT k, ts FROM {S}) q(a)"),
     ("made in a CTE", f"WITH c AS (SELECT ts + INTERVAL 1 DAY AS ts FROM {S}) SELECT ts FROM c"),
     ("twice in a CTE", f"WITH c AS (SELECT *, created AS ts FROM {S}) SELECT ts FROM c"),
+    ("twice by a renaming", f"SELECT ts FROM (SELECT * RENAME (created AS ts) FROM {S})"),
     ("different sources", f"SELECT ts FROM {S} UNION ALL SELECT ts FROM {O}"),
     ("different columns", f"SELECT ts, k FROM {S} UNION ALL SELECT created, k FROM {S}"),
     ("different columns by name", f"SELECT ts, a FROM {S} UNION BY NAME SELECT a, created AS ts FROM {S}"),
@@ -98,8 +99,9 @@ def test_duckdb_agrees_that_the_values_are_equal(sql: str, expected: tuple[str, 
         made = cells.format(name).replace(f"'{name}k'", "'one'").replace("true AS x", f"{name == 's'} AS x")
         con.execute(f'CREATE TABLE "_mlforge_source".{name} AS SELECT {made}')
     ready = sql.replace("x > 0", "x").replace("x > 1", "x").replace("EXCEPT", "UNION ALL")
-    result = con.execute(ready)
-    names = [d[0].lower() for d in result.description]
+    con.execute(ready)
+    names = [d[0].lower() for d in con.description or []]
+    rows, last = con.fetchall(), max(n for n, name in enumerate(names) if name == "ts")
     source, column = expected
     wanted = con.execute(f'SELECT {column} FROM "_mlforge_source".{source}').fetchall()[0][0]
-    assert {row[-1 if names.count("ts") != 1 else names.index("ts")] for row in result.fetchall()} == {wanted}
+    assert {row[last] for row in rows} == {wanted}
