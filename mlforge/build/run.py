@@ -48,6 +48,8 @@ class Event(Struct, frozen=True, kw_only=True):
     event: EventKind
     feature: str | None = None
     version: str | None = None
+    action: str | None = None  # create, major, minor or patch
+    mode: str | None = None  # of feature_done: "full" where every row was computed
     rows: int | None = None
     seconds: float | None = None
     message: str | None = None
@@ -140,7 +142,7 @@ def _step(work: Work, step: FeatureStep) -> None:
         work.results[name] = _result(step, "skipped", error=f"reads {', '.join(lost)}, which failed")
         work.notify(Event(event="feature_skipped", feature=name, message=work.results[name].error))
         return
-    work.notify(Event(event="feature_started", feature=name, version=str(step.version_to)))
+    work.notify(Event(event="feature_started", feature=name, version=str(step.version_to), action=step.action))
     start = time.perf_counter()
     try:
         _build(work, step, start)
@@ -186,11 +188,9 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
         nowhere=made.counts.nowhere if made.counts else 0, ties=_ties(stored, made.counts), seconds=seconds,
         checks=checks,
     )  # fmt: skip
-    work.notify(
-        Event(
-            event="feature_done", feature=step.feature, version=str(step.version_to), rows=stored.rows, seconds=seconds
-        )
-    )
+    version = str(step.version_to)
+    done = Event(event="feature_done", feature=step.feature, version=version, rows=stored.rows, seconds=seconds)
+    work.notify(replace(done, action=step.action, mode="full"))
 
 
 def _ties(stored: StoredVersion, counts: materialise.EventCounts | None) -> int:

@@ -12,12 +12,11 @@ from typer.core import TyperGroup
 
 from mlforge.cli import browse, building, datasets, keeping, starting, why
 from mlforge.cli.context import Globals, options
+from mlforge.cli.exits import INTERRUPTED, INTERRUPTION, is_interruption
 from mlforge.errors import MlforgeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
@@ -43,16 +42,8 @@ class Commands(TyperGroup):
 
 
 def _interruption() -> typer.Exit:
-    say_error("interrupted; the catalog is as it was")
+    say_error(INTERRUPTION)
     return typer.Exit(INTERRUPTED)
-
-
-def is_interruption(error: Exception) -> bool:
-    """Whether DuckDB was stopped by Ctrl-C: it tells so with errors of its own in place of KeyboardInterrupt."""
-    duckdb = sys.modules.get("duckdb")
-    if duckdb and isinstance(error, duckdb.InterruptException):
-        return True
-    return isinstance(error, RuntimeError) and "interrupt" in str(error).lower()
 
 
 def say_error(message: str, *, where: str | None = None, hint: str | None = None) -> None:

@@ -201,12 +201,11 @@ def build(
         memory_limit=_memory(memory_limit), lock_timeout=lock_timeout, commit=_commit(commit),
     )  # fmt: skip
     chosen = selection(features, tags, select, exclude)
-    fs = forge(ctx, strict=strict)
     if dry_run:
-        show_plan(fs.plan(chosen, options), as_json)
+        show_plan(forge(ctx, strict=strict).plan(chosen, options), as_json)
         return
     with reporter(as_json) as notify:
-        result = fs.build(chosen, options, notify)
+        result = forge(ctx, strict=strict).build(chosen, options, notify)
     if as_json:
         echo(encode(result_value(result)).decode())
     else:
@@ -295,13 +294,15 @@ def show_check(check: CheckResult) -> None:
 
 
 def result_value(result: BuildResult) -> dict[str, Any]:
-    """A build's result as JSON shows it."""
+    """The last line of a build with --json; see docs/orchestration.md."""
     committed = result.committed
     return {
-        "event": "result",
-        "build": result.build,
+        "event": "finished",
+        "exit_code": int(result.failed),
         "failed": result.failed,
+        "build": result.build,
         "seconds": result.seconds,
+        "error": None,
         "plan": plan_value(result.plan),
         "features": result.features,
         "committed": committed and {"how": committed.how, "waited": committed.waited, "notes": committed.notes},

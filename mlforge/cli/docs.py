@@ -21,7 +21,7 @@ EXIT_CODES = """\
 INTRODUCTION = """\
 `mlforge` works on the project of the current folder, or of a folder above it. `-C DIR` names another folder, or a bare
 `catalog.duckdb`. `--profile`, or the variable `MLFORGE_PROFILE`, chooses a profile of mlforge.yaml. `--json` prints
-JSON wherever something is listed; `build --json` prints a line for each event and then the result. Colours are left out
+JSON wherever something is listed; `build --json` prints [a line for each event](orchestration.md). Colours are left out
 where the output is no terminal and where `NO_COLOR` is set. `mlforge --install-completion` teaches the shell the
 commands."""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import time
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
 
+from mlforge.cli.exits import INTERRUPTION, exit_code, is_interruption
 from mlforge.cli.output import count, echo, encode, styled
+from mlforge.errors import MlforgeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,12 +21,50 @@ if TYPE_CHECKING:
 def reporter(as_json: bool) -> Iterator[Callable[[Event], None]]:
     """A receiver of a build's events, for as long as the block lasts."""
     if as_json:
-        yield lambda event: echo(encode(event).decode())
+        with _json_lines() as tell:
+            yield tell
     elif sys.stdout.isatty():
         with _live() as show:
             yield show
     else:
         yield _plain
+
+
+@contextmanager
+def _json_lines() -> Iterator[Callable[[Event], None]]:
+    """Each event as a line at once, and a last line also after an error. What a feature's Python prints is no event."""
+    out, start = sys.stdout, time.perf_counter()
+
+    def tell(event: Any) -> None:
+        out.write(encode(event).decode() + "\n")
+        out.flush()
+
+    with redirect_stdout(sys.stderr):
+        try:
+            yield tell
+        except (Exception, KeyboardInterrupt) as error:
+            if not isinstance(error, BrokenPipeError):  # nobody reads the lines any more
+                tell(_stopped(error, time.perf_counter() - start))
+            raise
+
+
+def _stopped(error: BaseException, seconds: float) -> dict[str, Any]:
+    """The last line of a build that an error ended. Nothing is committed then."""
+    ours = error if isinstance(error, MlforgeError) else None
+    return {
+        "event": "finished",
+        "exit_code": exit_code(error),
+        "failed": True,
+        "build": None,
+        "seconds": seconds,
+        "error": {
+            "code": ours.code if ours else "interrupted" if is_interruption(error) else "unexpected",
+            "message": ours.message if ours else INTERRUPTION if is_interruption(error) else str(error),
+            "where": str(ours.where) if ours and ours.where else None,
+            "hint": ours.hint if ours else None,
+        },
+        "features": [],
+    }
 
 
 def _plain(event: Event) -> None:

@@ -98,9 +98,60 @@ def test_build_shows_rows_and_seconds_and_a_summary(fresh: Shop) -> None:
 
 def test_build_as_json_is_a_line_per_event_and_the_result(fresh: Shop) -> None:
     lines = [json.loads(line) for line in fresh.run("build", "--json").out.splitlines()]
-    assert [line["event"] for line in lines][-3:] == ["commit_started", "committed", "result"]
+    assert [line["event"] for line in lines][-3:] == ["commit_started", "committed", "finished"]
     assert {line["feature"] for line in lines if line["event"] == "feature_done"} == NAMES
-    assert (lines[-1]["build"], lines[-1]["failed"]) == (1, False)
+    assert {k: lines[-1][k] for k in ("build", "failed", "exit_code", "error")} == {
+        "build": 1, "failed": False, "exit_code": 0, "error": None,
+    }  # fmt: skip
+    done = next(line for line in lines if line["event"] == "feature_done" and line["feature"] == "user_profile")
+    assert {"version": "1.0.0", "action": "create", "rows": 20}.items() <= done.items()
+    assert done["seconds"] > 0
+
+
+def test_nothing_to_build_is_one_line(shop: Shop) -> None:
+    shop.run("build", "--json")
+    (line,) = [json.loads(line) for line in shop.run("build", "--json").out.splitlines()]
+    assert (line["event"], line["exit_code"], line["build"], line["features"]) == ("finished", 0, None, [])
+    assert {step["version_to"] for step in line["plan"]["steps"] if step["feature"] == "user_spend"} == {"1.1.0"}
+
+
+def test_a_build_that_an_error_ends_says_so_in_its_last_line(fresh: Shop) -> None:
+    fresh.change("user_spend", "SUM(amount) ", "SUM(amuont) ")
+    said = fresh.run("build", "--json", code=1)
+    line = json.loads(said.out)
+    assert (line["event"], line["exit_code"], line["failed"], line["build"]) == ("finished", 1, True, None)
+    assert (line["error"]["code"], line["error"]["where"].split(":")[0]) == ("feature", "features/user_spend.sql")
+    assert "amuont" in line["error"]["message"]
+    assert said.err.startswith("error: features/user_spend.sql:")
+
+
+def test_an_unknown_feature_is_wrong_usage_also_in_the_last_line(fresh: Shop) -> None:
+    line = json.loads(fresh.run("build", "--json", "-f", "user_spent", code=2).out)
+    assert (line["exit_code"], line["error"]["code"]) == (2, "usage")
+    assert line["error"]["hint"] == "did you mean 'user_spend'?"
+
+
+def test_a_feature_that_fails_is_an_event_and_the_exit_code(fresh: Shop) -> None:
+    fresh.path("features/broken.sql").write_text(
+        "{{ config(entity='user') }}\nSELECT user_id, error('no')::INTEGER AS x FROM {{ source('users') }}\n"
+    )
+    lines = [json.loads(line) for line in fresh.run("build", "--json", code=1).out.splitlines()]
+    (failed,) = [line for line in lines if line["event"] == "feature_failed"]
+    assert failed["feature"] == "broken"
+    assert "no" in failed["message"]
+    assert (lines[-1]["exit_code"], lines[-1]["failed"], lines[-1]["build"]) == (1, True, 1)
+
+
+def test_what_a_python_feature_prints_is_no_event(fresh: Shop) -> None:
+    fresh.path("features/loud.py").write_text(
+        "import mlforge as mlf\n\n\n@mlf.feature(entity='user')\ndef loud():\n    print('{\"event\": \"mine\"}')\n"
+        "    return \"SELECT user_id, count(*) AS n FROM {{ source('users') }} GROUP BY ALL\"\n"
+    )
+    said = fresh.run("build", "--json", "-f", "loud")
+    assert {json.loads(line)["event"] for line in said.out.splitlines()} == {
+        "feature_started", "feature_done", "commit_started", "committed", "finished",
+    }  # fmt: skip
+    assert '{"event": "mine"}' in said.err
 
 
 @pytest.mark.parametrize(

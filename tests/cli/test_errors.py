@@ -134,8 +134,10 @@ def test_ctrl_c_leaves_the_catalog_as_it_was(shop: Shop) -> None:
     assert json.loads(child.stdout.readline())["event"] == "feature_started"
     time.sleep(0.3)
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=60)
     assert (child.returncode, err) == (130, "error: interrupted; the catalog is as it was\n")
+    last = json.loads(out.splitlines()[-1])
+    assert (last["event"], last["exit_code"], last["error"]["code"]) == ("finished", 130, "interrupted")
     assert shop.path("catalog.duckdb").read_bytes() == before
     assert not shop.path("catalog.duckdb.staging").exists()
 
