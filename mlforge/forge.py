@@ -152,7 +152,7 @@ class Forge:
 
         return select(
             selectable, names=selection.features, tags=selection.tags, select=selection.select,
-            exclude=selection.exclude, changed=changed,
+            exclude=selection.exclude, schedule=selection.schedule, changed=changed,
         )  # fmt: skip
 
     def validate(self, selection: Selection = Selection()) -> list[Validated]:
@@ -221,12 +221,17 @@ class Forge:
                 con.execute(f"SET file_search_path = {literal(self._project.root)}")
             yield con
 
-    def listing(self, what: str) -> list[dict[str, Any]]:
-        """All features, entities, sources, versions, feature-sets, tags, datasets or builds, as plain rows.
+    def listing(self, what: str, schedule: Collection[str] = ()) -> list[dict[str, Any]]:
+        """All features, entities, sources, versions, feature-sets, tags, datasets or builds, as plain rows; with a
+        ``schedule`` the features that have one of these tags.
 
         Raises UsageError for anything else."""
         from mlforge.catalog.listing import listing
 
+        if schedule:
+            from mlforge.build.schedule import scheduled
+
+            return scheduled(what, self.listing(what), self._project, schedule)
         if not Path(self.catalog_path).exists():
             return listing(None, self._project, self.catalog_path, what)  # type: ignore[arg-type]
         with self._reading() as con:

@@ -10,12 +10,14 @@ from mlforge.build.run import FeatureResult
 
 
 class Selection(Struct, frozen=True, kw_only=True):
-    """Which features a command is about; all of them when nothing is named."""
+    """Which features a command is about; all of them when nothing is named. ``schedule``: of these only those with one
+    of these tags, which are realtime, hourly, daily, weekly, monthly and on-demand."""
 
     features: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     select: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    schedule: tuple[str, ...] = ()
 
 
 class BuildOptions(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 METHODS = ("tag", "path", "entity", "source", "state")
+SCHEDULES = ("realtime", "hourly", "daily", "weekly", "monthly", "on-demand")
+"""The tags that ``schedule`` asks for."""
 
 
 class Selectable(Struct, frozen=True, kw_only=True):
@@ -33,9 +35,11 @@ def select(
     tags: Iterable[str] = (),
     select: Iterable[str] = (),
     exclude: Iterable[str] = (),
+    schedule: Iterable[str] = (),
     changed: frozenset[str] | Callable[[], frozenset[str]] = frozenset(),
 ) -> frozenset[str]:
-    """The features that any of ``names``, ``tags`` and ``select`` names (all, if none is given), less ``exclude``.
+    """The features that any of ``names``, ``tags`` and ``select`` names (all, if none is given), less ``exclude``; of
+    these those that have a tag of ``schedule``, if that is given, which may be none.
 
     A selector is ``name``, a pattern with ``*``, ``tag:x``, ``path:features/users``, ``entity:x``, ``source:x`` or
     ``state:changed``; ``+`` before or after it adds what it reads or what reads it, ``2+`` up to two steps away. A
@@ -47,7 +51,17 @@ def select(
         if name not in features:
             raise UsageError(f"unknown feature {name!r}", hint=did_you_mean(name, features))
     chosen = frozenset(names) | chooser.union(wanted) if names or wanted else frozenset(features)
-    return chosen - chooser.union(exclude)
+    return on_schedule({name: features[name].tags for name in chosen - chooser.union(exclude)}, schedule)
+
+
+def on_schedule(tags: Mapping[str, Iterable[str]], schedule: Iterable[str]) -> frozenset[str]:
+    """The features (with the tags of each) that have one of these tags; all, if none is given.
+
+    Raises UsageError for a word that is not one of SCHEDULES."""
+    wanted = set(schedule)
+    for word in sorted(wanted - set(SCHEDULES)):
+        raise UsageError(f"there is no schedule {word!r}", hint=did_you_mean(word, SCHEDULES))
+    return frozenset(name for name, have in tags.items() if not wanted or not wanted.isdisjoint(have))
 
 
 _FORMS = "write name, +name, name+, 2+name, tag:x or path:features/x"

@@ -96,7 +96,40 @@ def test_a_ref_to_what_the_project_lacks_is_passed_over() -> None:
     assert select(features, select=["+a+"]) == {"a"}
 
 
+SCHEDULED = {
+    "now": Selectable(path="a.sql", entity="e", tags=("realtime", "x")),
+    "hours": Selectable(path="b.sql", entity="e", tags=("hourly", "daily")),
+    "days": Selectable(path="c.sql", entity="e", tags=("daily",), refs=("none",)),
+    "asked": Selectable(path="d.sql", entity="e", tags=("on-demand",)),
+    "none": Selectable(path="e.sql", entity="e", tags=("x", "Daily", "day")),
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ({"schedule": ["daily"]}, "hours days"),
+        ({"schedule": ["daily", "realtime"]}, "hours days now"),
+        ({"schedule": ["on-demand"]}, "asked"),
+        ({"schedule": ["weekly"]}, ""),
+        ({"schedule": ["daily"], "tags": ["x"]}, ""),
+        ({"schedule": ["daily"], "names": ["days", "none"]}, "days"),
+        ({"schedule": ["daily"], "select": ["path:b.sql", "none+"]}, "hours days"),
+        ({"schedule": ["daily"], "exclude": ["days"]}, "hours"),
+        ({"schedule": []}, "now hours days asked none"),
+    ],
+)
+def test_a_schedule_narrows_what_is_selected(call: dict[str, list[str]], expected: str) -> None:
+    assert select(SCHEDULED, **call) == set(expected.split())  # type: ignore[arg-type]
+
+
 ERRORS = [
+    ({"schedule": ["dayly"]}, "there is no schedule 'dayly'", "did you mean 'daily'?"),
+    (
+        {"schedule": ["daily", "x"]},
+        "there is no schedule 'x'",
+        "known: daily, hourly, monthly, on-demand, realtime, weekly",
+    ),
     ({"names": ["tsx"]}, "unknown feature 'tsx'", "did you mean 'tx'?"),
     ({"names": ["t*"]}, "unknown feature 't*'", "known: final, risk, score, trend, tx"),
     ({"tags": ["dayly"]}, "no feature matches tag:dayly", "did you mean 'daily'?"),
