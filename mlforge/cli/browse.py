@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlforge.cli.context import forge, pairs
+from mlforge.cli.context import Schedule, forge, pairs, words
 from mlforge.cli.output import details, echo, print_json, styled, table
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ def list_(
     what: Annotated[
         str, typer.Argument(help=f"One of {', '.join(_COLUMNS)}.", metavar="WHAT", show_default=True)
     ] = "features",
+    schedule: Schedule = None,
     as_json: Json = False,
 ) -> None:
     """List features, entities, sources, versions, feature sets, tags, datasets or builds."""
-    rows = forge(ctx).listing(what)
+    rows = forge(ctx).listing(what, words(schedule))
     if as_json:
         print_json(rows)
         return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlforge.cli.context import forge, set_profile
+from mlforge.cli.context import Schedule, forge, set_profile, words
 from mlforge.cli.output import cell, count, echo, encode, print_json, styled, table
 
 if TYPE_CHECKING:
@@ -54,18 +54,16 @@ def add_to(app: typer.Typer) -> None:
 
 
 def selection(
-    features: list[str] | None, tags: list[str] | None, select: list[str] | None, exclude: list[str] | None
-) -> Selection:
+    features: list[str] | None, tags: list[str] | None, select: list[str] | None, exclude: list[str] | None,
+    schedule: list[str] | None = None,
+) -> Selection:  # fmt: skip
     """What the options name. A value may hold several names with commas between."""
     from mlforge.build.options import Selection
 
     return Selection(
-        features=_names(features), tags=_names(tags), select=tuple(select or ()), exclude=tuple(exclude or ())
-    )
-
-
-def _names(given: list[str] | None) -> tuple[str, ...]:
-    return tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
+        features=words(features), tags=words(tags), select=tuple(select or ()), exclude=tuple(exclude or ()),
+        schedule=words(schedule),
+    )  # fmt: skip
 
 
 def plan(
@@ -75,6 +73,7 @@ def plan(
     tags: Tags = None,
     select: Select = None,
     exclude: Exclude = None,
+    schedule: Schedule = None,
     force: Force = False,
     release: Release = False,
     upgrade_sets: Upgrade = False,
@@ -89,7 +88,7 @@ def plan(
     from mlforge.build.options import BuildOptions
 
     options = BuildOptions(force=force, release=release, upgrade_sets=upgrade_sets)
-    made = forge(ctx, strict=strict).plan(selection(features, tags, select, exclude), options)
+    made = forge(ctx, strict=strict).plan(selection(features, tags, select, exclude, schedule), options)
     show_plan(made, as_json)
     if exit_code and not made.nothing_to_do:
         raise typer.Exit(CHANGES)
@@ -175,6 +174,7 @@ def build(
     tags: Tags = None,
     select: Select = None,
     exclude: Exclude = None,
+    schedule: Schedule = None,
     force: Force = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     sample: Annotated[
@@ -200,7 +200,7 @@ def build(
         force=force, release=release, upgrade_sets=upgrade_sets, sample=_share(sample), threads=threads,
         memory_limit=_memory(memory_limit), lock_timeout=lock_timeout, commit=_commit(commit),
     )  # fmt: skip
-    chosen = selection(features, tags, select, exclude)
+    chosen = selection(features, tags, select, exclude, schedule)
     if dry_run:
         show_plan(forge(ctx, strict=strict).plan(chosen, options), as_json)
         return
@@ -316,6 +316,7 @@ def validate(
     tags: Tags = None,
     select: Select = None,
     exclude: Exclude = None,
+    schedule: Schedule = None,
     strict: Strict = False,
     profile: Profile = None,
     as_json: Json = False,
@@ -323,7 +324,7 @@ def validate(
     """Look whether everything would build, without building. Exit code 1 if anything would not.
 
     Features are rendered and compiled, input checks run on the sources, output checks on the catalog's rows."""
-    results = forge(ctx, strict=strict).validate(selection(features, tags, select, exclude))
+    results = forge(ctx, strict=strict).validate(selection(features, tags, select, exclude, schedule))
     if as_json:
         print_json(results)
     else:

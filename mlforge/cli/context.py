@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import typer  # noqa: TC002 - Typer reads the types of callbacks
+import typer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlforge.forge import Forge
+
+Schedule = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--schedule",
+        metavar="WORDS",
+        help="Of these only features with one of these tags: realtime, hourly, daily, weekly, monthly, on-demand.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -55,3 +64,8 @@ def pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
             raise UsageError(f"{option} {text} has no value", hint="write NAME=VALUE")
         found[name.strip()] = value
     return found
+
+
+def words(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The values of a repeatable option, each of which may hold several with commas between."""
+    return tuple(word.strip() for text in given or () for word in text.split(",") if word.strip())
