@@ -128,7 +128,7 @@ class Forge:
             analyse(analysis, warehouse, wanted, state)
         planned = plan(
             analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,
-            force=options.force, upgrade_sets=options.upgrade_sets, release=options.release,
+            force=options.force, upgrade_sets=options.upgrade_sets, release=options.release, adopt=options.adopt,
         )  # fmt: skip
         return planned, analysis
 

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from mlforge.build.run import FeatureResult
+from mlforge.plan.versions import Adopted
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class BuildOptions(Struct, frozen=True, kw_only=True):
     memory_limit: str | None = None
     lock_timeout: float = 60.0
     commit: str = "auto"
+    adopt: Adopted = Adopted()  # version numbers that a manifest gives
 
 
 class BuildResult(Struct, frozen=True, kw_only=True):

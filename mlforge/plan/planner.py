@@ -14,7 +14,7 @@ from mlforge.plan.diff import ColumnChange, DefinitionDiff, compare
 from mlforge.plan.fingerprint import metadata_changes
 from mlforge.plan.sets import plan_sets
 from mlforge.plan.steps import BUILDING, Action, FeatureStep, Plan
-from mlforge.plan.versions import newest
+from mlforge.plan.versions import Adopted, newest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -35,20 +35,22 @@ def plan(
     force: bool = False,
     upgrade_sets: bool = False,
     release: bool = False,
+    adopt: Adopted | None = None,
 ) -> Plan:
     """Decide what a build does.
 
     ``graph`` holds every feature of the project with its refs; ``candidates`` those that ``graph.complete`` names.
     ``force`` makes a PATCH of what is unchanged, ``release`` lets held features go on, ``upgrade_sets`` moves entries
-    of feature sets to the current MAJOR. Raises FeatureError (a cycle, an unknown version of a ref, a broken contract)
-    and ProjectError (an entry of a feature set)."""
-    planner = _Planner(candidates, state, graph, force=force, release=release)
+    of feature sets to the current MAJOR, ``adopt`` gives the numbers of new versions. Raises FeatureError (a cycle, an
+    unknown version of a ref, a broken contract) and ProjectError (an entry of a feature set)."""
+    adopt = adopt or Adopted()
+    planner = _Planner(candidates, state, graph, force=force, release=release, adopt=adopt)
     needed = graphs.complete(selection, graph, state)
     paths = {name: candidate.path for name, candidate in candidates.items()}
     for name in graphs.order(graph, paths):
         if name in needed:
             planner.add(name, needed[name])
-    sets = plan_sets(feature_sets or {}, state, planner.steps, known=graph, upgrade=upgrade_sets)
+    sets = plan_sets(feature_sets or {}, state, planner.steps, known=graph, upgrade=upgrade_sets, numbers=adopt.sets)
     return Plan(
         steps=tuple(planner.steps.values()),
         sets=sets.steps,
@@ -67,6 +69,7 @@ class _Planner:
     graph: Graph
     force: bool
     release: bool
+    adopt: Adopted
     steps: dict[str, FeatureStep] = field(default_factory=dict)
 
     def add(self, name: str, why: str) -> None:
@@ -97,12 +100,13 @@ class _Planner:
 
     def _create(self, candidate: Candidate, upstream: dict[str, Version]) -> FeatureStep:
         definition = candidate.definition
+        first = self.adopt.features.get(definition.feature, FIRST)
         return FeatureStep(
             feature=definition.feature,
             action="create",
             version_from=None,
-            version_to=FIRST,
-            current_to=FIRST,
+            version_to=first,
+            current_to=first,
             candidate=candidate,
             reasons=("new feature",),
             columns=tuple(ColumnChange(column=c.name, change="added", new_type=c.type) for c in definition.columns),
@@ -117,6 +121,8 @@ class _Planner:
             raise _broken_contract(candidate, diff)
         action, reasons = self._action(stored, last, candidate, diff, upstream)
         to = _bumped(last.version, action)
+        if adopted := self.adopt.after(stored.name, last.version, diff.bump):
+            action, to, reasons = _step_to(last.version, adopted), adopted, (*reasons, "numbered as in the manifest")
         releasing = stored.held and self.release
         moves = releasing or (action in BUILDING and not stored.held)
         return FeatureStep(
@@ -174,6 +180,12 @@ def _bumped(version: Version, action: Action) -> Version:
     if action == "minor":
         return Version(version.major, version.minor + 1, 0)
     return Version(version.major, version.minor, version.patch + 1) if action == "patch" else version
+
+
+def _step_to(last: Version, to: Version) -> Action:
+    if to.major != last.major:
+        return "major"
+    return "minor" if to.minor != last.minor else "patch"
 
 
 def _held_note(stored: StoredFeature, action: Action, to: Version, releasing: bool) -> tuple[str, ...]:

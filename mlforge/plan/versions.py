@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from mlforge.errors import UsageError, did_you_mean
+from mlforge.model import Version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mlforge.model import CatalogState, Pin, StoredFeature, StoredSet, StoredVersion, Version
+    from mlforge.model import CatalogState, Pin, StoredFeature, StoredSet, StoredVersion
+    from mlforge.plan.diff import Bump
+
+
+class Adopted(Struct, frozen=True, kw_only=True):
+    """Numbers that a manifest gives to what a build makes here: versions of features, versions of feature sets."""
+
+    features: dict[str, Version] = {}
+    sets: dict[str, int] = {}
+
+    def after(self, feature: str, last: Version, bump: Bump | None) -> Version | None:
+        """The number of the version that comes after ``last``, or None if the manifest's cannot follow it: it is not
+        greater, or would put another definition into the MAJOR.MINOR of ``last``."""
+        wanted = self.features.get(feature)
+        if wanted is None or wanted <= last:
+            return None
+        return None if bump and (wanted.major, wanted.minor) == (last.major, last.minor) else wanted
 
 
 def resolve_pin(feature: StoredFeature, pin: Pin) -> StoredVersion:
