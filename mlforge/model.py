@@ -63,6 +63,8 @@ class Source(Struct, frozen=True, kw_only=True):
     unique_key: tuple[str, ...] = ()
     deleted: str | None = None
     cursor: str | None = None
+    max_age: Duration | None = None  # older is stale
+    warn_age: Duration | None = None
     description: str | None = None
     file: str | None = None  # where it is stated; None: mlforge.yaml
     line: int | None = None  # in that file
@@ -109,6 +111,7 @@ class FeatureConfig(Struct, frozen=True, kw_only=True):
     columns: dict[str, str] = {}  # output column -> description
     tags: tuple[str, ...] = ()
     owner: str | None = None
+    max_age: Duration | None = None  # older is stale
     validators: tuple[Check, ...] = ()
     contract: bool = False
     on_demand: bool = False

@@ -48,6 +48,8 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("unique_key", "names", "Of rows with equal values here only the greatest loaded_at exists."),
         Setting("deleted", "text", "SQL condition that marks a row as a deletion of its unique_key."),
         Setting("cursor", "text", "Column that only grows, by which new rows are found."),
+        Setting("max_age", "text", "Age of the newest row at which mlforge freshness fails, as in 2h."),
+        Setting("warn_age", "text", "Age of the newest row at which mlforge freshness warns."),
         Setting("description", "text", "What the rows are."),
     ),
     "entity": (

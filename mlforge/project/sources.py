@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import ProjectError, did_you_mean
-from mlforge.model import Source
+from mlforge.model import Duration, Source
 from mlforge.project.reader import mapping
 from mlforge.project.settings import OPTIONS
 
@@ -40,6 +40,7 @@ def read_source(reader: Reader, name: str, value: Value, root: Path) -> Source:
     if found["unique_key"] and not found["loaded_at"]:
         hint = "name the column that says when a row became known: loaded_at: column"
         raise ProjectError(f"{what} has unique_key but no loaded_at", where=value.keys["unique_key"], hint=hint)
+    max_age, warn_age = _ages(found, value, what)
     return Source(
         name=name,
         path=absolute(path, root) if path else None,
@@ -51,9 +52,35 @@ def read_source(reader: Reader, name: str, value: Value, root: Path) -> Source:
         unique_key=found["unique_key"] or (),
         deleted=found["deleted"],
         cursor=found["cursor"],
+        max_age=max_age,
+        warn_age=warn_age,
         description=found["description"],
         line=value.where.line,
     )
+
+
+def _ages(found: dict[str, Any], value: Value, what: str) -> tuple[Duration | None, Duration | None]:
+    """``max_age`` and ``warn_age``. A warning that comes after the failure would never be seen."""
+    most, warn = (_age(found[name], value, name, what) for name in ("max_age", "warn_age"))
+    if most and warn and warn.micros and most.micros and warn.micros >= most.micros:
+        raise ProjectError(
+            f"{what} warns at an age of {warn}, and fails at {most} already",
+            where=value.keys["warn_age"],
+            hint="warn_age is the shorter one",
+        )
+    return most, warn
+
+
+def _age(text: str | None, value: Value, name: str, what: str) -> Duration | None:
+    if text is None:
+        return None
+    try:
+        age = Duration.parse(text)
+    except ValueError as error:
+        raise ProjectError(f"{name} of {what}: {error}", where=value.keys[name]) from None
+    if not age.n:
+        raise ProjectError(f"{name} of {what} must be longer than nothing", where=value.keys[name])
+    return age
 
 
 def absolute(path: str, root: Path) -> str:

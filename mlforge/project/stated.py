@@ -51,6 +51,8 @@ def Source(  # noqa: N802 - a public name of the design; it reads as a class
     unique_key: str | Iterable[str] | None = None,
     deleted: str | None = None,
     cursor: str | None = None,
+    max_age: str | None = None,
+    warn_age: str | None = None,
     description: str | None = None,
 ) -> model.Source:
     """Rows that exist already: files at a path (from the current folder), a table, or ``data``: an Arrow table, a
@@ -62,7 +64,7 @@ def Source(  # noqa: N802 - a public name of the design; it reads as a class
     given = {
         "path": os.fspath(path) if path is not None else None, "table": table, "format": format, "options": options,
         "timestamp": timestamp, "loaded_at": loaded_at, "unique_key": unique_key, "deleted": deleted, "cursor": cursor,
-        "description": description,
+        "max_age": max_age, "warn_age": warn_age, "description": description,
     }  # fmt: skip
     if data is not None:
         _check_data(name, data, given, where)

@@ -100,6 +100,7 @@ CONFIG: dict[str, Callable[[str, Any], Any]] = {  # every key, and how its value
     "columns": _texts,
     "tags": _tags,
     "owner": _text,
+    "max_age": _positive,
     "validators": _validators,
     "contract": _flag,
     "on_demand": _flag,
@@ -154,6 +155,9 @@ def _consistent(values: dict[str, Any], at: Callable[[str], None]) -> None:
         if key in values:
             at(key)
             raise FeatureError(f"{key} does not go with on_demand", hint="it is read at the label's key and time")
+    if "max_age" in values and on_demand:
+        at("max_age")
+        raise FeatureError("max_age does not go with on_demand", hint="it stores no rows; give it to what it reads")
     if "request" in values and not on_demand:
         at("request")
         raise FeatureError("request needs on_demand=true")

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mlforge.errors import MlforgeError, ProjectError, UsageError
-from mlforge.model import Entity, FeatureRef, FeatureSet, Keep, Pin, Source, WarehouseConfig
+from mlforge.model import Duration, Entity, FeatureRef, FeatureSet, Keep, Pin, Source, WarehouseConfig
 from mlforge.project.config import Config, json_schema, parse_ref, read_config
 from mlforge.project.environ import Environ, read_dotenv
 from mlforge.project.settings import OPTIONS, settings_docs
@@ -147,6 +147,24 @@ BAD = [
         "a table needs",
     ),
     ("name: p\nsources:\n  a: {path: a.db}\n", 3, "source 'a' is a DuckDB file without a table", "add table"),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    max_age: 2 hours\n",
+        5,
+        "max_age of source 'a': '2 hours' is not a duration",
+        None,
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    warn_age: 0s\n",
+        5,
+        "warn_age of source 'a' must be longer than nothing",
+        None,
+    ),
+    (
+        "name: p\nsources:\n  a:\n    path: a.csv\n    max_age: 1d\n    warn_age: 24h\n",
+        6,
+        "source 'a' warns at an age of 24h, and fails at 1d already",
+        "warn_age is the shorter one",
+    ),
     (
         "name: p\nsources:\n  a:\n    path: a.csv\n    unique_key: k\n",
         5,
@@ -347,6 +365,8 @@ def test_every_part_of_a_source(tmp_path: Path) -> None:
             unique_key: [a, b]
             deleted: op = 'D'
             cursor: a
+            max_age: 2h
+            warn_age: 1h
             description: rows
     """
     assert read(tmp_path, text).sources["a"] == Source(
@@ -359,6 +379,8 @@ def test_every_part_of_a_source(tmp_path: Path) -> None:
         unique_key=("a", "b"),
         deleted="op = 'D'",
         cursor="a",
+        max_age=Duration(2, "h"),
+        warn_age=Duration(1, "h"),
         description="rows",
         line=5,
     )

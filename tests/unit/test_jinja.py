@@ -116,7 +116,7 @@ def test_a_whole_feature(tmp_path: Path) -> None:
 {{ config(
     entity="user", timestamp="event_time", closed="right", delay="2h", ttl="30d", interval="1d",
     timezone="Europe/Berlin", timestamp_format="%Y", description="What a user spends", columns={"x": "an x"},
-    tags=["users", "daily", "users"], owner="risk", contract=true, allow_lookahead=false,
+    tags=["users", "daily", "users"], owner="risk", max_age="2d", contract=true, allow_lookahead=false,
     validators={"input.amount": [not_null(), greater_than(0)], "x": unique(severity="warn", tolerance=0.5)},
 ) }}
 SELECT user_id, event_time, x
@@ -143,6 +143,7 @@ FROM {{ source("payments") }} JOIN {{ ref("other") }} USING (user_id) JOIN {{ re
         columns={"x": "an x"},
         tags=("users", "daily"),
         owner="risk",
+        max_age=Duration(2, "d"),
         contract=True,
         validators=(
             Check(name="not_null", column="amount", side="input"),
@@ -453,6 +454,9 @@ CONFIGS = [
     (TIMED + ",\n ttl=3) }}", 2, "ttl must be a duration, not 3", "'7d'"),
     (TIMED + ",\n ttl='3 x') }}", 2, "ttl: '3 x' is not a duration", None),
     (TIMED + ",\n ttl='0s') }}", 2, "ttl must be longer than nothing", None),
+    (TIMED + ",\n max_age='0d') }}", 2, "max_age must be longer than nothing", None),
+    (TIMED + ",\n max_age=2) }}", 2, "max_age must be a duration", "'7d'"),
+    ('{{ config(entity="user",\n on_demand=true,\n max_age="1d") }}', 3, "max_age does not go with on_demand", None),
     (TIMED + ",\n interval='0d') }}", 2, "interval must be longer than nothing", None),
     (TIMED + ",\n delay='-1d') }}", 2, "delay: '-1d' is not a duration", None),
     (TIMED + ",\n closed='both') }}", 2, "closed must be 'left' or 'right', not 'both'", None),
