@@ -68,7 +68,7 @@ def training_set(
     with bound(con, label_rows) as labels:
         names = requests.named(asked, labels.table.column_names, full_names=full_names)
         types = {c: t for c, t, *_ in con.execute(f"DESCRIBE {RELATION}").fetchall()}
-        members = requests.members(asked, names, _Keys(types, asked))
+        members = requests.members(asked, names, KeySql(types, asked))
         time_column = _time_column(types, timestamp, members)
         columns, statements = _columns(con, members, types, time_column)
     table = labels.table
@@ -77,7 +77,7 @@ def training_set(
     return TrainingSet(table, labels.kind, _record(asked, labels, table, names, time_column, statements))
 
 
-class _Keys:
+class KeySql:
     """Turns label columns into key values: looked up by name, checked for type, surrogates made of their parts."""
 
     def __init__(self, types: dict[str, str], asked: Sequence[Request]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlforge.errors import FeatureError
@@ -52,8 +53,30 @@ def _known(tree: exp.Query, select: exp.Select, number: int, at: exp.Expression,
     return True
 
 
-def with_ref_times(query: str, upstream: Mapping[str, Physical], timestamp: str | None) -> str:
-    """The query with every joined, timed feature replaced by its values at the left rows' instants.
+@dataclass(frozen=True)
+class TimedJoin:
+    """A joined, timed feature: its keys as SQL over the relations on the left, and the left row's instant.
+
+    ``ctes`` is the WITH clause that those relations may need."""
+
+    feature: Physical
+    keys: list[tuple[str, str]]
+    at: str
+    left: str
+    inner: bool
+    ctes: str
+
+
+def ref_values(join: TimedJoin) -> str:
+    """SQL for the values of a joined feature at the left rows' instants, from the feature's stored rows."""
+    return sql("feature/ref_join", f=join.feature, keys=join.keys, at=join.at, left=join.left, inner=join.inner)
+
+
+def with_ref_times(
+    query: str, upstream: Mapping[str, Physical], timestamp: str | None,
+    values: Callable[[TimedJoin], str] = ref_values,
+) -> str:  # fmt: skip
+    """The query with every joined, timed feature replaced by its ``values`` at the left rows' instants.
 
     ``timestamp`` names the item of the select list that is the left row's time. The features that FROM names first,
     and static ones, stay tables of the ref schema: their rows are what is meant."""
@@ -67,23 +90,28 @@ def with_ref_times(query: str, upstream: Mapping[str, Physical], timestamp: str 
         for number, (table, join) in enumerate(relations(select)):
             feature = upstream.get(ref_name(table) or "")
             if join is not None and feature is not None and feature.timed:
-                _rewrite(select, number, join, feature, timestamp)
+                _rewrite(select, number, join, feature, timestamp, values)
     return str(tree.sql("duckdb"))
 
 
-def _rewrite(select: exp.Select, number: int, join: exp.Join, feature: Physical, timestamp: str | None) -> None:
+def _rewrite(
+    select: exp.Select, number: int, join: exp.Join, feature: Physical, timestamp: str | None,
+    values: Callable[[TimedJoin], str],
+) -> None:  # fmt: skip
     import sqlglot
     from sqlglot import exp
 
     alias = join.this.alias_or_name
     at = next(i.this for i in select.expressions if i.alias in ("_mlforge_ts", timestamp))
     keys = _key_expressions(select, number, join, feature, alias)
-    values = sql(
-        "feature/ref_join", f=feature, keys=[(k, x.sql("duckdb")) for k, x in keys.items()], at=at.sql("duckdb"),
-        left=_left(select, number), inner=join.side != "LEFT",
+    text = values(
+        TimedJoin(
+            feature, [(k, x.sql("duckdb")) for k, x in keys.items()], at.sql("duckdb"), _left(select, number),
+            join.side != "LEFT", _ctes(select),
+        )
     )  # fmt: skip
     quoted = exp.to_identifier(alias, quoted=True)
-    join.set("this", exp.Subquery(this=sqlglot.parse_one(values, dialect="duckdb"), alias=exp.TableAlias(this=quoted)))
+    join.set("this", exp.Subquery(this=sqlglot.parse_one(text, dialect="duckdb"), alias=exp.TableAlias(this=quoted)))
     instant = sqlglot.parse_one(sql("lib/micros_of_any", x=at.sql("duckdb")), dialect="duckdb")
     same = [exp.EQ(this=exp.column(k, table=alias, quoted=True), expression=x) for k, x in keys.items()]
     same.append(exp.EQ(this=exp.column("_mlforge_label", table=alias, quoted=True), expression=instant))
@@ -114,3 +142,13 @@ def _left(select: exp.Select, number: int) -> str:
     """FROM and the joins before this one, with times already given to the refs among them."""
     joins = [j.sql("duckdb") for j in select.args["joins"][: number - 1]]
     return " ".join([select.args["from_"].sql("duckdb"), *joins])
+
+
+def _ctes(select: exp.Select) -> str:
+    """The nearest WITH clause around a SELECT, or nothing."""
+    node: exp.Expression | None = select
+    while node is not None:
+        if node.args.get("with_"):
+            return str(node.args["with_"].sql("duckdb"))
+        node = node.parent
+    return ""
