@@ -11,7 +11,9 @@
     ├── CatalogError          catalog.duckdb cannot be read or written as asked
     │   └── LockedError       another process holds it
     ├── BuildError            a build could not go on
-    └── RetrievalError        label rows or requested features do not fit
+    ├── RetrievalError        label rows or requested features do not fit
+    └── OnlineError           the online store does not hold what is asked, or cannot take what is published
+        └── StoreDownError    it cannot be reached, or is full
 
 Each carries what is wrong (``message``), where (``where``), and what to do (``hint``). The CLI has one handler for the
 tree; library users catch ``MlforgeError`` or a branch of it.
@@ -122,6 +124,18 @@ class RetrievalError(MlforgeError):
     """Label rows and requested features do not fit together."""
 
     code = "retrieval"
+
+
+class OnlineError(MlforgeError):
+    """The online store does not hold what is asked, or cannot take what is published."""
+
+    code = "online"
+
+
+class StoreDownError(OnlineError):
+    """The online store cannot be reached, or is full. What failed can be repeated."""
+
+    code = "store_down"
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -25,7 +25,7 @@ ROOMS = (
         "build",
         "retrieve",
     ),
-    *("forge", "definitions", "cli"),
+    *("online", "forge", "definitions", "cli"),
 )
 # templates only quotes and renders, and has no imports of ours; the version is a string.
 FREE = {"mlforge.sql.templates", "mlforge.__version__"}

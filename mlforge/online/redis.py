@@ -1,0 +1,167 @@
+"""An online store in Redis (6 or later) or Valkey: one string for each name, read by MGET, written by a script that
+compares and sets.
+
+Persistence is the server's affair; a server that may evict keys (``maxmemory-policy`` other than ``noeviction``) would
+turn features into MISSING, so ``status`` shows the policy."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from mlforge.errors import StoreDownError, UsageError
+
+try:
+    import redis
+    from redis.backoff import ExponentialBackoff
+    from redis.retry import Retry
+except ImportError as error:
+    raise UsageError("the Redis store needs the package redis", hint="pip install 'mlforge[redis]'") from error
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Iterator, Sequence
+
+    from mlforge.online.base import Change
+
+# For every name: the flag and text that must be there, the flag and text to put there; flag 0 stands for nothing.
+# Trap: GET answers false for a missing name, never nil.
+_SWAP = """
+local done = {}
+for i, name in ipairs(KEYS) do
+  local held, there, put, new = ARGV[4 * i - 3], ARGV[4 * i - 2], ARGV[4 * i - 1], ARGV[4 * i]
+  local value = redis.call('GET', name)
+  local same = (value == false and held == '0') or (value ~= false and held == '1' and value == there)
+  if same then
+    if put == '1' then redis.call('SET', name, new) else redis.call('DEL', name) end
+  end
+  done[i] = same and 1 or 0
+end
+return done
+"""
+SCRIPT = 250  # names in one call of the script, which holds the server up while it runs
+MGET = 5_000
+PORTION = 2_000
+
+
+class RedisStore:
+    """An online store at ``url``: ``redis://user:password@host:6379/0``, ``rediss://`` for TLS, ``unix://``.
+
+    ``timeout``: seconds that one call may take. ``options`` go to redis-py as they are (``ssl_ca_certs`` ...)."""
+
+    kind = "redis"
+
+    def __init__(
+        self, url: str = "redis://127.0.0.1:6379/0", *, timeout: float = 5.0, options: dict[str, Any] | None = None
+    ) -> None:
+        self.url = url
+        self._settings: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        self._settings |= {"health_check_interval": 0, **(options or {})}
+        try:
+            self._client = redis.Redis.from_url(url, retry=Retry(ExponentialBackoff(0.1, 0.01), 2), **self._settings)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"the online store's URL or options do not fit: {error}") from error
+        self._swap = self._client.register_script(_SWAP)
+        self._loops: WeakKeyDictionary[AbstractEventLoop, Any] = WeakKeyDictionary()
+
+    @property
+    def _at(self) -> str:
+        """Where it is, without user and password."""
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+    def read(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """One MGET, for any number of names up to some thousands."""
+        with self._in_words():
+            if len(names) <= MGET:
+                return self._client.mget(names)  # type: ignore[return-value]
+            pipe = self._client.pipeline(transaction=False)
+            for start in range(0, len(names), MGET):
+                pipe.mget(names[start : start + MGET])
+            return [value for part in pipe.execute() for value in part]
+
+    async def aread(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """``read`` for an event loop; every loop has connections of its own."""
+        with self._in_words():
+            client = self._async_client()
+            found: list[bytes | None] = []
+            for start in range(0, len(names), MGET):
+                found += await client.mget(names[start : start + MGET])
+            return found
+
+    def _async_client(self) -> Any:
+        from asyncio import get_running_loop
+
+        import redis.asyncio
+        from redis.asyncio.retry import Retry as AsyncRetry
+
+        loop = get_running_loop()
+        if loop not in self._loops:
+            retry = AsyncRetry(ExponentialBackoff(0.1, 0.01), 2)
+            self._loops[loop] = redis.asyncio.Redis.from_url(self.url, retry=retry, **self._settings)
+        return self._loops[loop]
+
+    def swap(self, changes: Sequence[Change]) -> list[bool]:
+        """Calls of the script in one pipeline. If the connection breaks, some may have been applied."""
+        with self._in_words():
+            pipe = self._client.pipeline(transaction=False)
+            for start in range(0, len(changes), SCRIPT):
+                part = changes[start : start + SCRIPT]
+                self._swap([c.name for c in part], [text for c in part for text in _arguments(c)], client=pipe)
+            return [bool(done) for answer in pipe.execute() for done in answer]
+
+    def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
+        """SCAN: the server stays free for others between portions."""
+        pattern, cursor = _escaped(prefix) + b"*", 0
+        while True:
+            with self._in_words():
+                cursor, names = self._client.scan(cursor, match=pattern, count=PORTION)
+            if names:
+                yield list(dict.fromkeys(names))  # type: ignore[arg-type]
+            if cursor == 0:
+                return
+
+    def status(self) -> dict[str, Any]:
+        """Kind, address, server version, names in its database, memory, and what it does when memory is full."""
+        with self._in_words():
+            info = self._client.info()
+            return {
+                "kind": self.kind, "at": self._at, "version": info.get("valkey_version") or info["redis_version"],
+                "names": self._client.dbsize(), "bytes": info["used_memory"], "eviction": info["maxmemory_policy"],
+            }  # fmt: skip
+
+    def close(self) -> None:
+        """Close the connections. Those of event loops end with their loops."""
+        self._client.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop too."""
+        from asyncio import get_running_loop
+
+        client = self._loops.pop(get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+        self.close()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.AuthenticationError as error:
+            raise StoreDownError(f"Redis at {self._at} refuses the user or password: {error}") from error
+        except redis.RedisError as error:
+            hint = "is it running, and is the address right?"
+            if "OOM " in str(error):
+                hint = "its memory is full: raise maxmemory, or publish less"
+            raise StoreDownError(f"Redis at {self._at} does not answer as it should: {error}", hint=hint) from error
+
+
+def _arguments(change: Change) -> tuple[bytes, bytes, bytes, bytes]:
+    old, new = change.old, change.new
+    return (b"0" if old is None else b"1", old or b"", b"0" if new is None else b"1", new or b"")
+
+
+def _escaped(prefix: bytes) -> bytes:
+    """The prefix as a pattern that means only itself."""
+    return b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in prefix)

@@ -1,0 +1,186 @@
+"""The default online store: one SQLite file in WAL mode, no server. Readers and one writer at a time, in any number of
+processes of one machine.
+
+Its statements are SQLite's, constant, and needed where Jinja is not installed: so they stand here, not in
+sql_templates/."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlforge.errors import StoreDownError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mlforge.online.base import Change
+
+_CREATE = "CREATE TABLE IF NOT EXISTS items (name BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+_ONE = "SELECT value FROM items WHERE name = ?"
+_PUT = "INSERT INTO items VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+_DELETE = "DELETE FROM items WHERE name = ?"
+_SCAN = "SELECT name FROM items WHERE name >= ? AND name > ? ORDER BY name LIMIT ?"
+_COUNT = "SELECT count(*), coalesce(sum(length(name) + length(value)), 0) FROM items"
+MOST = 900  # names in one statement; SQLite before 3.32 takes 999 parameters
+PORTION = 10_000
+
+
+class SQLiteStore:
+    """An online store in the file at ``path``, which is made when something is first written.
+
+    ``timeout``: seconds to wait for another writer."""
+
+    kind = "sqlite"
+
+    def __init__(self, path: str | Path = "online.db", *, timeout: float = 30.0) -> None:
+        if not str(path):
+            raise UsageError("the online store has no path", hint="path: online.db")
+        self.path = Path(path)
+        self.timeout = timeout
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._select: dict[int, str] = {}
+
+    # One connection for each thread: SQLite's own are not shared without a lock around every call.
+    def _connection(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        return found if found is not None else self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        with self._in_words():
+            con = sqlite3.connect(
+                self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False, cached_statements=64
+            )
+            self._prepare(con)
+        self._local.connection = con
+        with self._lock:
+            self._all.append(con)
+        return con
+
+    def _prepare(self, con: sqlite3.Connection) -> None:
+        """WAL mode and the table. Two processes that make a file at once: SQLite refuses one without waiting."""
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                con.execute("PRAGMA journal_mode=WAL")
+                con.execute("PRAGMA synchronous=NORMAL")
+                con.execute(_CREATE)
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def read(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """What lies under each name, all as of one instant. A file that is not there holds nothing."""
+        con: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if con is None:
+            if not self.path.exists():
+                return [None] * len(names)
+            con = self._connect()
+        try:
+            if len(names) <= MOST:
+                found = dict(con.execute(self._statement(len(names)), names).fetchall())
+            else:
+                found = self._read_many(con, names)
+        except sqlite3.Error as error:
+            raise self._down(error) from error
+        get = found.get
+        return [get(name) for name in names]
+
+    def _statement(self, count: int) -> str:
+        if count not in self._select:
+            self._select[count] = f"SELECT name, value FROM items WHERE name IN ({','.join('?' * count)})"
+        return self._select[count]
+
+    def _read_many(self, con: sqlite3.Connection, names: Sequence[bytes]) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        con.execute("BEGIN")
+        try:
+            for start in range(0, len(names), MOST):
+                part = names[start : start + MOST]
+                found.update(con.execute(self._statement(len(part)), part).fetchall())
+        finally:
+            con.execute("COMMIT")
+        return found
+
+    async def aread(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """``read``, at once: it takes microseconds, less than a thread would."""
+        return self.read(names)
+
+    def swap(self, changes: Sequence[Change]) -> list[bool]:
+        """All changes in one transaction, each on its own condition."""
+        con = self._connection()
+        with self._in_words():
+            con.execute("BEGIN IMMEDIATE")
+            try:
+                done = [self._swap_one(con, change) for change in changes]
+                con.execute("COMMIT")
+            except BaseException:
+                if con.in_transaction:
+                    con.execute("ROLLBACK")
+                raise
+        return done
+
+    def _swap_one(self, con: sqlite3.Connection, change: Change) -> bool:
+        row = con.execute(_ONE, (change.name,)).fetchone()
+        if (row[0] if row else None) != change.old:
+            return False
+        if change.new is None:
+            con.execute(_DELETE, (change.name,))
+        else:
+            con.execute(_PUT, (change.name, change.new))
+        return True
+
+    def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
+        """The names that begin so, in order."""
+        after = b""
+        while True:
+            with self._in_words():
+                rows = self._connection().execute(_SCAN, (prefix, after, PORTION)).fetchall()
+            names = [name for (name,) in rows if name.startswith(prefix)]
+            if names:
+                yield names
+            if len(names) < PORTION:
+                return
+            after = names[-1]
+
+    def status(self) -> dict[str, Any]:
+        """Kind, path, SQLite's version, names and bytes."""
+        if not self.path.exists():
+            return {"kind": self.kind, "at": str(self.path), "version": sqlite3.sqlite_version, "names": 0, "bytes": 0}
+        with self._in_words():
+            names, size = self._connection().execute(_COUNT).fetchone()
+        return {
+            "kind": self.kind, "at": str(self.path), "version": sqlite3.sqlite_version, "names": names, "bytes": size,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            for con in self._all:
+                con.close()
+            self._all.clear()
+        self._local = threading.local()
+
+    async def aclose(self) -> None:
+        """Close the connections of all threads."""
+        self.close()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._down(error) from error
+
+    def _down(self, error: sqlite3.Error) -> StoreDownError:
+        hint = "is the disk full, the file another program's, or the folder missing?"
+        return StoreDownError(f"the online store {self.path} refuses: {error}", hint=hint)

@@ -1,0 +1,213 @@
+"""What every online store must do, asked of each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mlforge.errors import StoreDownError, UsageError
+from mlforge.online.base import Change, open_store
+from tests.online.servers import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mlforge.online.base import Store
+    from tests.online.servers import RedisServer
+
+ODD = [b"plain", b"with space", "é\U0001f600".encode(), b"a*b?[c]\\d^-", b"zero\x00byte", b"line\r\nbreak", b"x" * 900]
+
+
+def put(store: Store, **values: bytes) -> None:
+    names = [name.encode() for name in values]
+    old = store.read(names)
+    changes = [Change(n, o, v) for n, o, v in zip(names, old, values.values(), strict=True)]
+    assert all(store.swap(changes))
+
+
+async def aread(store: Store, names: list[bytes]) -> list[bytes | None]:
+    try:
+        return await store.aread(names)
+    finally:
+        await store.aclose()
+
+
+def test_nothing_is_there_at_first(store: Store) -> None:
+    assert store.read([b"a", b"b"]) == [None, None]
+    assert list(store.scan(b"")) == []
+
+
+@pytest.mark.parametrize("name", ODD, ids=repr)
+def test_any_bytes_are_a_name_and_a_value(store: Store, name: bytes) -> None:
+    value = bytes(range(256)) * 40
+    assert store.swap([Change(name, None, value), Change(b"other", None, b"")]) == [True, True]
+    assert store.read([name, b"other", name]) == [value, b"", value]
+    assert [n for part in store.scan(name) for n in part] == [name]
+
+
+def test_many_names_are_read_in_order(store: Store) -> None:
+    names = [b"n%d" % n for n in range(7001)]
+    assert all(store.swap([Change(n, None, n[::-1]) for n in names]))
+    asked = [*names[::-1], b"absent"]
+    assert store.read(asked) == [*(n[::-1] for n in names[::-1]), None]
+    assert asyncio.run(aread(store, asked)) == [*(n[::-1] for n in names[::-1]), None]
+    found = [n for part in store.scan(b"n") for n in part]
+    assert sorted(found) == sorted(names)
+    assert sorted(n for part in store.scan(b"n70") for n in part) == sorted(n for n in names if n.startswith(b"n70"))
+
+
+def test_a_change_needs_what_it_expects(store: Store) -> None:
+    put(store, a=b"1", b=b"2")
+    changes = [
+        Change(b"a", b"1", b"10"),
+        Change(b"b", b"1", b"20"),  # it is 2
+        Change(b"c", b"1", b"30"),  # there is none
+        Change(b"d", None, b"40"),
+    ]
+    assert store.swap(changes) == [True, False, False, True]
+    assert store.read([b"a", b"b", b"c", b"d"]) == [b"10", b"2", None, b"40"]
+    assert store.swap([Change(b"a", None, b"11"), Change(b"d", b"40", None)]) == [False, True]
+    assert store.read([b"a", b"d"]) == [b"10", None]
+
+
+def test_an_empty_value_is_not_the_absence_of_one(store: Store) -> None:
+    put(store, a=b"")
+    assert store.swap([Change(b"a", None, b"1")]) == [False]
+    assert store.swap([Change(b"b", b"", b"1")]) == [False]
+    assert store.swap([Change(b"a", b"", b"1")]) == [True]
+
+
+def test_of_many_writers_one_wins_each_time(settings: dict[str, Any]) -> None:
+    def count(_: int) -> int:
+        store = open_store(settings)
+        won = 0
+        while won < 50:
+            (old,) = store.read([b"n"])
+            won += store.swap([Change(b"n", old, b"%d" % (int(old or 0) + 1))])[0]
+        store.close()
+        return won
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(count, range(4))) == 200
+    store = open_store(settings)
+    assert store.read([b"n"]) == [b"200"]
+    store.close()
+
+
+def test_threads_share_a_store(store: Store) -> None:
+    put(store, a=b"1")
+    seen: list[bytes | None] = []
+    threads = [threading.Thread(target=lambda: seen.extend(store.read([b"a"]))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [b"1"] * 8
+
+
+def test_it_is_the_same_after_closing(store: Store) -> None:
+    put(store, a=b"1")
+    store.close()
+    assert store.read([b"a"]) == [b"1"]
+
+
+def test_status_tells_kind_and_size(store: Store, settings: dict[str, Any]) -> None:
+    put(store, a=b"1", b=b"2")
+    status = store.status()
+    assert (status["kind"], status["names"]) == (settings["kind"], 2)
+    assert status["bytes"] > 0
+
+
+def test_an_async_reader_runs_in_any_loop(store: Store) -> None:
+    put(store, a=b"1")
+    assert asyncio.run(aread(store, [b"a"])) == asyncio.run(aread(store, [b"a"])) == [b"1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        ({"kind": "rediss"}, "unknown kind of online store 'rediss'", "did you mean 'redis'?"),
+        ({"kind": "sqlite", "pth": "x"}, "settings of the online store do not fit", "it takes path, timeout"),
+        ("memcached://here", "unknown kind of online store 'memcached'", "known: redis, sqlite"),
+        ("redis://here:port", "the online store's URL or options do not fit", None),
+    ],
+)
+def test_settings_that_do_not_fit(given: Any, message: str, hint: str | None) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_store(given)
+    assert message in caught.value.message
+    assert hint is None or hint in (caught.value.hint or "")
+
+
+def test_urls_name_stores(tmp_path: Path, redis_server: RedisServer) -> None:
+    for url in (f"sqlite:///{tmp_path}/a.db", str(tmp_path / "b.db"), redis_server.url):
+        store = open_store(url)
+        put(store, urls=b"1")
+        assert store.read([b"urls"]) == [b"1"]
+        store.close()
+    assert (tmp_path / "a.db").exists()
+
+
+def test_a_server_that_is_away_is_a_clear_error() -> None:
+    port = free_port()
+    store = open_store({"kind": "redis", "url": f"redis://me:secret@127.0.0.1:{port}/0"})
+    for call in (lambda: store.read([b"a"]), lambda: store.swap([Change(b"a", None, b"1")]), store.status):
+        with pytest.raises(StoreDownError) as caught:
+            call()
+        assert f"Redis at redis://127.0.0.1:{port}/0 does not answer" in caught.value.message
+        assert "secret" not in str(caught.value)
+    with pytest.raises(StoreDownError, match="does not answer"):
+        asyncio.run(aread(store, [b"a"]))
+
+
+def test_a_server_that_comes_back_is_used_again(own_redis: RedisServer) -> None:
+    store = open_store(own_redis.url)
+    put(store, a=b"1")
+    own_redis.kill()
+    with pytest.raises(StoreDownError):
+        store.read([b"a"])
+    own_redis.start()
+    assert store.read([b"a"]) == [b"1"]
+    store.close()
+
+
+def test_a_full_server_says_so(own_redis: RedisServer) -> None:
+    import redis
+
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("maxmemory", "1mb")
+    store = open_store(own_redis.url)
+    with pytest.raises(StoreDownError) as caught:
+        for name in (b"a", b"b"):
+            store.swap([Change(name, None, b"x" * 2_000_000)])
+    assert "memory is full" in (caught.value.hint or "")
+    store.close()
+
+
+def test_a_wrong_password_is_a_clear_error(own_redis: RedisServer) -> None:
+    import redis
+
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("requirepass", "right")
+    wrong = open_store(own_redis.url.replace("://", "://:wrong@"))
+    with pytest.raises(StoreDownError, match="refuses the user or password"):
+        wrong.read([b"a"])
+    right = open_store(own_redis.url.replace("://", "://:right@"))
+    assert right.read([b"a"]) == [None]
+    right.close()
+    wrong.close()
+
+
+def test_a_file_that_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "online.db").write_text("not a database, but text that is long enough to be looked at" * 20)
+    store = open_store({"kind": "sqlite", "path": str(tmp_path / "online.db")})
+    with pytest.raises(StoreDownError, match=r"the online store .*online\.db refuses: file is not a database"):
+        store.read([b"a"])
+    missing = open_store({"kind": "sqlite", "path": str(tmp_path / "no/online.db")})
+    assert missing.read([b"a"]) == [None]
+    with pytest.raises(StoreDownError, match="unable to open"):
+        missing.swap([Change(b"a", None, b"1")])
