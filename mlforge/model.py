@@ -117,6 +117,8 @@ class FeatureConfig(Struct, frozen=True, kw_only=True):
     on_demand: bool = False
     request: dict[str, str] = {}  # request column -> DuckDB type
     allow_lookahead: bool = False
+    lookback: Duration | None = None  # so much of the newest event time is read again by every build
+    incremental: Literal["auto", "by_key", "never"] = "auto"
 
 
 class Pin(Struct, frozen=True):
@@ -327,6 +329,15 @@ class RefJoin(Struct, frozen=True, kw_only=True):
     version: str  # the full version it was built against
 
 
+class Magnitude(Struct, frozen=True):
+    """How large and how fine the values of a float input are, over all rows that a version ever took in."""
+
+    rows: int
+    largest: int | None  # binary exponent of the greatest magnitude; None: only zeros
+    smallest: int | None  # of the least one that is not zero
+    finite: bool = True
+
+
 class Compiled(Struct, frozen=True, kw_only=True):
     """Everything the engine must know to store and answer one version of a feature, without the project.
 
@@ -351,6 +362,7 @@ class Compiled(Struct, frozen=True, kw_only=True):
     refs: tuple[RefJoin, ...] = ()
     parts: tuple[str, ...] = ()  # natural columns of a surrogate key
     uses_as_of: bool = False
+    magnitudes: dict[str, Magnitude] = {}  # float inputs of sums -> the range of their values
     table: str = ""  # physical table in schema store
 
 
@@ -387,12 +399,37 @@ class FileState(Struct, frozen=True, kw_only=True):
     digest: str
 
 
+class Slice(Struct, frozen=True, kw_only=True):
+    """The rows of a table whose ``loaded_at`` or ``cursor`` lies in one day (or one block of numbers)."""
+
+    name: str
+    rows: int
+    total: str  # sum of the column's values: microseconds, or the numbers themselves
+    last: int | None  # the greatest of them
+
+
+Span = tuple[int | None, int | None]
+"""Event times from the first up to, and without, the second: microseconds since the epoch; None is no bound."""
+
+
 class SourceState(Struct, frozen=True, kw_only=True):
-    """What a source held when a build read it. Equal digests mean equal rows."""
+    """What a source held when a build read it. Equal digests mean equal rows.
+
+    In a stored version it is what the version has taken in: ``spans``, if there are any, are the only event times of
+    which rows were taken."""
 
     digest: str
     files: tuple[FileState, ...] = ()
+    slices: tuple[Slice, ...] = ()
     rows: int | None = None  # tables and data objects
+    spans: tuple[Span, ...] = ()
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What can change by itself, files or slices, and a digest of each. A source without any is one part."""
+        if self.slices:
+            return {s.name: f"{s.rows}:{s.total}:{s.last}" for s in self.slices}
+        return {f.path: f.digest for f in self.files} or {"": self.digest}
 
 
 class StoredVersion(Struct, frozen=True, kw_only=True):
@@ -455,3 +492,6 @@ class Candidate(Struct, frozen=True, kw_only=True):
     sql: str
     source_states: dict[str, SourceState]
     warnings: tuple[str, ...] = ()
+    main: str | None = None  # the source whose rows become event rows one by one; None: there is none such
+    main_ref: str | None = None  # the feature whose rows do
+    whole: str | None = None  # why a change of its sources asks for all rows to be read again; None: it does not

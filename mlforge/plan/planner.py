@@ -10,8 +10,10 @@ from msgspec.structs import replace
 from mlforge.errors import FeatureError, Where
 from mlforge.model import Version
 from mlforge.plan import graph as graphs
+from mlforge.plan import increments
 from mlforge.plan.diff import ColumnChange, DefinitionDiff, compare
 from mlforge.plan.fingerprint import metadata_changes
+from mlforge.plan.increments import Increment, Scope
 from mlforge.plan.sets import plan_sets
 from mlforge.plan.steps import BUILDING, Action, FeatureStep, Plan
 from mlforge.plan.versions import Adopted, newest
@@ -19,7 +21,16 @@ from mlforge.plan.versions import Adopted, newest
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from mlforge.model import Candidate, CatalogState, FeatureRef, FeatureSet, SourceState, StoredFeature, StoredVersion
+    from mlforge.model import (
+        Candidate,
+        CatalogState,
+        FeatureRef,
+        FeatureSet,
+        Source,
+        SourceState,
+        StoredFeature,
+        StoredVersion,
+    )
     from mlforge.plan.graph import Graph
 
 FIRST = Version(1, 0, 0)
@@ -36,15 +47,18 @@ def plan(
     upgrade_sets: bool = False,
     release: bool = False,
     adopt: Adopted | None = None,
+    scope: Scope = Scope(),
+    sources: Mapping[str, Source] | None = None,
 ) -> Plan:
     """Decide what a build does.
 
     ``graph`` holds every feature of the project with its refs; ``candidates`` those that ``graph.complete`` names.
     ``force`` makes a PATCH of what is unchanged, ``release`` lets held features go on, ``upgrade_sets`` moves entries
-    of feature sets to the current MAJOR, ``adopt`` gives the numbers of new versions. Raises FeatureError (a cycle, an
-    unknown version of a ref, a broken contract) and ProjectError (an entry of a feature set)."""
+    of feature sets to the current MAJOR, ``adopt`` gives the numbers of new versions. ``scope`` says which event times
+    to look at; ``sources`` are the project's. Raises FeatureError (a cycle, an unknown version of a ref, a broken
+    contract) and ProjectError (an entry of a feature set)."""
     adopt = adopt or Adopted()
-    planner = _Planner(candidates, state, graph, force=force, release=release, adopt=adopt)
+    planner = _Planner(candidates, state, graph, force, release, adopt, scope, sources or {})
     needed = graphs.complete(selection, graph, state)
     paths = {name: candidate.path for name, candidate in candidates.items()}
     for name in graphs.order(graph, paths):
@@ -70,6 +84,8 @@ class _Planner:
     force: bool
     release: bool
     adopt: Adopted
+    scope: Scope
+    sources: Mapping[str, Source]
     steps: dict[str, FeatureStep] = field(default_factory=dict)
 
     def add(self, name: str, why: str) -> None:
@@ -112,6 +128,7 @@ class _Planner:
             columns=tuple(ColumnChange(column=c.name, change="added", new_type=c.type) for c in definition.columns),
             upstream=upstream,
             dependents=graphs.downstream(definition.feature, self.graph),
+            increment=increments.first(candidate, self.scope),
         )
 
     def _update(self, stored: StoredFeature, candidate: Candidate, upstream: dict[str, Version]) -> FeatureStep:
@@ -119,7 +136,7 @@ class _Planner:
         diff = compare(last.definition, candidate.definition)
         if diff.bump and candidate.config.contract:
             raise _broken_contract(candidate, diff)
-        action, reasons = self._action(stored, last, candidate, diff, upstream)
+        action, reasons, increment = self._action(stored, last, candidate, diff, upstream)
         to = _bumped(last.version, action)
         if adopted := self.adopt.after(stored.name, last.version, diff.bump):
             action, to, reasons = _step_to(last.version, adopted), adopted, (*reasons, "numbered as in the manifest")
@@ -137,6 +154,7 @@ class _Planner:
             held=stored.held and not self.release,
             upstream=upstream,
             dependents=graphs.downstream(stored.name, self.graph),
+            increment=increment,
         )
 
     def _action(
@@ -146,24 +164,38 @@ class _Planner:
         candidate: Candidate,
         diff: DefinitionDiff,
         upstream: dict[str, Version],
-    ) -> tuple[Action, tuple[str, ...]]:
+    ) -> tuple[Action, tuple[str, ...], Increment]:
         if diff.bump:
-            return diff.bump, diff.reasons
+            return diff.bump, diff.reasons, increments.first(candidate, self.scope)
         data = (*_source_changes(last.source_states, candidate.source_states), *self._new_data(last, upstream))
-        if data or self.force:
-            return "patch", data or ("forced",)
+        asked = self.force or self.scope.restate is not None
+        if data or asked or any(s.spans for s in last.source_states.values()):
+            increment = self._increment(last, candidate, upstream)
+            todo = tuple(f"event times {increments.described(span)}" for span in increment.todo)
+            if data or todo or self.force:
+                return "patch", (*data, *todo) or ("forced",), increment
+        none = Increment()
         if stored.held and self.release:
-            return "release", ()
+            return "release", (), none
         metadata = metadata_changes(stored, candidate)
-        return ("metadata", metadata) if metadata else ("none", ())
+        return ("metadata", metadata, none) if metadata else ("none", (), none)
+
+    def _increment(self, last: StoredVersion, candidate: Candidate, upstream: dict[str, Version]) -> Increment:
+        scope = replace(self.scope, whole=self.scope.whole or self.force)
+        news = [name for name in self._changed(last, upstream) if self.candidates[name].compiled.timestamp is None]
+        return increments.next_one(last, candidate, scope, self.sources, news)
 
     def _new_data(self, last: StoredVersion, upstream: dict[str, Version]) -> Iterator[str]:
-        """Upstream versions that are younger than the newest version of their reader."""
+        for name in self._changed(last, upstream):
+            yield f"rebuilt because {name} has new data"
+
+    def _changed(self, last: StoredVersion, upstream: dict[str, Version]) -> Iterator[str]:
+        """Features of which the version that is read is younger than the newest version of their reader."""
         for name, version in upstream.items():
             step = self.steps.get(name)
             planned = step is not None and step.builds and step.version_to == version
             if planned or self.state.features[name].get(version).build > last.build:
-                yield f"rebuilt because {name} has new data"
+                yield name
 
 
 def _reading(candidate: Candidate, upstream: dict[str, Version]) -> Candidate:
@@ -218,25 +250,28 @@ def _what_changed(old: SourceState | None, new: SourceState) -> str:
     if old is None:
         return "read for the first time"
     if old.files or new.files:
-        return _file_changes(old, new)
+        return _changed_parts(old, new, "file")
+    if old.slices or new.slices:
+        return _changed_parts(old, new, "slice")
     if old.rows is not None and new.rows is not None and old.rows != new.rows:
         return f"{old.rows} rows -> {new.rows} rows"
     return "rows changed"
 
 
-def _file_changes(old: SourceState, new: SourceState) -> str:
-    before, after = ({f.path: f.digest for f in s.files} for s in (old, new))
+def _changed_parts(old: SourceState, new: SourceState, word: str) -> str:
+    parts = increments.compare(old, new)
     counts = {
-        "added": len(after.keys() - before.keys()),
-        "changed": sum(before[path] != after[path] for path in before.keys() & after.keys()),
-        "removed": len(before.keys() - after.keys()),
+        "added": len(parts.added),
+        "grown": len(parts.grown),
+        "changed": len(parts.changed),
+        "removed": len(parts.removed),
     }
-    parts = [f"{n} {word}" for word, n in counts.items() if n]
-    if not parts:
+    found = [f"{n} {what}" for what, n in counts.items() if n]
+    if not found:
         return "content changed"
-    first, *rest = parts
-    number, word = first.split()
-    return ", ".join([f"{number} file{'' if number == '1' else 's'} {word}", *rest])
+    first, *rest = found
+    number, what = first.split()
+    return ", ".join([f"{number} {word}{'' if number == '1' else 's'} {what}", *rest])
 
 
 def _left_behind(steps: Mapping[str, FeatureStep], graph: Graph, state: CatalogState) -> Iterator[str]:

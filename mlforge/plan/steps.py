@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from mlforge.model import Candidate, FeatureRef, Version
 from mlforge.plan.diff import ColumnChange
+from mlforge.plan.increments import Increment
 
 Action = Literal["create", "major", "minor", "patch", "metadata", "release", "none"]
 
@@ -34,6 +35,7 @@ class FeatureStep(Struct, frozen=True, kw_only=True):
     held: bool = False  # after this step
     upstream: dict[str, Version] = {}  # feature that is read -> the version of it that is read
     dependents: tuple[str, ...] = ()  # all features downstream, in the project's order
+    increment: Increment = Increment()  # how much of it is made
 
     @property
     def builds(self) -> bool:

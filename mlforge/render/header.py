@@ -87,6 +87,13 @@ def _validators(key: str, value: Any) -> Any:
     return value
 
 
+def _incremental(key: str, value: Any) -> str:
+    if value not in ("auto", "by_key", "never"):
+        hint = "auto: by time where each row stands for itself; by_key: all rows of the keys that changed; never"
+        raise _fail(key, "'auto', 'by_key' or 'never'", value, hint)
+    return str(value)
+
+
 CONFIG: dict[str, Callable[[str, Any], Any]] = {  # every key, and how its value is read
     "entity": _entity,
     "timestamp": _text,
@@ -106,9 +113,11 @@ CONFIG: dict[str, Callable[[str, Any], Any]] = {  # every key, and how its value
     "on_demand": _flag,
     "request": _texts,
     "allow_lookahead": _flag,
+    "lookback": _positive,
+    "incremental": _incremental,
 }
-_LATER = ("incremental", "lookback", "online")
-_TIMED = ("timestamp_format", "closed", "delay", "ttl", "interval", "timezone")
+_LATER = ("online",)
+_TIMED = ("timestamp_format", "closed", "delay", "ttl", "interval", "timezone", "lookback")
 
 
 def read(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlforge.errors import ProjectError, WarehouseError, Where
-from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, SourceState
+from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
+from mlforge.render.rowwise import PART
 from mlforge.sql.templates import ident, sql, statements
+from mlforge.warehouses.reading import ALL, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +27,7 @@ _SUFFIXES = {
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst"),
     "json": (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"),
 }
+_WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 CURRENT = "_mlforge_catalog"
 """Name under which the catalog as it is gets attached, read-only."""
 
@@ -65,28 +69,65 @@ class DuckDB:
             raise WarehouseError(first_line(error)) from error
         return {name: kind for name, kind, *_ in rows}
 
-    def bind_source(self, source: Source) -> None:
-        """Make the view that stands for a source. Raises ProjectError at the source's line if it cannot be read."""
+    def bind_source(self, source: Source, reading: Reading = ALL) -> None:
+        """Make the view that stands for a source, or for what ``reading`` names of it.
+
+        Raises ProjectError at the source's line if it cannot be read."""
+        where = Where(source.file or self.config_file, source.line)
+        self._bind(source, reading, where, ())
+        types = self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")
+        self._check_settings(source, types, where)
+        if reading.needs_part and source.unique_key:  # the tie of equal rows must not see where a row lies
+            self._bind(source, reading, where, tuple(c for c in types if c != PART))
+        if self.zero_rows and source.format in _SUFFIXES:
+            script = sql("warehouse/empty_source", schema=SOURCE_SCHEMA, name=source.name, columns=types)
+            for statement in statements(script):
+                self.con.execute(statement)
+
+    def _bind(self, source: Source, reading: Reading, where: Where, columns: tuple[str, ...]) -> None:
         import duckdb
 
-        where = Where(source.file or self.config_file, source.line)
-        files = self.files(source) if source.format in _SUFFIXES else []
+        files = self._read_files(source, reading) if source.format in _SUFFIXES else []
         try:
             relation = None if source.format in _SUFFIXES else self._relation(source)
             self.con.execute(
                 sql(
                     "warehouse/source", s=source, files=files, relation=relation, sample=self.sample,
-                    loaded_by=self.loaded_by,
+                    loaded_by=self.loaded_by, r=self._absolute(source, reading), with_part=reading.needs_part,
+                    slice_type=self._slice_type(source) if reading.needs_part else None, columns=columns,
                 )
             )  # fmt: skip
         except duckdb.Error as error:
             raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
-        types = self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")
-        self._check_settings(source, types, where)
-        if self.zero_rows and source.format in _SUFFIXES:
-            script = sql("warehouse/empty_source", schema=SOURCE_SCHEMA, name=source.name, columns=types)
-            for statement in statements(script):
-                self.con.execute(statement)
+
+    def _read_files(self, source: Source, reading: Reading) -> list[str]:
+        """The files to open. DuckDB itself skips Parquet and JSON files by name; of CSV files the first stays, from
+        which types are guessed."""
+        files = self.files(source)
+        if source.format != "csv" or reading.parts is None or source.unique_key:
+            return files
+        wanted = {name for name, _ in reading.parts}
+        return [f for n, f in enumerate(files) if n == 0 or self._shown(f) in wanted]
+
+    def _absolute(self, source: Source, reading: Reading) -> Reading:
+        """The reading with files named as DuckDB names them."""
+        if reading.parts is None or source.format not in _SUFFIXES:
+            return reading
+        paths = {self._shown(f): f for f in self.files(source)}
+        return replace(reading, parts=tuple((paths[name], None) for name, _ in reading.parts if name in paths))
+
+    def part_name(self, part: str) -> str:
+        """The name of a part as the state of its source has it, for a value of its column."""
+        return self._shown(part)
+
+    def _slice_type(self, source: Source) -> str | None:
+        """The type of the column that a table is cut into slices by, None if it is not cut."""
+        column = source.loaded_at or source.cursor
+        if column is None or source.format in _SUFFIXES:
+            return None
+        types = {c.lower(): t for c, t in self.describe(f"FROM {self._relation(source)}").items()}
+        kind = types.get(column.lower(), "")
+        return kind if kind == "DATE" or kind.startswith("TIMESTAMP") or kind in _WHOLE_NUMBERS else None
 
     def _check_settings(self, source: Source, types: Mapping[str, str], where: Where) -> None:
         """The columns that a source's settings name exist, and loaded_at is an instant."""
@@ -193,6 +234,14 @@ class DuckDB:
         return FileState(path=name, size=stat.st_size, mtime_ns=stat.st_mtime_ns, digest=digest)
 
     def _state_of_rows(self, source: Source) -> SourceState:
+        if (kind := self._slice_type(source)) is not None:
+            rows = self.con.execute(
+                sql("warehouse/slices", s=source, relation=self._relation(source), slice_type=kind)
+            ).fetchall()
+            slices = tuple(Slice(name=n, rows=r, total=t, last=x) for n, r, t, x in rows)
+            return SourceState(
+                digest=_digest(map(str, rows)), slices=slices, rows=sum(s.rows for s in slices)
+            )  # fmt: skip
         relation = f"{ident(SOURCE_SCHEMA)}.{ident(source.name)}"
         rows, digest = self.con.execute(sql("warehouse/state", relation=relation)).fetchall()[0]
         return SourceState(digest=f"{rows}:{digest}", rows=rows)
