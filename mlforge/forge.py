@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlforge.retrieve.compare import Diff
     from mlforge.retrieve.explain import Explanation
     from mlforge.retrieve.replay import Replay
+    from mlforge.retrieve.sync import Synced
 
 
 def open(path: str | Path = ".", *, profile: str | None = None, strict: bool = False) -> Forge:
@@ -381,6 +382,15 @@ class Forge:
 
         with self._reading() as con:
             return encode(manifest(con, self._project.root if self._project else None))
+
+    def sync(self, path: str | Path, options: BuildOptions, notify: Callable[[Event], None] = lambda _: None) -> Synced:
+        """Build the versions of the manifest at ``path`` that are not here, under its numbers, and compare all.
+
+        Raises MlforgeError of the kind that stopped it; what differs is in the result."""
+        from mlforge.retrieve.sync import Here, sync
+
+        verbs = lambda project: Forge(project, self.catalog_path)  # noqa: E731
+        return sync(path, Here(self.project, verbs, self._engine, self._reading_if_any), options, notify)
 
     def diff(self, feature: str, old: str | None = None, new: str | None = None) -> Diff:
         """How version ``new`` (the current one) differs from ``old`` (the one before), by definition and by data.

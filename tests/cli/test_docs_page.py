@@ -24,7 +24,7 @@ def test_every_page_is_written(tmp_path: Path) -> None:
 
 
 COMMANDS = (
-    "init plan build validate list inspect versions show render explain diff training-set replay rollback manifest "
+    "init plan build validate list inspect versions show render explain diff sync training-set replay rollback manifest "
     "profile gc doctor"
 )
 

@@ -1,0 +1,349 @@
+"""From a committed manifest: the same versions of the same features here, and what is not the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mlforge.build.options import BuildOptions, BuildResult, Selection
+from mlforge.catalog.content import version_hash
+from mlforge.catalog.manifest import digest, entry, read
+from mlforge.errors import ProjectError
+from mlforge.plan.diff import compare
+from mlforge.plan.versions import Adopted
+from mlforge.project.refs import parse_ref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.build.run import Event
+    from mlforge.catalog.manifest import FeatureEntry, Manifest, SourceEntry
+    from mlforge.model import CatalogState, Project, StoredVersion, Version
+    from mlforge.plan.steps import Plan
+
+#: same; definition: means something else here; rows: same definition, other rows; number: the version number is taken
+#: or passed here; blocked: what it reads is not the same; held: rolled back where the manifest was written; failed: did
+#: not build; missing: not in the project; extra: not in the manifest.
+Status = Literal["same", "definition", "rows", "number", "blocked", "held", "failed", "missing", "extra"]
+
+
+class SourceDiff(Struct, frozen=True, kw_only=True):
+    """What a source holds here against what it held there. ``note`` is for what has no files."""
+
+    source: str
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    note: str | None = None
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """One feature: the manifest's version, and whether this catalog holds the same. ``content`` are hashes of rows."""
+
+    feature: str
+    status: Status
+    version: str | None = None
+    built: bool = False  # by this run
+    reasons: tuple[str, ...] = ()
+    content: str | None = None
+    content_here: str | None = None
+    rows: int | None = None
+    rows_here: int | None = None
+    sources: tuple[SourceDiff, ...] = ()
+
+
+class ComparedSet(Struct, frozen=True, kw_only=True):
+    """One feature set, by its newest version in the manifest."""
+
+    feature_set: str
+    status: Status
+    version: int | None = None
+    reasons: tuple[str, ...] = ()
+
+
+class Synced(Struct, frozen=True, kw_only=True):
+    """What a sync found. ``build`` is the number of the build it made, None if nothing had to be built."""
+
+    features: tuple[Compared, ...]
+    feature_sets: tuple[ComparedSet, ...] = ()
+    build: int | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether this catalog holds what the manifest says, and the project nothing else."""
+        statuses = [f.status for f in self.features] + [s.status for s in self.feature_sets]
+        return all(status == "same" for status in statuses)
+
+
+class Verbs(Protocol):
+    """What a sync needs of a project with its catalog."""
+
+    def plan(self, selection: Selection = ..., options: BuildOptions = ...) -> Plan:  # noqa: D102
+        ...
+
+    def build(  # noqa: D102
+        self, selection: Selection = ..., options: BuildOptions = ..., notify: Callable[[Event], None] = ...
+    ) -> BuildResult: ...
+
+    def state(self, lock_timeout: float = ...) -> CatalogState:  # noqa: D102
+        ...
+
+
+@dataclass
+class Here:
+    """The project and the catalog on this machine. ``verbs`` are those of a project over the same catalog, ``engine``
+    binds sources, ``reading`` opens the catalog if there is one."""
+
+    project: Project
+    verbs: Callable[[Project], Verbs]
+    engine: Callable[[], AbstractContextManager[Any]]
+    reading: Callable[[], AbstractContextManager[DuckDBPyConnection | None]]
+
+
+def sync(
+    path: str | Path, here: Here, options: BuildOptions, notify: Callable[[Event], None] = lambda _event: None
+) -> Synced:
+    """Build what the manifest at ``path`` says and the catalog lacks, under the manifest's numbers, and compare all.
+
+    Raises UsageError and ProjectError for the manifest, FeatureError for a project that does not compile, and what a
+    build raises."""
+    work = _Work(read(Path(path)), here, here.verbs(here.project).state(options.lock_timeout))
+    _exclude(work, _unreadable(here))
+    sets = {name for name in here.project.feature_sets if work.set_problem(name) is None}
+    kept = {name: s for name, s in here.project.feature_sets.items() if name in sets}
+    verbs = here.verbs(replace(here.project, feature_sets=kept))
+    _compare_definitions(work, verbs, options)
+    result = _build(work, verbs, options, notify)
+    state = verbs.state(options.lock_timeout)
+    with here.reading() as con:
+        for name in work.open:
+            work.found[name] = _compared(work, con, state, name)
+    return Synced(
+        features=tuple(work.found[name] for name in sorted(work.found)),
+        feature_sets=tuple(_compare_sets(work, state)),
+        build=result.build if result else None,
+    )
+
+
+@dataclass
+class _Work:
+    """A sync in progress: what is known of each feature so far."""
+
+    manifest: Manifest
+    here: Here
+    state: CatalogState
+    found: dict[str, Compared] = field(default_factory=dict)
+    built: set[str] = field(default_factory=set)
+
+    @property
+    def open(self) -> list[str]:
+        """Features of both sides that nothing speaks against yet."""
+        return [n for n in self.manifest.features if n in self.here.project.features and n not in self.found]
+
+    def target(self, name: str) -> Version:
+        """The version that is to be here: the newest, which is what the project's files make."""
+        return self.manifest.features[name].newest
+
+    def stored(self, name: str, version: Version, state: CatalogState | None = None) -> StoredVersion | None:
+        """A version of the catalog here, or None."""
+        feature = (state or self.state).features.get(name)
+        return next((v for v in feature.versions if v.version == version), None) if feature else None
+
+    def close(self, name: str, status: Status, *reasons: str) -> None:
+        """Say how a feature ends."""
+        known = self.manifest.features.get(name)
+        version = str(known.newest) if known else None
+        self.found[name] = Compared(feature=name, status=status, version=version, reasons=reasons)
+
+    def adopt(self, names: Iterable[str]) -> Adopted:
+        """The manifest's numbers for these features, and for all feature sets."""
+        sets = {name: max(map(int, versions)) for name, versions in self.manifest.feature_sets.items()}
+        return Adopted(features={name: self.target(name) for name in names}, sets=sets)
+
+    def set_problem(self, name: str) -> str | None:
+        """Why a feature set of the project cannot be made as in the manifest, or None."""
+        versions = self.manifest.feature_sets.get(name)
+        if not versions:
+            return "not in the manifest"
+        for text in versions[str(max(map(int, versions)))]:
+            ref = parse_ref(text)
+            if ref.name in self.found:
+                return f"{ref.name} is not the same here"
+            known = self.manifest.features.get(ref.name)
+            if known and not known.newest.matches(ref.version) and not self._has(ref.name, str(ref.version)):
+                return f"it reads {text}, and the files here make {ref.name} {known.newest}"
+        return None
+
+    def _has(self, name: str, prefix: str) -> bool:
+        feature = self.state.features.get(name)
+        return bool(feature) and any(str(v.version).startswith(f"{prefix}.") for v in feature.versions)  # type: ignore[union-attr]
+
+    def lost_upstream(self, name: str) -> str | None:
+        """What a feature reads that is not the same here, or cannot be made again."""
+        entry = self.manifest.features[name]
+        for upstream, minor in sorted(entry.definition(entry.newest).refs.items()):
+            if upstream in self.found:
+                return f"reads {upstream}, which is not the same here"
+            made = self.manifest.features[upstream].newest if upstream in self.manifest.features else None
+            if made is not None and f"{made.major}.{made.minor}" != minor and not self._has(upstream, minor):
+                return f"reads {upstream}@{minor}, which this project cannot make: its files are those of {made}"
+        return None
+
+
+def _unreadable(here: Here) -> dict[str, str]:
+    """Sources that cannot be read here, and why."""
+    broken = {}
+    with here.engine() as warehouse:
+        for name, source in here.project.sources.items():
+            try:
+                warehouse.bind_source(source)
+            except ProjectError as error:
+                broken[name] = error.message
+    return broken
+
+
+def _exclude(work: _Work, unreadable: dict[str, str]) -> None:
+    """End what cannot be made here, whatever its definition."""
+    for name, known in work.manifest.features.items():
+        if name not in work.here.project.features:
+            work.close(name, "missing", "not in the project")
+            continue
+        lost = [unreadable[s] for s in known.definition(known.newest).sources if s in unreadable]
+        if lost:
+            work.close(name, "failed", *lost)
+        elif passed := _passed(work, name):
+            work.close(name, "number", f"the catalog here is at {passed}, and has no {known.newest}")
+    for name in work.here.project.features.keys() - work.manifest.features.keys():
+        work.close(name, "extra", "not in the manifest")
+    _block(work)
+
+
+def _passed(work: _Work, name: str) -> Version | None:
+    """The newest version here, if it is beyond the manifest's, which is not here."""
+    feature = work.state.features.get(name)
+    newest = max((v.version for v in feature.versions), default=None) if feature else None
+    wanted = work.target(name)
+    return newest if newest and newest > wanted and work.stored(name, wanted) is None else None
+
+
+def _block(work: _Work) -> None:
+    """End what reads something that has ended; again and again, as features read each other in chains."""
+    while blocked := [(name, why) for name in work.open if (why := work.lost_upstream(name))]:
+        for name, why in blocked:
+            work.close(name, "blocked", why)
+
+
+def _compare_definitions(work: _Work, verbs: Verbs, options: BuildOptions) -> None:
+    """End what means something else here, in the project or in the catalog."""
+    if not work.open:
+        return
+    plan = verbs.plan(Selection(features=tuple(work.open)), replace(options, adopt=work.adopt(work.open)))
+    for name in work.open:
+        step, known, wanted = plan.step(name), work.manifest.features[name], work.target(name)
+        if step is None:
+            continue
+        stored = work.stored(name, wanted)
+        there = known.definition(wanted)
+        diff = compare(there, step.candidate.definition)
+        if diff.bump:
+            work.close(name, "definition", *(diff.reasons or map(str, diff.columns)))
+        elif stored and compare(there, stored.definition).bump:
+            work.close(name, "number", f"{wanted} is another definition in the catalog here")
+        elif stored is None and step.version_to != wanted:
+            work.close(name, "number", f"the catalog here has {step.version_from}, which {wanted} cannot follow")
+    _block(work)
+
+
+def _build(work: _Work, verbs: Verbs, options: BuildOptions, notify: Callable[[Event], None]) -> BuildResult | None:
+    wanted = tuple(name for name in work.open if work.stored(name, work.target(name)) is None)
+    if not wanted:
+        return None
+    result = verbs.build(Selection(features=wanted), replace(options, adopt=work.adopt(wanted)), notify)
+    for one in result.features:
+        if one.feature in wanted and one.status in ("failed", "skipped"):
+            work.close(one.feature, "failed", one.error or one.status)
+        elif one.feature in wanted:
+            work.built.add(one.feature)
+    return result
+
+
+def _compared(work: _Work, con: DuckDBPyConnection | None, state: CatalogState, name: str) -> Compared:
+    """The rows here against the rows there."""
+    known, version = work.manifest.features[name], work.target(name)
+    there, stored = known.versions[str(version)], work.stored(name, version, state)
+    if con is None or stored is None:  # taken away between the build and now
+        return Compared(feature=name, status="failed", version=str(version), reasons=("it was not built",))
+    content = version_hash(con, state, stored)
+    sources = tuple(_source_diffs(work, there.sources, stored))
+    same = content == there.content
+    status, reasons = _verdict(known, version, same, bool(sources))
+    return Compared(
+        feature=name, status=status, version=str(version), built=name in work.built, reasons=reasons,
+        content=there.content, content_here=content, rows=there.rows, rows_here=stored.rows, sources=sources,
+    )  # fmt: skip
+
+
+def _verdict(known: FeatureEntry, version: Version, same: bool, other_sources: bool) -> tuple[Status, tuple[str, ...]]:
+    if not same:
+        if other_sources:
+            return "rows", ("the sources differ",)
+        return "rows", (
+            "the sources are the same: another version of mlforge or DuckDB, or Python that is not deterministic",
+        )
+    if known.held and known.current != str(version):
+        return "held", (f"rolled back to {known.current} where the manifest was written: mlforge rollback does that",)
+    return "same", ()
+
+
+def _source_diffs(work: _Work, there: dict[str, str], stored: StoredVersion) -> Iterator[SourceDiff]:
+    root = work.here.project.root
+    for name in sorted(there.keys() | stored.source_states.keys()):
+        state = stored.source_states.get(name)
+        if state is None or name not in there:
+            yield SourceDiff(source=name, note="read only here" if state else "not read here")
+        elif digest(state, root) != there[name]:
+            yield _source_diff(name, work.manifest.states.get(there[name]), entry(state, root))
+
+
+def _source_diff(name: str, there: SourceEntry | None, here: SourceEntry) -> SourceDiff:
+    if there is None or not (there.files or here.files):
+        both = there is not None and there.rows is not None and there.rows != here.rows
+        note = f"{there.rows} rows there, {here.rows} here" if there and both else "other rows"
+        return SourceDiff(source=name, note=note)
+    shared = there.files.keys() & here.files.keys()
+    return SourceDiff(
+        source=name,
+        added=tuple(sorted(here.files.keys() - there.files.keys())),
+        changed=tuple(sorted(path for path in shared if there.files[path] != here.files[path])),
+        missing=tuple(sorted(there.files.keys() - here.files.keys())),
+    )
+
+
+def _compare_sets(work: _Work, state: CatalogState) -> Iterator[ComparedSet]:
+    for name in sorted(work.manifest.feature_sets.keys() | work.here.project.feature_sets.keys()):
+        yield _compare_set(work, state, name, work.here.project.feature_sets)
+
+
+def _compare_set(work: _Work, state: CatalogState, name: str, project: Collection[str]) -> ComparedSet:
+    versions = work.manifest.feature_sets.get(name)
+    if versions is None:
+        return ComparedSet(feature_set=name, status="extra", reasons=("not in the manifest",))
+    newest = max(map(int, versions))
+    if name not in project:
+        return ComparedSet(feature_set=name, status="missing", version=newest, reasons=("not in the project",))
+    stored = next((s for s in state.feature_sets.get(name, ()) if s.version == newest), None)
+    if stored is None:
+        why = work.set_problem(name) or "this version was not made here"
+        return ComparedSet(feature_set=name, status="blocked", version=newest, reasons=(why,))
+    there, here = versions[str(newest)], [str(m) for m in stored.members]
+    if there == here:
+        return ComparedSet(feature_set=name, status="same", version=newest)
+    reason = f"{', '.join(there)} there, {', '.join(here)} here"
+    return ComparedSet(feature_set=name, status="definition", version=newest, reasons=(reason,))
