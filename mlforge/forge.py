@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from mlforge.build.run import Event
     from mlforge.build.validate import Validated
     from mlforge.model import FeatureRef, Keep, Project, Version
+    from mlforge.observe.freshness import Freshness
     from mlforge.plan.steps import Plan
     from mlforge.retrieve import TrainingSet
     from mlforge.retrieve.compare import Diff
     from mlforge.retrieve.explain import Explanation
     from mlforge.retrieve.replay import Replay
     from mlforge.retrieve.sync import Synced
+    from mlforge.unit.run import Outcome
 
 
 def open(path: str | Path = ".", *, profile: str | None = None, strict: bool = False) -> Forge:
@@ -170,6 +172,28 @@ class Forge:
         with self._engine() as warehouse, self._reading_if_any() as catalog:
             return validate(analysis, broken, wanted, warehouse, state, catalog)
 
+    def test(
+        self, names: Sequence[str] = (), *, select: Sequence[str] = (),
+        notify: Callable[[Outcome], None] = lambda _outcome: None,
+    ) -> list[Outcome]:  # fmt: skip
+        """Run the unit tests in tests/*.yaml: those of these names (of tests, features or files), or all; of those only
+        the tests of features that ``select`` means. What is wrong with one is in its outcome.
+
+        Raises UsageError for a name that nothing has, ProjectError for a file of another form."""
+        from mlforge.unit.session import run_tests
+
+        chosen = Selection(select=tuple(select))
+        return run_tests(
+            self.project, names, (lambda a: self._selected(a, chosen, self.state())) if select else None, notify
+        )
+
+    def generate_test(self, feature: str, *, key: Sequence[str] = (), rows: int = 5, force: bool = False) -> str:
+        """Write tests/<feature>.yaml from at most ``rows`` rows of each source, of this key or of one, and what comes
+        of them. Returns its path in the project. Raises UsageError, ProjectError for a file that exists."""
+        from mlforge.unit.generate import generate
+
+        return generate(self.project, feature, key, rows, force=force)
+
     def _reading_if_any(self) -> AbstractContextManager[DuckDBPyConnection | None]:
         from contextlib import nullcontext
 
@@ -255,6 +279,21 @@ class Forge:
 
         with self._reading() as con:
             return show(con, reference, limit, where or {})
+
+    def freshness(
+        self, names: Collection[str] = (), *, everything: bool = False, now: datetime.datetime | None = None
+    ) -> list[Freshness]:
+        """Ages of the sources and features that state ``max_age``, of ``everything``, or of those named, as of ``now``.
+
+        Raises UsageError for an unknown name."""
+        from contextlib import nullcontext
+
+        from mlforge.observe.freshness import freshness
+
+        state, now = self.state(), now or datetime.datetime.now(datetime.UTC)
+        engine = self._engine() if self._project else nullcontext()
+        with engine as warehouse, self._reading() if state.features else nullcontext() as catalog:
+            return freshness(self._project, state, warehouse, catalog, now=now, names=names, everything=everything)
 
     def stats(self, reference: str) -> list[dict[str, Any]]:
         """Statistics of the columns of the version that ``name[@version]`` means. Raises UsageError."""

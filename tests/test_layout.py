@@ -24,8 +24,10 @@ ROOMS = (
         "quality",
         "build",
         "retrieve",
+        "verify",
+        "unit",
     ),
-    *("online", "forge", "definitions", "cli"),
+    *("online", "observe", "forge", "definitions", "cli"),
 )
 # templates only quotes and renders, and has no imports of ours; the version is a string.
 FREE = {"mlforge.sql.templates", "mlforge.__version__"}

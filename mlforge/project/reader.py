@@ -10,7 +10,7 @@ from mlforge.project.settings import SECTIONS
 from mlforge.project.yamldoc import Value, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from mlforge.errors import Where
     from mlforge.project.environ import Environ
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 class Reader:
     """Checks and converts YAML values. Variables are replaced only in what is read."""
 
-    def __init__(self, environ: Environ) -> None:
+    def __init__(self, environ: Environ, sections: Mapping[str, tuple[Setting, ...]] = SECTIONS) -> None:
         self.environ = environ
+        self.sections = sections
 
     def section(self, name: str, value: Value, what: str) -> dict[str, Any]:
         """The settings of one section, with defaults; maps, lists and sections stay ``Value``.
 
         Raises ProjectError, with the line, for unknown and missing keys and wrong types."""
-        known = {s.name: s for s in SECTIONS[name]}
+        known = {s.name: s for s in self.sections[name]}
         data = mapping(value, what)
         refuse_unknown(value, known, what)
         for setting in known.values():

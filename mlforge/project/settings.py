@@ -161,7 +161,11 @@ def json_schema() -> dict[str, Any]:
 
 
 def _object(section: str) -> dict[str, Any]:
-    settings = SECTIONS[section]
+    return properties(SECTIONS[section])
+
+
+def properties(settings: tuple[Setting, ...]) -> dict[str, Any]:
+    """The JSON schema of a mapping with these keys."""
     required = [s.name for s in settings if s.required]
     return {
         "type": "object",

@@ -1,0 +1,57 @@
+"""The columns of sources, as they really are, so that given rows have the types that a build would see."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlforge.errors import MlforgeError
+from mlforge.model import SOURCE_SCHEMA
+from mlforge.sql.templates import ident
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlforge.model import Project
+    from mlforge.warehouses.duckdb import DuckDB
+
+
+@contextmanager
+def sources_engine(project: Project) -> Iterator[DuckDB]:
+    """An engine on nothing that can bind the project's sources as they are."""
+    import duckdb
+
+    from mlforge.catalog.file import attach_read, configure
+    from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
+
+    with duckdb.connect(":memory:") as con:
+        configure(con, project.warehouse.threads, project.warehouse.memory_limit)
+        warehouse = DuckDB(con, project.root, project.file)
+        if reads_catalog(project) and Path(project.warehouse.path).exists():
+            attach_read(con, project.warehouse.path, CURRENT)
+            warehouse.catalog = CURRENT
+        yield warehouse
+
+
+class Shapes:
+    """Columns of sources, each looked up once. A source that cannot be read has those that its options declare."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.found: dict[str, dict[str, str] | None] = {}
+
+    def look(self, names: list[str]) -> None:
+        """Describe these sources, with one engine for all that are not known yet."""
+        new = [name for name in names if name not in self.found]
+        if new:
+            with sources_engine(self.project) as warehouse:
+                self.found.update({name: self._describe(warehouse, name) for name in new})
+
+    def _describe(self, warehouse: DuckDB, name: str) -> dict[str, str] | None:
+        source = self.project.sources[name]
+        try:
+            warehouse.bind_source(source)
+            return warehouse.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(name)}")
+        except MlforgeError:  # no file here, as on a machine that only tests: what the project says must do
+            return dict(source.options.get("columns") or {}) or None
