@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from mlforge.build.candidates import Analysis, analyse
 from mlforge.errors import FeatureError, MlforgeError, Where
+from mlforge.plan import contract
 from mlforge.project.calling import call_functions
 from mlforge.quality.checks import run_checks
 from mlforge.records import CheckResult
@@ -93,6 +94,8 @@ def _checked(
     found: Analysed, con: DuckDBPyConnection, state: CatalogState, catalog: DuckDBPyConnection | None
 ) -> Validated:
     name = found.candidate.definition.feature
+    if name in state.features:
+        contract.check(found.candidate, state.features[name].versions[-1])
     checks: list[CheckResult] = []
     skipped = []
     if found.input_checks and found.candidate.definition.refs:

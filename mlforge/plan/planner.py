@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from mlforge.errors import FeatureError, Where
 from mlforge.model import Version
+from mlforge.plan import contract, increments
 from mlforge.plan import graph as graphs
-from mlforge.plan import increments
 from mlforge.plan.diff import ColumnChange, DefinitionDiff, compare
 from mlforge.plan.fingerprint import metadata_changes
 from mlforge.plan.increments import Increment, Scope
@@ -134,8 +134,7 @@ class _Planner:
     def _update(self, stored: StoredFeature, candidate: Candidate, upstream: dict[str, Version]) -> FeatureStep:
         last = stored.versions[-1]
         diff = compare(last.definition, candidate.definition)
-        if diff.bump and candidate.config.contract:
-            raise _broken_contract(candidate, diff)
+        contract.check(candidate, last)
         action, reasons, increment = self._action(stored, last, candidate, diff, upstream)
         to = _bumped(last.version, action)
         if adopted := self.adopt.after(stored.name, last.version, diff.bump):
@@ -228,16 +227,6 @@ def _held_note(stored: StoredFeature, action: Action, to: Version, releasing: bo
     if action not in BUILDING:
         return ()
     return (f"held at {stored.current}: {to} is recorded, current does not move without --release",)
-
-
-def _broken_contract(candidate: Candidate, diff: DefinitionDiff) -> FeatureError:
-    bump = (diff.bump or "").upper()
-    shown = "\n".join(f"  {reason}" for reason in diff.reasons)
-    return FeatureError(
-        f"{candidate.definition.feature} has contract=true, and this would be a new {bump} version:\n{shown}",
-        where=Where(candidate.path),
-        hint="undo the change, or remove contract=true to publish it as a new version",
-    )
 
 
 def _source_changes(old: Mapping[str, SourceState], new: Mapping[str, SourceState]) -> Iterator[str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec.structs import replace
 
 from mlforge.errors import FeatureError
-from mlforge.model import CatalogState, Check, Duration, FileState, RefJoin, SourceState, Version
+from mlforge.model import CatalogState, Check, Column, Duration, FileState, Key, RefJoin, SourceState, Version
 from mlforge.plan.graph import complete, downstream, order
 from mlforge.plan.planner import plan
 from tests.unit.plan_values import ITEMS, built, candidate, definition, graph, ref, state, stored
+
+if TYPE_CHECKING:
+    from mlforge.model import Candidate, Definition
 
 F, G, H = (candidate(definition(name)) for name in "fgh")
 CHAIN = graph(h="g", g="f", f="")
@@ -239,16 +242,45 @@ def test_readers_of_a_held_feature_read_its_current_version() -> None:
     assert [(s.feature, s.action) for s in made.steps] == [("f", "major"), ("g", "none"), ("h", "none")]
 
 
-def test_a_contract_stops_a_new_major_or_minor() -> None:
-    for new, bump in ((definition(items={**ITEMS, "c": "z"}), "MINOR"), (definition(items={"a": "x"}), "MAJOR")):
-        with pytest.raises(FeatureError) as caught:
-            plan({"f": candidate(new, contract=True)}, state(stored(F)), "f", graph=graph(f=""))
-        assert caught.value.message.startswith(
-            f"f has contract=true, and this would be a new {bump} version:\n  column "
-        )
-        assert str(caught.value.where) == "features/f.sql"
-    patched = plan({"f": candidate(data="2", contract=True)}, state(stored(F)), "f", graph=graph(f=""))
-    assert patched.steps[0].action == "patch"
+@pytest.mark.parametrize(
+    ("new", "rows"),
+    [
+        (definition(items={**ITEMS, "c": "z"}), ["c  -  BIGINT  added"]),
+        (definition(items={"a": "x"}), ["b  BIGINT  -  removed"]),
+        (definition(items={"a": "x", "d": "SUM(y) OVER last_7d"}), ["b  BIGINT  -  removed", "d  -  BIGINT  added"]),
+        (
+            definition(columns=(Column(name="a", type="DOUBLE"), Column(name="b", type="BIGINT"))),
+            ["a  BIGINT  DOUBLE  another type"],
+        ),
+        (definition(keys=(Key("user_id", "BIGINT"),)), ["user_id  VARCHAR  BIGINT  another type"]),
+        (definition(timestamp="seen_at"), ["at  TIMESTAMP  -  removed", "seen_at  -  TIMESTAMP  added"]),
+    ],
+    ids=["added", "removed", "renamed", "type", "key", "timestamp"],
+)
+def test_a_contract_stops_other_names_and_types(new: Definition, rows: list[str]) -> None:
+    with pytest.raises(FeatureError) as caught:
+        plan({"f": candidate(new, contract=True)}, state(stored(F)), "f", graph=graph(f=""))
+    first, heads, *table, kept = caught.value.message.splitlines()
+    assert first == "f has contract=true, and its columns would not be those of 1.0.0:"
+    assert heads.split() == ["column", "pinned", "would", "be"]
+    assert [row.split() for row in table] == [row.split() for row in rows]
+    assert kept.endswith("as pinned")
+    assert str(caught.value.where) == "features/f.sql"
+    assert plan({"f": candidate(new)}, state(stored(F)), "f", graph=graph(f="")).steps[0].action in ("minor", "major")
+
+
+@pytest.mark.parametrize(
+    ("new", "action"),
+    [
+        (candidate(data="2", contract=True), "patch"),
+        (candidate(definition(items={"a": "x", "b": "SUM(y) OVER last_8d"}), contract=True), "major"),
+        (candidate(definition(where="not ok"), contract=True), "major"),
+        (candidate(definition(items={"b": ITEMS["b"], "A": "x"}), contract=True), "metadata"),
+    ],
+    ids=["data", "meaning", "relation", "order and case"],
+)
+def test_a_contract_pins_names_and_types_only(new: Candidate, action: str) -> None:
+    assert plan({"f": new}, state(stored(F)), "f", graph=graph(f="")).steps[0].action == action
 
 
 def test_removed_features_are_shown() -> None:
