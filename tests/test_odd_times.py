@@ -96,3 +96,16 @@ def test_infinite_times_count_as_null(tmp_path: Path, kind: str) -> None:
 def test_nanoseconds_are_floored(tmp_path: Path, event: str, label: str, found: tuple[object, object]) -> None:
     root = built(tmp_path, f"SELECT 1 AS k, '{event}'::TIMESTAMP_NS AS t, 'here' AS v")
     assert answers(root, f"SELECT 1 AS k, '{label}'::TIMESTAMP_NS AS label_time") == [found]
+
+
+@pytest.mark.parametrize("kind", ["TIMESTAMP", "TIMESTAMPTZ"])
+def test_the_far_future_has_no_nanoseconds_and_needs_none(tmp_path: Path, kind: str) -> None:
+    """Labels in a table, of which DuckDB knows the greatest value before it looks at a row."""
+    rows = f"SELECT 1 AS k, unnest(['2024-03-01 00:00:00', '9999-12-31 00:00:00'])::{kind} AS t, 'here' AS v"
+    root = built(tmp_path, rows)
+    with duckdb.connect() as con:
+        con.execute(f"ATTACH '{root / 'catalog.duckdb'}' AS c (READ_ONLY); SET TimeZone = 'UTC'")
+        con.execute(f"CREATE TABLE asked AS SELECT 1 AS k, unnest(['9999-12-31', '2024-03-02'])::{kind} AS label_time")
+        con.execute("SET search_path = 'c.main,memory.main'")
+        found = con.execute("SELECT year(label_time), n FROM c.features.counts_asof('asked')").fetchall()
+    assert found == [(9999, 1), (2024, 1)]
