@@ -138,7 +138,7 @@ def training_set_as_known(
     wanted = list(features) if not isinstance(features, (str, FeatureRef)) else [features]
     with label_rows(con, given) as labels:
         table = labels.table
-        parts = _instants(con, table, known_as_of)
+        parts = instants(con, table, known_as_of)
     made, places = [], []
     for instant, rows in parts:
         with past(project, state, instant, ignore=ignore_loaded_at) as then:
@@ -161,7 +161,7 @@ def training_set_as_known(
     return TrainingSet(whole, labels.kind, record)
 
 
-def _instants(
+def instants(
     con: DuckDBPyConnection, table: pa.Table, known_as_of: str | datetime
 ) -> list[tuple[int, pa.Array | None]]:
     """Instants in microseconds, each with the label rows it is for; None: all of them."""

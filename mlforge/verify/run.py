@@ -1,0 +1,281 @@
+"""Verifying features: retrieved values of a sample of label rows against values recomputed from cut sources."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import replace as changed
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace as with_changes
+
+from mlforge.catalog.file import configure
+from mlforge.catalog.log import new_id
+from mlforge.model import SOURCE_SCHEMA, FeatureRef, Pin, Version
+from mlforge.retrieve import request as requests
+from mlforge.retrieve.known import instants, training_set_as_known
+from mlforge.retrieve.labels import label_rows
+from mlforge.retrieve.training import KeySql, TrainingSet, training_set
+from mlforge.sql.templates import ident, sql
+from mlforge.verify.compare import compared, differences, explained
+from mlforge.verify.cuts import carried, cuts
+from mlforge.verify.result import FeatureVerdict, Verification
+from mlforge.verify.sample import DAY, pick, stored_labels
+from mlforge.verify.values import Case, Engine, stated
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import CatalogState, Project, StoredVersion
+    from mlforge.retrieve.request import Request
+    from mlforge.sql.physical import Member
+
+SAMPLE = 1000
+CHECKED = "_mlforge_checked"
+INSTANTS = 100
+"""Label rows that are made for a feature whose sources must be cut for each of them by itself."""
+
+
+def verify(
+    con: DuckDBPyConnection,
+    state: CatalogState,
+    project: Project,
+    features: str | FeatureRef | Iterable[str | FeatureRef] | None,
+    given: Any = None,
+    *,
+    timestamp: str = "label_time",
+    sample: int = SAMPLE,
+    seed: int = 0,
+    known_as_of: str | datetime.datetime | None = None,
+    ignore_loaded_at: bool = False,
+) -> Verification:
+    """Verify features (all of them) for a sample of label rows: those given, else keys and times of each one's own rows.
+
+    ``con`` is the open catalog. Raises what ``training_set`` raises, and ProjectError for sources that cannot be read."""
+    known = {"known_as_of": known_as_of, "ignore_loaded_at": ignore_loaded_at}
+    if given is None:
+        asked = requests.resolve(state, list(state.features) if features is None else features)
+        found = [_by_itself(con, state, project, r, sample, seed, known) for r in asked]
+    else:
+        with label_rows(con, given) as labels:
+            table = labels.table
+        table = table.take(pick(table.num_rows, sample, seed))
+        made = _retrieved(con, state, project, list(state.features) if features is None else features, table,
+                          timestamp, known)  # fmt: skip
+        found = verdicts(project, state, made)
+    shown = None if known_as_of is None else str(known_as_of)
+    return Verification(id=new_id(), features=tuple(found), sample=sample, seed=seed, known_as_of=shown)
+
+
+def verify_training_set(
+    state: CatalogState, project: Project, made: TrainingSet, *, sample: int = SAMPLE, seed: int = 0
+) -> Verification:
+    """Verify a sample of the rows of a training set that was made from the catalog as it is. Raises ProjectError."""
+    rows = pick(made.table.num_rows, sample, seed)
+    found = verdicts(project, state, TrainingSet(made.table.take(rows), made.kind, made.record))
+    known = made.record.get("known_as_of")
+    return Verification(id=new_id(), features=tuple(found), sample=sample, seed=seed, known_as_of=known)
+
+
+def _retrieved(
+    con: DuckDBPyConnection, state: CatalogState, project: Project, features: Any, table: pa.Table, timestamp: str,
+    known: dict[str, Any],
+) -> TrainingSet:  # fmt: skip
+    if known["known_as_of"] is None:
+        return training_set(con, state, features, table, timestamp=timestamp, full_names=True)
+    return training_set_as_known(
+        con, state, project, features, table, timestamp=timestamp, full_names=True, **known
+    )  # fmt: skip
+
+
+# -- label rows of a feature's own
+
+
+def _by_itself(
+    con: DuckDBPyConnection, state: CatalogState, project: Project, asked: Request, sample: int, seed: int,
+    known: dict[str, Any],
+) -> FeatureVerdict:  # fmt: skip
+    """Verify one feature for keys and times of its own rows."""
+    stored = asked.stored
+    if stored.compiled.request:
+        return _unproven(asked, f"give label rows: it needs {', '.join(stored.compiled.request)} with the request")
+    with engine(project, state) as own:
+        if lost := _changed(own, stored):
+            return _unproven(asked, lost)
+        table = _own_labels(con, own, stored, sample, seed)
+    if table is None:
+        return _unproven(asked, "give label rows: no feature that it reads has all of its keys")
+    v = stored.version
+    ref = FeatureRef(name=stored.feature, version=Pin(v.major, v.minor, v.patch), columns=asked.ref.columns)
+    made = _retrieved(con, state, project, [ref], table, "label_time", known)
+    return verdicts(project, state, made)[0]
+
+
+def _own_labels(
+    con: DuckDBPyConnection, own: Engine, stored: StoredVersion, sample: int, seed: int
+) -> pa.Table | None:  # fmt: skip
+    keys = {k.name for k in stored.compiled.keys}
+    if stored.compiled.kind == "on_demand":
+        read = [own.state.features[r.feature].get(Version.parse(r.version)) for r in stored.compiled.refs]
+        whole = [v for v in read if keys <= {k.name for k in v.compiled.keys}]
+        timed = [v for v in whole if v.compiled.timestamp]
+        return _own_labels(con, own, (timed or whole)[0], sample, seed) if whole else None
+    found = {n: own.source(n) for n in stored.definition.sources}
+    cut = cuts(stored, own.project, found)
+    if carried(stored.compiled.event_sql, cut) is None:
+        sample = min(sample, INSTANTS)
+    table = stored_labels(con, stored, sample, seed)
+    return _with_times(own, table, cut, seed) if stored.compiled.timestamp is None else table
+
+
+def _with_times(own: Engine, table: pa.Table, cut: dict[str, Any], seed: int) -> pa.Table:
+    """Label rows of a static feature with a time each, from the times of its sources."""
+    import random
+
+    import pyarrow as pa
+
+    spans = [
+        own.con.execute(
+            sql("verify/span", relation=f"{ident(SOURCE_SCHEMA)}.{ident(c.source)}", column=c.column)
+        ).fetchall()[0]
+        for c in cut.values() if c.column
+    ]  # fmt: skip
+    known = [s for s in spans if s[0] is not None]
+    low, high = (min(s[0] for s in known), max(s[1] for s in known)) if known else (0, DAY)
+    dice = random.Random(seed)
+    times = [dice.randrange(low, high + DAY) for _ in range(table.num_rows)]
+    return table.append_column("label_time", pa.array(times, pa.timestamp("us")))
+
+
+# -- verdicts
+
+
+@contextmanager
+def engine(project: Project, state: CatalogState, loaded_by: int | None = None) -> Iterator[Engine]:
+    """A connection of its own for as long as the block lasts; only rows loaded by ``loaded_by`` (microseconds)."""
+    import tempfile
+
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="mlforge-") as spill, duckdb.connect(":memory:") as con:
+        configure(con, project.warehouse.threads, project.warehouse.memory_limit, spill)
+        yield Engine(con, project, state, loaded_by=loaded_by)
+
+
+def verdicts(project: Project, state: CatalogState, made: TrainingSet) -> list[FeatureVerdict]:
+    """A verdict on each feature of a training set, from all of its rows."""
+    import pyarrow as pa
+
+    table = made.table.append_column("_mlforge_n", pa.array(range(made.table.num_rows), pa.int64()))
+    found: list[list[FeatureVerdict]] = []
+    for loaded_by, rows in _moments(table, made.record):
+        with engine(project, state, loaded_by) as own:
+            found.append(_verdicts(own, table if rows is None else table.take(rows), made.record))
+    return [_together(parts) for parts in zip(*found, strict=True)]
+
+
+def _moments(table: pa.Table, record: dict[str, Any]) -> list[tuple[int | None, Any]]:
+    """Instants up to which rows count as known, each with the rows that it is for; None: all."""
+    known = record.get("known_as_of")
+    if known is None:
+        return [(None, None)]
+    import duckdb
+
+    with duckdb.connect(":memory:") as con, label_rows(con, table):
+        return list(instants(con, table, known))
+
+
+def _verdicts(own: Engine, table: pa.Table, record: dict[str, Any]) -> list[FeatureVerdict]:
+    own.con.register("_mlforge_given", table)
+    own.con.execute(sql("retrieve/keep_labels", relation=CHECKED, query="FROM _mlforge_given"))
+    own.con.unregister("_mlforge_given")
+    types = {c: t for c, t, *_ in own.con.execute(f"DESCRIBE {CHECKED}").fetchall()}
+    asked = requests.resolve(own.state, [_ref(r) for r in record["references"]])
+    names = _names(asked, record["columns"])
+    members = requests.members(asked, names, KeySql(types, asked))
+    return [_verdict(own, r, m, record["label_time"], types) for r, m in zip(asked, members, strict=True)]
+
+
+def _ref(reference: dict[str, Any]) -> FeatureRef:
+    version = Version.parse(reference["version"])
+    return FeatureRef(
+        name=reference["feature"], version=Pin(version.major, version.minor, version.patch),
+        columns=tuple(reference["columns"]), keys=dict(reference["keys"]), prefix=reference["prefix"],
+    )  # fmt: skip
+
+
+def _names(asked: Sequence[Request], columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The result's columns of each feature, in its order."""
+    left = iter(columns)
+    return [tuple(next(left) for _ in r.columns) for r in asked]
+
+
+def _verdict(
+    own: Engine, asked: Request, member: Member, label_time: str | None, types: dict[str, str]
+) -> FeatureVerdict:  # fmt: skip
+    import duckdb
+
+    start = time.perf_counter()
+    if lost := _changed(own, asked.stored):
+        return _unproven(asked, lost)
+    case = Case(own, asked.stored, own.name("labels"))
+    text = sql(
+        "verify/labels", name=case.labels, m=member, relation=CHECKED, label_time=label_time and ident(label_time),
+        label_type=label_time and types[label_time],
+    )  # fmt: skip
+    try:
+        own.con.execute(text)
+        found = _judged(case, asked, member, label_time)
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error as error:
+        return _unproven(asked, f"it cannot be recomputed: {str(error).splitlines()[0]}")
+    return with_changes(found, seconds=time.perf_counter() - start)
+
+
+def _judged(case: Case, asked: Request, member: Member, label_time: str | None) -> FeatureVerdict:
+    bounds = stated(case.stored)
+    timeless = label_time is None and case.f.kind != "on_demand" and any(c.column for c in case.cuts.values())
+    values = case.values(changed(bounds, cut=False) if timeless else bounds)
+    columns = compared(case, member.columns)
+    found = differences(case, CHECKED, values, columns)
+    labels = int(case.con.execute(f"SELECT count(*) FROM {CHECKED}").fetchall()[0][0])
+    late, late_labels = case.con.execute(sql("verify/late", values=values)).fetchall()[0]
+    reasons = [*case.unproven(), *(["the label rows have no time"] if timeless else []),
+               *(["there is no label row"] if not labels else [])]  # fmt: skip
+    return FeatureVerdict(
+        feature=asked.stored.feature, version=str(asked.stored.version), columns=asked.columns, labels=labels,
+        status="failed" if found else "unproven" if reasons else "passed", values=labels * len(columns),
+        mismatched=len(found), mismatches=tuple(explained(case, CHECKED, found, columns)), unproven=tuple(reasons),
+        known_late=late, late_labels=late_labels,
+    )  # fmt: skip
+
+
+def _changed(own: Engine, stored: StoredVersion) -> str | None:
+    """Why the sources are not those that the version, or one that it reads, was built from."""
+    if lost := own.changed(stored):
+        return f"source {', '.join(lost)} has changed since {stored.feature}@{stored.version} was built: build first"
+    read = [own.upstream(n, v) for n, v in stored.definition.refs.items()]
+    return next((reason for v in read if (reason := _changed(own, v))), None)
+
+
+def _unproven(asked: Request, reason: str) -> FeatureVerdict:
+    return FeatureVerdict(
+        feature=asked.stored.feature, version=str(asked.stored.version), columns=asked.columns, status="unproven",
+        unproven=(reason,),
+    )  # fmt: skip
+
+
+def _together(parts: Sequence[FeatureVerdict]) -> FeatureVerdict:
+    """One verdict of those on the label rows of several instants."""
+    worst = next((s for s in ("failed", "unproven") if any(p.status == s for p in parts)), "passed")
+    return with_changes(
+        parts[0], status=worst, unproven=tuple(dict.fromkeys(r for p in parts for r in p.unproven)),
+        mismatches=tuple(m for p in parts for m in p.mismatches),
+        **{name: sum(getattr(p, name) for p in parts)
+           for name in ("labels", "values", "mismatched", "known_late", "late_labels", "seconds")},
+    )  # fmt: skip

@@ -1,0 +1,369 @@
+"""Recomputing features for label rows by plain SQL, from the source rows that each label may see."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace as with_changes
+
+from mlforge.catalog.file import attach_read
+from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Version
+from mlforge.sql.bind import bind
+from mlforge.sql.physical import FLOATS, view
+from mlforge.sql.refs import ref_values, with_ref_times
+from mlforge.sql.templates import ident, sql
+from mlforge.verify.cuts import CUT_SCHEMA, Cut, carried, cuts, key_items, over_cut, row_refs
+from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import Aggregate, CatalogState, Closed, Compiled, Duration, Output, Project, StoredVersion
+    from mlforge.sql.refs import TimedJoin
+
+MOST_CUTS = 100
+"""Instants for which the sources of a feature that is joined by ref() are cut one by one."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a label may see. Those of the definition are the truth; a diagnosis changes one thing and tries again."""
+
+    closed: Closed
+    delay: int  # microseconds
+    interval: Duration | None
+    timezone: str | None
+    step: int = 0  # intervals later
+    unbounded: bool = False  # rows after the end count too
+    cut: bool = True  # sources are cut
+
+
+def stated(stored: StoredVersion) -> Bounds:
+    """The bounds that the definition states."""
+    d = stored.definition
+    return Bounds(d.closed, d.delay.micros or 0, d.interval, d.timezone)
+
+
+class Engine:
+    """A connection of its own over the project's sources, in which features are recomputed."""
+
+    def __init__(
+        self, con: DuckDBPyConnection, project: Project, state: CatalogState, *, loaded_by: int | None = None
+    ) -> None:
+        self.con = con
+        self.project = project
+        self.state = state
+        self.warehouse = DuckDB(con, project.root)
+        self.warehouse.loaded_by = loaded_by
+        self._types: dict[str, dict[str, str]] = {}
+        self._changed: dict[tuple[str, str], bool] = {}
+        self._numbers = itertools.count()
+        con.execute(f"CREATE SCHEMA {ident(CUT_SCHEMA)}")
+        if reads_catalog(project):
+            self._attach()
+
+    def name(self, what: str) -> str:
+        """A name for a temporary table."""
+        return f"_mlforge_{what}{next(self._numbers)}"
+
+    def source(self, name: str) -> dict[str, str]:
+        """The columns of a source, which is readable from then on. Raises ProjectError."""
+        if name not in self._types:
+            self.warehouse.bind_source(self.project.sources[name])
+            self._types[name] = self.warehouse.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(name)}")
+        return self._types[name]
+
+    def changed(self, stored: StoredVersion) -> list[str]:
+        """Sources that are gone, or hold other rows than when the version was built."""
+        return [n for n in stored.definition.sources if n not in self.project.sources or self._differs(stored, n)]
+
+    def _differs(self, stored: StoredVersion, name: str) -> bool:
+        self.source(name)
+        before = stored.source_states.get(name)
+        key = (name, before.digest if before else "")
+        if key not in self._changed:
+            now = self.warehouse.state(self.project.sources[name], before)
+            self._changed[key] = before is None or now.digest != before.digest
+        return self._changed[key]
+
+    def upstream(self, feature: str, version: str) -> StoredVersion:
+        """The newest version of the MAJOR.MINOR, or the full version, that a feature reads."""
+        known = self.state.features[feature].versions
+        return max((v for v in known if f"{v.version}.".startswith(f"{version}.")), key=lambda v: v.version)
+
+    def stored_rows(self, stored: StoredVersion) -> None:
+        """Make a feature readable as ``_mlforge_ref.<name>``: its rows as the catalog has them."""
+        self._attach()
+        self.con.execute(view(REF_SCHEMA, stored.feature, bind(self.state, stored, f"{CURRENT}.")))
+
+    def _attach(self) -> None:
+        if self.warehouse.catalog is None:
+            attach_read(self.con, self.project.warehouse.path, CURRENT)
+            self.warehouse.catalog = CURRENT
+
+
+@dataclass
+class Case:
+    """One version of a feature and the label rows that it is recomputed for: the temporary table ``labels``."""
+
+    engine: Engine
+    stored: StoredVersion
+    labels: str
+    reasons: list[str] = field(default_factory=list)  # why this is no proof
+    _rows: dict[str, str] = field(default_factory=dict)
+    _upstream: dict[str, Case] = field(default_factory=dict)
+    stamped: bool = False
+
+    @property
+    def f(self) -> Compiled:
+        """The compiled version, with what its definition says of time."""
+        d = self.stored.definition
+        return with_changes(self.stored.compiled, closed=d.closed, delay=d.delay, interval=d.interval, ttl=d.ttl)
+
+    @property
+    def con(self) -> DuckDBPyConnection:
+        """The engine's connection."""
+        return self.engine.con
+
+    @cached_property
+    def cuts(self) -> dict[str, Cut]:
+        """How each source is cut."""
+        names = self.stored.definition.sources
+        return cuts(self.stored, self.engine.project, {n: self.engine.source(n) for n in names})
+
+    # -- what templates ask
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the key columns."""
+        return tuple(k.name for k in self.f.keys)
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        """What event rows and labels are matched by: the key, or the label where rows were made for each."""
+        return self.keys if self.row_wise else ("_mlforge_n",)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether event rows carry when they became known."""
+        return self.f.loaded_at is not None
+
+    @property
+    def row_columns(self) -> tuple[str, ...]:
+        """Columns that come from the last row."""
+        return tuple(r.name for r in self.f.rows) if self.f.kind == "windows" else tuple(o.name for o in self.f.outputs)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of an event row beside keys and times."""
+        return tuple(i.name for i in (*self.f.rows, *self.f.inputs)) if self.f.kind == "windows" else self.row_columns
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """The order of rows that share keys and time."""
+        return (("_mlforge_loaded",) if self.loaded else ()) + self.columns
+
+    @property
+    def windows(self) -> tuple[Duration, ...]:
+        """Distinct lengths."""
+        lengths = [*(a.window for a in self.f.aggregates), self.f.ttl]
+        return tuple(dict.fromkeys(d for d in lengths if d is not None))
+
+    @property
+    def widest(self) -> Duration | None:
+        """The longest window; None: one has no lower end."""
+        lengths = [a.window for a in self.f.aggregates]
+        if not lengths or None in lengths:
+            return None
+        return max(lengths, key=lambda d: (d.micros or d.months * 31 * 86_400_000_000) if d else 0)
+
+    @property
+    def reach(self) -> Duration | None:
+        """How far back rows can matter; None: any row can."""
+        return None if self.row_columns else self.widest
+
+    def lower(self, length: Duration) -> str:
+        """The column that holds where a window begins."""
+        return f"_mlforge_l{self.windows.index(length)}"
+
+    def is_float(self, name: str) -> bool:
+        """Whether an input may hold NaN or Infinity."""
+        return any(i.name == name and i.type in FLOATS for i in (*self.f.inputs, *self.f.rows))
+
+    @property
+    def measured(self) -> tuple[Aggregate, ...]:
+        """Float sums and means: they are compared relative to the size of what they are made of."""
+        return tuple(a for a in self.f.aggregates if a.method == "fixed" and not a.filter and not a.distinct)
+
+    def size(self, output: Output) -> str:
+        """SQL for the size of the numbers in an output that only adds and subtracts float sums and means."""
+        if not re.fullmatch(r"[\w\s+\-()]+", output.sql) or re.search(r"[a-z]\s*\(", output.sql):
+            return "0::DOUBLE"
+        names = [a.name for a in self.measured if a.name in re.findall(r"\w+", output.sql)]
+        return " + ".join([*(f"coalesce({n}_size, 0)" for n in names), "0::DOUBLE"])
+
+    # -- recomputing
+
+    @cached_property
+    def query(self) -> str:
+        """The event relation over whole sources, the features that it joins given their recomputed values."""
+        return self._joined(self.f.event_sql)
+
+    @cached_property
+    def _carried(self) -> str | None:
+        return carried(self.query, self.cuts)
+
+    @property
+    def row_wise(self) -> bool:
+        """Whether one query answers for all labels."""
+        return self._carried is not None
+
+    def values(self, bounds: Bounds | None = None, only: Iterable[int] = ()) -> str:
+        """Make the table of the outputs for every label, or for those numbers only, and return its name."""
+        if self.f.kind == "on_demand":
+            return self._on_demand(only)
+        b = bounds or stated(self.stored)
+        limits, rows = self.seen(b, only)
+        made = self.engine.name("values")
+        self.con.execute(sql("verify/values", name=made, c=self.under(b), b=b, bounds=limits, rows=rows))
+        return made
+
+    def seen(self, b: Bounds, only: Iterable[int] = ()) -> tuple[str, str]:
+        """The bounds of the labels and the event rows to choose from, as two tables."""
+        limits = self._limits(b, only)
+        rows = self.rows() if self.row_wise or not b.cut or b.unbounded else self._cut_rows(b, limits)
+        return limits, rows
+
+    def _limits(self, b: Bounds, only: Iterable[int] = ()) -> str:
+        made = self.engine.name("bounds")
+        labels = [str(n) for n in only]
+        self.con.execute(sql("verify/bounds", name=made, c=self, b=b, labels=self.labels, only=labels))
+        return made
+
+    def _ends(self, limits: str) -> list[int]:
+        rows = self.con.execute(f"SELECT DISTINCT _mlforge_until FROM {ident(limits)} ORDER BY 1").fetchall()
+        return [until for (until,) in rows]
+
+    def under(self, b: Bounds) -> Case:
+        """The case as templates see it under these bounds: rows of whole sources are matched by key."""
+        return self if self.row_wise or (b.cut and not b.unbounded) else _Whole(self)
+
+    def rows(self) -> str:
+        """The event rows of all the labels' keys, from whole sources."""
+        if "rows" not in self._rows:
+            query = self._carried or self.query
+            self.stamped = self._carried is not None and any(c.column for c in self.cuts.values())
+            text = any(c.text for c in self.cuts.values())
+            self._rows["rows"] = name = self.engine.name("rows")
+            self.con.execute(
+                sql("verify/rows", name=name, query=query, stamped=self.stamped, stamped_text=text, **self._event())
+            )
+        return self._rows["rows"]
+
+    def _event(self) -> dict[str, object]:
+        return {
+            "keys": self.keys, "timed": self.f.timestamp is not None, "format": self.stored.definition.timestamp_format,
+            "loaded": self.loaded, "columns": self.columns, "labels": self.labels,
+        }  # fmt: skip
+
+    def _cut_rows(self, b: Bounds, limits: str) -> str:
+        """The event rows of every label, from sources that are cut where its rows end: a query for each instant."""
+        made = self.engine.name("rows")
+        for until in self._ends(limits) or [0]:
+            self.cut(b, until)
+            query = self._joined(over_cut(self.f.event_sql))
+            self.cut(b, until)
+            found = sql("verify/cut_rows", query=query, bounds=limits, until=until, **self._event())
+            exists = self.con.execute(sql("verify/exists", name=made)).fetchall()
+            self.con.execute(sql("verify/add_rows", name=made, query=found, exists=bool(exists)))
+        return made
+
+    def instants(self) -> int:
+        """How many times sources would have to be cut if no query answers for all labels."""
+        return len(self._ends(self._limits(stated(self.stored))))
+
+    def cut(self, b: Bounds, until: int) -> None:
+        """Make the sources in ``CUT_SCHEMA`` end at an instant."""
+        for name, cut in self.cuts.items():
+            form = self.stored.definition.timestamp_format if cut.text else None
+            relation = f"{ident(SOURCE_SCHEMA)}.{ident(name)}"
+            self.con.execute(
+                sql("verify/cut_view", schema=CUT_SCHEMA, name=name, relation=relation, column=cut.column,
+                    closed=b.closed, format=form)
+            )  # fmt: skip
+        self.con.execute(f"SET VARIABLE mlforge_until = {until}::BIGINT")
+
+    # -- other features
+
+    def _joined(self, query: str) -> str:
+        """A query with every joined, timed feature replaced by values that are recomputed for the rows on its left."""
+        refs = self.stored.definition.refs
+        upstream = {n: self.engine.upstream(n, v) for n, v in refs.items()}
+        for name in {*row_refs(query), *(n for n, s in upstream.items() if s.compiled.kind == "static")} & set(refs):
+            self.engine.stored_rows(upstream[name])
+            self.reasons.append(f"it reads the rows of {name} as they are stored")
+        physical = {n: bind(self.engine.state, s) for n, s in upstream.items()}
+        return with_ref_times(query, physical, self.f.timestamp, lambda join: self._ref_values(join, query))
+
+    def _ref_values(self, join: TimedJoin, query: str) -> str:
+        import duckdb
+
+        name = join.feature.c.feature
+        labels = self.engine.name("asked")
+        asked = key_items(query, self.keys)
+        context = {"name": labels, "keys": join.keys, "at": join.at, "left": join.left, "labels": self.labels}
+        context["ctes"] = join.ctes
+        try:
+            self.con.execute(sql("verify/ref_labels", asked=asked, **context))
+        except duckdb.BinderException:  # the key is not among the columns on the left of the join: ask for all
+            self.con.execute(sql("verify/ref_labels", asked={}, **context))
+        case = Case(self.engine, self.engine.upstream(name, self.stored.definition.refs[name]), labels)
+        if not case.row_wise and case.instants() > MOST_CUTS:
+            self.engine.stored_rows(case.stored)
+            self.reasons.append(f"it reads {name} as it is stored: verify that by itself")
+            return ref_values(join)
+        values = case.values()
+        self.reasons += [f"{name}: {r}" for r in case.unproven()]
+        outputs = [o.name for o in case.f.outputs]
+        return sql(
+            "verify/ref_values", labels=labels, values=values, keys=case.keys, outputs=outputs, inner=join.inner
+        )  # fmt: skip
+
+    def _on_demand(self, only: Iterable[int]) -> str:
+        reads = []
+        for ref in self.f.refs:
+            version = Version.parse(ref.version)
+            case = Case(self.engine, self.engine.state.features[ref.feature].get(version), self.labels)
+            reads.append((ref.alias, case.values(only=only)))
+            self.reasons += [f"{ref.feature}: {r}" for r in case.unproven()]
+            self._upstream[ref.alias] = case
+        made = self.engine.name("values")
+        labels = [str(n) for n in only]
+        self.con.execute(sql("verify/on_demand", name=made, f=self.f, reads=reads, labels=self.labels, only=labels))
+        return made
+
+    def unproven(self) -> list[str]:
+        """Why equal values would be no proof: what has no time, or is not looked into."""
+        d = self.stored.definition
+        found = [] if d.kind == "on_demand" else [n for n, c in self.cuts.items() if c.column is None]
+        reasons = [f"source {n} has no time that it could be cut by" for n in found]
+        if d.kind == "static" and not reasons and not d.sources:
+            reasons.append("it has no time")
+        return list(dict.fromkeys([*reasons, *self.reasons]))
+
+
+class _Whole(Case):
+    """A case whose rows were made without cutting: they are matched by key."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case.engine, case.stored, case.labels)
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        return self.keys
