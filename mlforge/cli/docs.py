@@ -89,9 +89,10 @@ def _default(parameter: Any) -> str:
 
 def pages() -> dict[str, str]:
     """Every generated page, by its file in docs/."""
-    from mlforge.project import settings
+    from mlforge.project.settings import settings_docs
+    from mlforge.project.unit_settings import unit_docs
 
-    return {"cli.md": cli_page(), **settings.settings_docs()}
+    return {"cli.md": cli_page(), **settings_docs(), **unit_docs()}
 
 
 def write(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from mlforge.project.settings import Setting, properties
@@ -39,3 +40,8 @@ def unit_schema() -> dict[str, Any]:
         **properties(UNIT_SECTIONS["file"]),
         "$defs": {**definitions, "row": {"type": "object", "description": "One row: column and value."}},
     }
+
+
+def unit_docs() -> dict[str, str]:
+    """The generated file of docs/: name and text."""
+    return {"mlforge.tests.schema.json": json.dumps(unit_schema(), indent=2, ensure_ascii=False) + "\n"}

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 LABEL_TIME = "label_time"
 _LABELS = "_mlforge_unit_labels"
-_GOT = "_mlforge_unit_got"
 
 
 def compare_rows(bench: Bench, test: UnitTest, state: CatalogState, rows: Sequence[Row]) -> list[Difference]:
@@ -37,7 +36,11 @@ def compare_rows(bench: Bench, test: UnitTest, state: CatalogState, rows: Sequen
         hint = "write expect_at: label rows with the request's columns and the values that are expected"
         raise ProjectError(f"{test.feature} is computed on demand and has no rows", where=test.where, hint=hint)
     columns, got = view_rows(bench, state, test.feature)
-    expected = _expected(bench, rows, columns, test.feature)
+    giving.check_columns(rows, columns, test.feature)
+    plain = {c: "TIMESTAMP" if kind == "TIMESTAMP WITH TIME ZONE" else kind for c, kind in columns.items()}
+    text = giving.values_sql(rows, plain, test.feature)
+    values = bench.con.execute(text).fetchall() if text else []
+    expected = _expected(rows, [dict(zip(plain, line[1:], strict=True)) for line in values])
     return any_order(expected, got, giving.identity_of(compiled))
 
 
@@ -50,15 +53,12 @@ def view_rows(bench: Bench, state: CatalogState, feature: str) -> tuple[dict[str
     return columns, [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _expected(bench: Bench, rows: Sequence[Row], columns: Mapping[str, str], what: str) -> list[Expected]:
-    """Expected rows with their values as the engine has them, under the feature's own names of columns."""
-    giving.check_columns(rows, columns, what)
-    plain = {c: "TIMESTAMP" if kind == "TIMESTAMP WITH TIME ZONE" else kind for c, kind in columns.items()}
-    found = giving.engine_values(bench.con, rows, plain, what)
+def _expected(rows: Sequence[Row], values: Sequence[Mapping[str, Any]]) -> list[Expected]:
+    """Expected rows with values as the engine has them, under the feature's own names: the columns that a row names."""
     names = [{c.lower() for c in row.values} for row in rows]
     return [
-        Expected({c: v for c, v in zip(plain, line, strict=True) if c.lower() in named}, row.where.line)
-        for line, named, row in zip(found, names, rows, strict=True)
+        Expected({c: v for c, v in line.items() if c.lower() in named}, row.where.line)
+        for line, named, row in zip(values, names, rows, strict=True)
     ]
 
 
@@ -73,7 +73,8 @@ def compare_values(bench: Bench, test: UnitTest, state: CatalogState, rows: Sequ
             message = f"this row expects no column of {test.feature}"
             raise ProjectError(message, where=row.where, hint=f"its columns: {', '.join(outputs)}")
     got = values_at(bench, state, test.feature, asked, labels)
-    expected = _expected(bench, wanted, outputs, test.feature)
+    text = giving.values_sql(wanted, outputs, test.feature)
+    expected = _expected(wanted, arrow(bench.con, text).to_pylist() if text else [])
     return in_order(expected, got, [{c: v.plain() for c, v in row.values.items()} for row in asked])
 
 
@@ -91,15 +92,10 @@ def values_at(
         return []
     bench.con.execute(sql("unit/table", table=ident(_LABELS), columns=labels))
     giving.fill(bench.con, ident(_LABELS), rows, labels, "the label rows")
-    table = arrow(bench.con, f"FROM {ident(_LABELS)}")
-    made = training_set(bench.con, state, feature, table, timestamp=LABEL_TIME).table
-    columns = {o.name: o.type for o in compiled_of(state, feature).outputs}
-    bench.con.register(_GOT, made)
-    try:
-        found = bench.con.execute(sql("unit/at", relation=_GOT, columns=columns)).fetchall()
-    finally:
-        bench.con.unregister(_GOT)
-    return [dict(zip(columns, row, strict=True)) for row in found]
+    text = f"SELECT * FROM {ident(_LABELS)}"  # not as an Arrow table: registering one imports pandas
+    made = training_set(bench.con, state, feature, text, timestamp=LABEL_TIME).table
+    found: list[dict[str, Any]] = made.select([o.name for o in compiled_of(state, feature).outputs]).to_pylist()
+    return found
 
 
 def label_types(bench: Bench, test: UnitTest, compiled: Compiled, rows: Sequence[Row]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -92,14 +92,12 @@ def fill(con: DuckDBPyConnection, table: str, rows: Sequence[Row], columns: Mapp
         con.execute(sql("unit/fill", table=table, columns=list(columns), rows=values))
 
 
-def engine_values(
-    con: DuckDBPyConnection, rows: Sequence[Row], columns: Mapping[str, str], what: str
-) -> list[tuple[Any, ...]]:
-    """Rows as values of the engine, so that they can be compared with its own. Raises as ``fill`` does."""
+def values_sql(rows: Sequence[Row], columns: Mapping[str, str], what: str) -> str | None:
+    """A query for rows as values of the engine, so that they can be compared with its own: _mlforge_n, the columns.
+    None if there are none. Raises ProjectError at a value's line."""
     if not rows:
-        return []
-    text = sql("unit/values", rows=rows_as_sql(rows, columns, what), columns=list(columns))
-    return [row[1:] for row in con.execute(text).fetchall()]
+        return None
+    return sql("unit/values", rows=rows_as_sql(rows, columns, what), columns=list(columns))
 
 
 def fill_source(con: DuckDBPyConnection, given: Given, columns: Mapping[str, str]) -> None:

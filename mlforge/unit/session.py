@@ -67,6 +67,8 @@ class Session:
     """Engines for the tests of one project. Tests share one unless sources have other columns or vars other values."""
 
     def __init__(self, project: Project) -> None:
+        import pyarrow.compute  # noqa: F401 - retrieval would import it within the time of the first test
+
         self.project = project
         self.analysis, self.broken = render_each(project)
         self.shapes = Shapes(project)

@@ -26,6 +26,7 @@ FILES = [
     "features/user_profile.sql",
     "features/user_spend.sql",
     "mlforge.yaml",
+    "tests/user_spend.yaml",
 ]
 
 

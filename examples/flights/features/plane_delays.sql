@@ -1,5 +1,6 @@
 {# A delay is known when the plane has landed, not when it was due to leave. Joined on the scheduled departure, 235 of the
-   year's 323,309 "previous delays" would come from a flight still in the air. known_at says when each row was known. #}
+   year's 323,309 "previous delays" would come from a flight still in the air. known_at says when each row was known.
+   Models read this feature: the contract stops a build that would change the names or types of its columns. #}
 {{ config(
     entity="plane",
     timestamp="known_at",
@@ -11,6 +12,7 @@
     },
     tags=["delays"],
     owner="flights",
+    contract=true,
     validators={
         "tailnum": [not_null()],
         "input.arr_delay": [not_null(), in_range(-120, 1500)],
