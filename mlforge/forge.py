@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mlforge.retrieve.compare import Diff
     from mlforge.retrieve.explain import Explanation
     from mlforge.retrieve.replay import Replay
-    from mlforge.retrieve.sync import Synced
+    from mlforge.retrieve.synced import Synced
     from mlforge.unit.run import Outcome
 
 

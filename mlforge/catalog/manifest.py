@@ -14,6 +14,7 @@ from mlforge.catalog.content import version_hash
 from mlforge.errors import ProjectError, UsageError, Where
 from mlforge.model import Definition, Version
 from mlforge.plan.fingerprint import meanings
+from mlforge.plan.sets import written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +97,7 @@ def manifest(con: DuckDBPyConnection, root: str | None) -> Manifest:
         states={digest(s, root): entry(s, root) for v in described for s in v.source_states.values()},
         entities={row["entity"]: _without(row, "entity") for row in reader.entities(con)},
         feature_sets={
-            name: {str(s.version): [str(m) for m in s.members] for s in versions}
+            name: {str(s.version): [written(m) for m in s.members] for s in versions}
             for name, versions in sorted(state.feature_sets.items())
         },
     )

@@ -14,7 +14,7 @@ from mlforge.cli.context import forge
 from mlforge.cli.output import count, echo, print_json, styled
 
 if TYPE_CHECKING:
-    from mlforge.retrieve.sync import Compared, SourceDiff, Synced
+    from mlforge.retrieve.synced import Compared, SourceDiff, Synced
 
 _COLOURS = {"same": "green", "definition": "red", "rows": "red", "failed": "red bold"}
 

@@ -47,8 +47,8 @@ def plan_sets(
     """New versions of the project's feature sets after ``steps``. ``known`` are the names of the project's features.
 
     An entry without a pin stays on the MAJOR it had in the set's newest version; a new MAJOR comes in by ``name@3`` or
-    ``upgrade``. ``numbers`` are versions that sets get which have none yet. Raises ProjectError, at the set's line, for
-    unknown features, versions, columns and keys."""
+    ``upgrade``. ``numbers`` are versions that sets get where they are greater than their own next one. Raises
+    ProjectError, at the set's line, for unknown features, versions, columns and keys."""
     made, notes = [], []
     for feature_set in feature_sets.values():
         missing = _unbuilt(feature_set, state, steps, known)
@@ -57,8 +57,8 @@ def plan_sets(
             continue
         step = _step(feature_set, state, steps, upgrade)
         if step:
-            first = (numbers or {}).get(step.name)
-            made.append(replace(step, version_to=first) if first and step.version_from is None else step)
+            number = max((numbers or {}).get(step.name, 0), step.version_to)
+            made.append(replace(step, version_to=number))
     return SetPlan(tuple(made), tuple(notes))
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from mlforge.build.options import BuildOptions, BuildResult, Selection
@@ -14,72 +13,21 @@ from mlforge.catalog.content import version_hash
 from mlforge.catalog.manifest import digest, entry, read
 from mlforge.errors import ProjectError
 from mlforge.plan.diff import compare
+from mlforge.plan.sets import written
 from mlforge.plan.versions import Adopted
 from mlforge.project.refs import parse_ref
+from mlforge.retrieve.synced import Compared, ComparedSet, SourceDiff, Status, Synced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.build.run import Event
+    from mlforge.build.work import Event
     from mlforge.catalog.manifest import FeatureEntry, Manifest, SourceEntry
-    from mlforge.model import CatalogState, Project, StoredVersion, Version
+    from mlforge.model import CatalogState, FeatureSet, Project, StoredVersion, Version
     from mlforge.plan.steps import Plan
-
-#: same; definition: means something else here; rows: same definition, other rows; number: the version number is taken
-#: or passed here; blocked: what it reads is not the same; held: rolled back where the manifest was written; failed: did
-#: not build; missing: not in the project; extra: not in the manifest.
-Status = Literal["same", "definition", "rows", "number", "blocked", "held", "failed", "missing", "extra"]
-
-
-class SourceDiff(Struct, frozen=True, kw_only=True):
-    """What a source holds here against what it held there. ``note`` is for what has no files."""
-
-    source: str
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    note: str | None = None
-
-
-class Compared(Struct, frozen=True, kw_only=True):
-    """One feature: the manifest's version, and whether this catalog holds the same. ``content`` are hashes of rows."""
-
-    feature: str
-    status: Status
-    version: str | None = None
-    built: bool = False  # by this run
-    reasons: tuple[str, ...] = ()
-    content: str | None = None
-    content_here: str | None = None
-    rows: int | None = None
-    rows_here: int | None = None
-    sources: tuple[SourceDiff, ...] = ()
-
-
-class ComparedSet(Struct, frozen=True, kw_only=True):
-    """One feature set, by its newest version in the manifest."""
-
-    feature_set: str
-    status: Status
-    version: int | None = None
-    reasons: tuple[str, ...] = ()
-
-
-class Synced(Struct, frozen=True, kw_only=True):
-    """What a sync found. ``build`` is the number of the build it made, None if nothing had to be built."""
-
-    features: tuple[Compared, ...]
-    feature_sets: tuple[ComparedSet, ...] = ()
-    build: int | None = None
-
-    @property
-    def same(self) -> bool:
-        """Whether this catalog holds what the manifest says, and the project nothing else."""
-        statuses = [f.status for f in self.features] + [s.status for s in self.feature_sets]
-        return all(status == "same" for status in statuses)
 
 
 class Verbs(Protocol):
@@ -116,10 +64,8 @@ def sync(
     build raises."""
     work = _Work(read(Path(path)), here, here.verbs(here.project).state(options.lock_timeout))
     _exclude(work, _unreadable(here))
-    sets = {name for name in here.project.feature_sets if work.set_problem(name) is None}
-    kept = {name: s for name, s in here.project.feature_sets.items() if name in sets}
-    verbs = here.verbs(replace(here.project, feature_sets=kept))
-    _compare_definitions(work, verbs, options)
+    _compare_definitions(work, here.verbs(replace(here.project, feature_sets={})), options)
+    verbs = here.verbs(replace(here.project, feature_sets=_pinned_sets(work)))
     result = _build(work, verbs, options, notify)
     state = verbs.state(options.lock_timeout)
     with here.reading() as con:
@@ -167,21 +113,8 @@ class _Work:
         sets = {name: max(map(int, versions)) for name, versions in self.manifest.feature_sets.items()}
         return Adopted(features={name: self.target(name) for name in names}, sets=sets)
 
-    def set_problem(self, name: str) -> str | None:
-        """Why a feature set of the project cannot be made as in the manifest, or None."""
-        versions = self.manifest.feature_sets.get(name)
-        if not versions:
-            return "not in the manifest"
-        for text in versions[str(max(map(int, versions)))]:
-            ref = parse_ref(text)
-            if ref.name in self.found:
-                return f"{ref.name} is not the same here"
-            known = self.manifest.features.get(ref.name)
-            if known and not known.newest.matches(ref.version) and not self._has(ref.name, str(ref.version)):
-                return f"it reads {text}, and the files here make {ref.name} {known.newest}"
-        return None
-
-    def _has(self, name: str, prefix: str) -> bool:
+    def has(self, name: str, prefix: str) -> bool:
+        """Whether the catalog here has a version of a feature that begins so."""
         feature = self.state.features.get(name)
         return bool(feature) and any(str(v.version).startswith(f"{prefix}.") for v in feature.versions)  # type: ignore[union-attr]
 
@@ -192,7 +125,7 @@ class _Work:
             if upstream in self.found:
                 return f"reads {upstream}, which is not the same here"
             made = self.manifest.features[upstream].newest if upstream in self.manifest.features else None
-            if made is not None and f"{made.major}.{made.minor}" != minor and not self._has(upstream, minor):
+            if made is not None and f"{made.major}.{made.minor}" != minor and not self.has(upstream, minor):
                 return f"reads {upstream}@{minor}, which this project cannot make: its files are those of {made}"
         return None
 
@@ -245,20 +178,19 @@ def _compare_definitions(work: _Work, verbs: Verbs, options: BuildOptions) -> No
     if not work.open:
         return
     plan = verbs.plan(Selection(features=tuple(work.open)), replace(options, adopt=work.adopt(work.open)))
-    for name in work.open:
-        step, known, wanted = plan.step(name), work.manifest.features[name], work.target(name)
-        if step is None:
-            continue
-        stored = work.stored(name, wanted)
-        there = known.definition(wanted)
+    eligible = set(work.open)
+    for step in (s for s in plan.steps if s.feature in eligible):  # upstream ones first
+        name, wanted = step.feature, work.target(step.feature)
+        stored, there = work.stored(name, wanted), work.manifest.features[name].definition(wanted)
         diff = compare(there, step.candidate.definition)
-        if diff.bump:
+        if why := work.lost_upstream(name):
+            work.close(name, "blocked", why)
+        elif diff.bump:
             work.close(name, "definition", *(diff.reasons or map(str, diff.columns)))
         elif stored and compare(there, stored.definition).bump:
             work.close(name, "number", f"{wanted} is another definition in the catalog here")
         elif stored is None and step.version_to != wanted:
             work.close(name, "number", f"the catalog here has {step.version_from}, which {wanted} cannot follow")
-    _block(work)
 
 
 def _build(work: _Work, verbs: Verbs, options: BuildOptions, notify: Callable[[Event], None]) -> BuildResult | None:
@@ -326,24 +258,67 @@ def _source_diff(name: str, there: SourceEntry | None, here: SourceEntry) -> Sou
     )
 
 
+def _pinned_sets(work: _Work) -> dict[str, FeatureSet]:
+    """The project's feature sets that can be made as in the manifest, their entries on the MAJORs that it names."""
+    found = {}
+    for name, feature_set in work.here.project.feature_sets.items():
+        there = _newest_set(work.manifest, name)
+        if there and _set_problem(work, there[1]) is None:
+            pins = [parse_ref(_head(text)).version for text in there[1]]
+            members = tuple(replace(m, version=pin) for m, pin in zip(feature_set.members, pins, strict=False))
+            same = [written(m) for m in members] == there[1] and len(members) == len(feature_set.members)
+            found[name] = replace(feature_set, members=members) if same else feature_set
+    return found
+
+
+def _newest_set(manifest: Manifest, name: str) -> tuple[int, list[str]] | None:
+    """The newest version of a feature set in the manifest, with its entries."""
+    versions = manifest.feature_sets.get(name)
+    return max((int(number), entries) for number, entries in versions.items()) if versions else None
+
+
+def _head(text: str) -> str:
+    """The reference of an entry, without the keys and the prefix that stand behind it."""
+    return text.partition(" (")[0]
+
+
+def _set_problem(work: _Work, entries: list[str]) -> str | None:
+    """Why a feature set cannot be made as in the manifest, or None."""
+    for text in entries:
+        ref = parse_ref(_head(text))
+        known, ended = work.manifest.features.get(ref.name), work.found.get(ref.name)
+        if ended and ended.status not in ("same", "rows", "held"):
+            return f"{ref.name} is not the same here"
+        if known and not known.newest.matches(ref.version) and not work.has(ref.name, str(ref.version)):
+            return f"it reads {text}, and the files here make {ref.name} {known.newest}"
+    return None
+
+
 def _compare_sets(work: _Work, state: CatalogState) -> Iterator[ComparedSet]:
     for name in sorted(work.manifest.feature_sets.keys() | work.here.project.feature_sets.keys()):
-        yield _compare_set(work, state, name, work.here.project.feature_sets)
+        yield _compare_set(work, state, name)
 
 
-def _compare_set(work: _Work, state: CatalogState, name: str, project: Collection[str]) -> ComparedSet:
-    versions = work.manifest.feature_sets.get(name)
-    if versions is None:
+def _compare_set(work: _Work, state: CatalogState, name: str) -> ComparedSet:
+    there = _newest_set(work.manifest, name)
+    if there is None:
         return ComparedSet(feature_set=name, status="extra", reasons=("not in the manifest",))
-    newest = max(map(int, versions))
-    if name not in project:
-        return ComparedSet(feature_set=name, status="missing", version=newest, reasons=("not in the project",))
+    newest, entries = there
+
+    def compared(status: Status, *reasons: str) -> ComparedSet:
+        return ComparedSet(feature_set=name, status=status, version=newest, reasons=reasons)
+
+    if name not in work.here.project.feature_sets:
+        return compared("missing", "not in the project")
     stored = next((s for s in state.feature_sets.get(name, ()) if s.version == newest), None)
     if stored is None:
-        why = work.set_problem(name) or "this version was not made here"
-        return ComparedSet(feature_set=name, status="blocked", version=newest, reasons=(why,))
-    there, here = versions[str(newest)], [str(m) for m in stored.members]
-    if there == here:
-        return ComparedSet(feature_set=name, status="same", version=newest)
-    reason = f"{', '.join(there)} there, {', '.join(here)} here"
-    return ComparedSet(feature_set=name, status="definition", version=newest, reasons=(reason,))
+        problem = _set_problem(work, entries)
+        return compared("blocked", problem) if problem else compared("number", "the catalog here has other versions")
+    here = [written(m) for m in stored.members]
+    return (
+        compared("same") if here == entries else compared("definition", f"{_list(entries)} there, {_list(here)} here")
+    )
+
+
+def _list(entries: list[str]) -> str:
+    return ", ".join(entries)
