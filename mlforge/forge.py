@@ -67,8 +67,11 @@ class Forge:
     # -- building
 
     def plan(self, selection: Selection = Selection(), options: BuildOptions = BuildOptions()) -> Plan:
-        """What a build would do now, and why. Sources are looked at, no row is computed."""
-        return self._planned(selection, options, self.state(options.lock_timeout))[0]
+        """What a build would do now, and why, with how late the rows of its sources come. Nothing is computed."""
+        from mlforge.observe.lateness import noted
+
+        made = self._planned(selection, options, self.state(options.lock_timeout))[0]
+        return noted(made, self.project, lambda: self._engine(options))
 
     def build(
         self,
@@ -263,11 +266,14 @@ class Forge:
             return listing(con, self._project, self.catalog_path, what)  # type: ignore[arg-type]
 
     def inspect(self, noun: str, name: str) -> dict[str, Any]:
-        """All that the catalog says of one feature, entity or source. Raises UsageError for an unknown one."""
+        """All that the catalog says of one feature, entity or source; of a source with loaded_at also how late its rows
+        come. Raises UsageError for an unknown one."""
         from mlforge.catalog.listing import inspect
+        from mlforge.observe.lateness import described
 
         with self._reading() as con:
-            return inspect(con, noun, name)  # type: ignore[arg-type]
+            found = inspect(con, noun, name)  # type: ignore[arg-type]
+        return found | described(noun, name, self._project, self.state(), self._engine)
 
     def show(
         self, reference: str, *, limit: int = 10, where: Mapping[str, str] | None = None
@@ -286,14 +292,12 @@ class Forge:
         """Ages of the sources and features that state ``max_age``, of ``everything``, or of those named, as of ``now``.
 
         Raises UsageError for an unknown name."""
-        from contextlib import nullcontext
-
         from mlforge.observe.freshness import freshness
 
-        state, now = self.state(), now or datetime.datetime.now(datetime.UTC)
-        engine = self._engine() if self._project else nullcontext()
-        with engine as warehouse, self._reading() if state.features else nullcontext() as catalog:
-            return freshness(self._project, state, warehouse, catalog, now=now, names=names, everything=everything)
+        now = now or datetime.datetime.now(datetime.UTC)
+        return freshness(
+            self._project, self.state(), self._engine, self._reading, now=now, names=names, everything=everything
+        )
 
     def stats(self, reference: str) -> list[dict[str, Any]]:
         """Statistics of the columns of the version that ``name[@version]`` means. Raises UsageError."""

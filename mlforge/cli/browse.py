@@ -64,7 +64,9 @@ def inspect(
     if as_json:
         print_json(found)
         return
-    details({k: v for k, v in found.items() if k not in _PARTS})
+    details({k: v for k, v in found.items() if k not in _PARTS and k not in ("lateness", "notes")})
+    for note in found.get("notes", ()):
+        echo(f"{styled('note', 'cyan')}  {note}")
     for part, columns in _PARTS.items():
         if found.get(part):
             _part(part, found[part], columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
@@ -16,7 +17,8 @@ from mlforge.sql.bind import bind
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
+    from contextlib import AbstractContextManager
 
     from duckdb import DuckDBPyConnection
 
@@ -64,8 +66,8 @@ class _Newest(Struct, frozen=True):
 def freshness(
     project: Project | None,
     state: CatalogState,
-    warehouse: DuckDB | None,
-    catalog: DuckDBPyConnection | None,
+    engine: Callable[[], AbstractContextManager[DuckDB]],
+    reading: Callable[[], AbstractContextManager[DuckDBPyConnection]],
     *,
     now: datetime.datetime,
     names: Collection[str] = (),
@@ -73,8 +75,16 @@ def freshness(
 ) -> list[Freshness]:
     """Ages of the sources and features that state a limit, or of ``everything``, or of those named; sources first.
 
-    ``warehouse`` reads sources, ``catalog`` features; what is None is left out. What cannot be read is ``unknown``.
-    ``now`` without a zone is UTC. Raises UsageError for an unknown name."""
+    ``engine`` opens what reads sources, for which a project is needed, ``reading`` the catalog. What cannot be read is
+    ``unknown``. ``now`` without a zone is UTC. Raises UsageError for an unknown name."""
+    with engine() if project else nullcontext() as warehouse, reading() if state.features else nullcontext() as catalog:
+        return _ages(project, state, warehouse, catalog, now, names, everything=everything)
+
+
+def _ages(
+    project: Project | None, state: CatalogState, warehouse: DuckDB | None, catalog: DuckDBPyConnection | None,
+    now: datetime.datetime, names: Collection[str], *, everything: bool,
+) -> list[Freshness]:  # fmt: skip
     now = now.astimezone(datetime.UTC) if now.tzinfo else now.replace(tzinfo=datetime.UTC)
     sources = project.sources if project and warehouse else {}
     configs = _configs(project, state)
