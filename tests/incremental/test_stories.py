@@ -1,0 +1,56 @@
+"""Random stories of a project - rows that come late, are corrected, vanish; builds that are killed, rolled back, run in
+part - end, after every build, in the tables that a full rebuild of the same sources makes; and no version that is kept
+ever changes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.incremental.runner import Player
+from tests.incremental.story import stories
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.incremental.story import Story
+
+STORIES = 16
+LONG = 100
+SHARDS = 8
+
+
+def tell(number: int, draw: int, kill: Callable[[Path, float], None]) -> int:
+    """Play so many stories, the same in every run; how many builds were compared. ``draw`` names other stories."""
+    builds = 0
+
+    @seed(draw)
+    @settings(
+        max_examples=number,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(stories())
+    def play(story: Story) -> None:
+        nonlocal builds
+        with tempfile.TemporaryDirectory() as folder:
+            builds += Player(Path(folder), story, kill).play()
+
+    play()
+    return builds
+
+
+def test_stories_end_as_a_full_rebuild(kill_a_build: Callable[[Path, float], None]) -> None:
+    assert tell(STORIES, 0, kill_a_build) >= 2 * STORIES
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("draw", range(1, SHARDS + 1))
+def test_many_stories_end_as_a_full_rebuild(draw: int, kill_a_build: Callable[[Path, float], None]) -> None:
+    assert tell(LONG, draw, kill_a_build) >= 2 * LONG
