@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from mlforge.build.candidates import Analysis
     from mlforge.build.gc import Collected
-    from mlforge.build.run import Event
     from mlforge.build.validate import Validated
+    from mlforge.build.work import Event
     from mlforge.model import FeatureRef, Keep, Project, Version
     from mlforge.observe.freshness import Freshness
     from mlforge.plan.steps import Plan
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlforge.retrieve.replay import Replay
     from mlforge.retrieve.synced import Synced
     from mlforge.unit.run import Outcome
+    from mlforge.verify.result import Verification, VerifyOptions
 
 
 def open(path: str | Path = ".", *, profile: str | None = None, strict: bool = False) -> Forge:
@@ -97,7 +98,8 @@ class Forge:
         notify: Callable[[Event], None], start: datetime.datetime,
     ) -> BuildResult:  # fmt: skip
         from mlforge.build.land import land
-        from mlforge.build.run import Event, run
+        from mlforge.build.run import run
+        from mlforge.build.work import Event
         from mlforge.catalog.staging import Staging
 
         warehouse = self.project.warehouse
@@ -135,6 +137,7 @@ class Forge:
         planned = plan(
             analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,
             force=options.force, upgrade_sets=options.upgrade_sets, release=options.release, adopt=options.adopt,
+            scope=replace(options.scope, whole=True) if options.sample else options.scope, sources=self.project.sources,
         )  # fmt: skip
         return planned, analysis
 
@@ -406,6 +409,16 @@ class Forge:
         with self._reading() as con:
             record = find(reader.datasets(con, self.catalog_path), dataset)
             return replay(con, reader.state(con), record, log.folder(self.catalog_path), self._project)
+
+    def verify(self, what: Any = None, labels: Any = None, options: VerifyOptions | None = None) -> Verification:
+        """Recompute features for a sample of label rows from sources cut at each label's time, and compare with what
+        retrieval gives. ``what``: references (None: all features), or a TrainingSet; without ``labels``, keys and times
+        of each feature's own rows. What is found is recorded. Raises UsageError, ProjectError, RetrievalError."""
+        from mlforge.verify.result import VerifyOptions
+        from mlforge.verify.session import verify_catalog
+
+        with self._reading() as con:
+            return verify_catalog(con, self.catalog_path, self.project, what, labels, options or VerifyOptions())
 
     def explain(
         self, feature: str, key: Sequence[str], at: str, request: Mapping[str, str] | None = None

@@ -23,6 +23,30 @@ class CheckResult(Struct, frozen=True, kw_only=True):
     sample: tuple[dict[str, Any], ...] = ()
 
 
+class Part(Struct, frozen=True, kw_only=True):
+    """A part of a source that a version has taken in: a file, a slice of a table, or all of it (``""``)."""
+
+    source: str
+    part: str
+    digest: str
+    rows: int | None = None  # event rows that came from it; None: its rows are not followed one by one
+    first: int | None = None  # time of its first event row, microseconds since the epoch
+    last: int | None = None
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """What a build did for one feature."""
+
+    feature: str
+    version: str
+    mode: str
+    why: str | None
+    event_rows: int
+    added: int
+    closed: int
+    seconds: float
+
+
 class ColumnStats(Struct, frozen=True, kw_only=True):
     """Statistics of one output column of one build. Quantiles leave out NULL and NaN, which are counted."""
 
@@ -41,6 +65,7 @@ class ColumnStats(Struct, frozen=True, kw_only=True):
     edges: tuple[float, ...] = ()  # of the histogram: n + 1 edges, n counts
     counts: tuple[int, ...] = ()
     top: tuple[tuple[str, int], ...] = ()  # most frequent values
+    scope: Literal["all", "added"] = "all"  # added: of the rows that the PATCH added
     sampled: int | None = None  # rows that quantiles, histogram and top values were taken from, if not all
 
 

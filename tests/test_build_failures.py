@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mlforge.build.options import BuildResult
-    from mlforge.build.run import FeatureResult
+    from mlforge.build.work import FeatureResult
 
 GOOD = """\
 {{ config(entity="user", timestamp="t") }}

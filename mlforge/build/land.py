@@ -12,14 +12,14 @@ from mlforge.build.run import set_after
 from mlforge.catalog import log, reader, writer
 from mlforge.catalog.commit import commit
 from mlforge.plan.versions import newest
-from mlforge.records import BuildRecord, Statement
+from mlforge.records import BuildRecord, Run, Statement
 from mlforge.render.lineage import edges
 from mlforge.warehouses.duckdb import reads_catalog
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlforge.build.run import Work
+    from mlforge.build.work import Staged, Work
     from mlforge.catalog.commit import Committed, Mode
     from mlforge.catalog.staging import Staging
     from mlforge.catalog.transaction import Transaction
@@ -129,10 +129,28 @@ def _metadata(tx: Transaction, work: Work, plan: Plan, state: CatalogState) -> N
     writer.put_stats(tx.con, work.build, [x for s in work.staged.values() for x in s.stats], versions)
     for name, version in versions.items():
         writer.put_lineage(tx.con, name, version, edges(state.features[name].get(version).definition))
+    for staged in work.staged.values():
+        _ledger(tx, work, staged)
+    writer.put_runs(tx.con, work.build, [_run(s) for s in work.staged.values()])
     states = {s: v for step in plan.steps for s, v in step.candidate.source_states.items()}
     writer.put_sources(tx.con, work.build, [(project.sources[name], found) for name, found in states.items()])
     used = {step.candidate.config.entity: step.candidate.definition.keys for step in plan.steps}
     writer.put_entities(tx.con, [(project.entities[e], [k.type for k in keys]) for e, keys in used.items()])
+
+
+def _ledger(tx: Transaction, work: Work, staged: Staged) -> None:
+    """What the version has taken in: entries that end with it, and new ones."""
+    stored = staged.stored
+    ended = None if staged.mode == "whole" else staged.gone
+    writer.end_parts(tx.con, stored.feature, stored.version, ended)
+    writer.put_parts(tx.con, work.build, stored.feature, stored.version, staged.parts)
+
+
+def _run(staged: Staged) -> Run:
+    return Run(
+        feature=staged.stored.feature, version=str(staged.stored.version), mode=staged.mode, why=staged.why,
+        event_rows=staged.event_rows, added=staged.added, closed=staged.closed, seconds=staged.seconds,
+    )  # fmt: skip
 
 
 def _shows(tx: Transaction, work: Work, plan: Plan, state: CatalogState, catalog_path: str) -> None:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import Compiled
+    from mlforge.plan.spans import Spans
 
 EVENTS = "_mlforge_events"
+READ_EVENTS = "_mlforge_read_events"  # before some of them are left out
 SORTED_EVENTS = "_mlforge_sorted_events"
 
 
@@ -42,46 +44,78 @@ class Runner:
 
 
 @dataclass(frozen=True)
+class PartRange:
+    """The event rows of one part of the main source: how many, how many of them belong to nothing (a NULL key or
+    time), and the first and last time, in microseconds."""
+
+    part: str
+    rows: int
+    nowhere: int
+    first: int | None
+    last: int | None
+
+
+@dataclass(frozen=True)
 class EventCounts:
-    """Rows of the event relation, and how many of them belong to nothing: a NULL key or time."""
+    """Rows of the event relation, how many of them belong to nothing, and where they come from."""
 
     rows: int
     nowhere: int
+    parts: tuple[PartRange, ...] = ()
 
 
-def make_events(runner: Runner, compiled: Compiled, timestamp_type: str | None, format_: str | None) -> EventCounts:
-    """Make the temporary relation of event rows. It is a view where reading it twice costs less than keeping it."""
-    simple = "JOIN" not in compiled.event_sql and "WITH" not in compiled.event_sql.upper()
+def make_events(
+    runner: Runner, compiled: Compiled, timestamp_type: str | None, format_: str | None, *, name: str = EVENTS,
+    carried: bool = False, keep: bool = False,
+) -> EventCounts:  # fmt: skip
+    """Make the temporary relation of event rows. It is a view where reading it twice costs less than keeping it, unless
+    ``keep`` asks for a table. ``carried``: its rows say which part of the source they are from."""
+    simple = "JOIN" not in compiled.event_sql and "WITH" not in compiled.event_sql.upper() and not keep
     script = sql(
-        "feature/events_view", name=EVENTS, materialise=not simple, timestamp_type=timestamp_type, format=format_,
+        "feature/events_view", name=name, materialise=not simple, timestamp_type=timestamp_type, format=format_,
         event_sql=compiled.event_sql,
     )  # fmt: skip
-    _forget_events(runner.con)
+    forget(runner.con, name)
     runner.run(script)
     keys = [k.name for k in compiled.keys]
-    counts = runner.run(sql("feature/event_counts", keys=keys, timed=bool(timestamp_type), relation=EVENTS))[0]
-    return EventCounts(*counts)  # type: ignore[arg-type]
+    found = runner.run(
+        sql("feature/part_ranges", keys=keys, timed=bool(timestamp_type), relation=name, carried=carried)
+    )
+    parts = tuple(PartRange(*row) for row in found)  # type: ignore[arg-type]
+    return EventCounts(sum(p.rows for p in parts), sum(p.nowhere for p in parts), parts)
 
 
-def _forget_events(con: DuckDBPyConnection) -> None:
+def forget(con: DuckDBPyConnection, name: str) -> None:
     """Drop the relation of the feature before: CREATE OR REPLACE does not turn a view into a table."""
-    for (kind,) in con.execute(sql("feature/temporary", name=EVENTS)).fetchall():
-        con.execute(f"DROP {kind} {EVENTS}")
+    for (kind,) in con.execute(sql("feature/temporary", name=name)).fetchall():
+        con.execute(f"DROP {kind} {name}")
+
+
+def narrow(runner: Runner, compiled: Compiled, events: str, spans: Spans, keyed: str | None = None) -> None:
+    """Keep, as the event rows, those of ``events`` that lie in ``spans`` and, with ``keyed``, have its keys."""
+    forget(runner.con, EVENTS)
+    keys = [k.name for k in compiled.keys]
+    runner.run(sql("feature/narrowed", name=EVENTS, events=events, spans=spans, keyed=keyed, keys=keys))
 
 
 def make_table(runner: Runner, compiled: Compiled, table: str) -> Compiled:
     """Make ``table`` from the event rows. Returns the compiled feature with the scales that were chosen."""
+    if compiled.kind != "static":
+        compiled = with_scales(runner.con, compiled, EVENTS)
+    fill_table(runner, compiled, table)
+    return compiled
+
+
+def fill_table(runner: Runner, compiled: Compiled, table: str) -> None:
+    """Make ``table`` from the event rows with the scales that ``compiled`` has."""
     if compiled.kind == "static":
         runner.run(sql("feature/static", f=Physical(compiled, EVENTS), table=table, events=EVENTS))
-        return compiled
-    compiled = with_scales(runner.con, compiled, EVENTS)
-    if compiled.interval is None:
+    elif compiled.interval is None:
         _exact(runner, compiled, table, temporary=False)
     elif compiled.kind == "windows" and Physical(compiled, EVENTS).tileable:
         _tiles(runner, compiled, table)
     else:
         _snapshots(runner, compiled, table)
-    return compiled
 
 
 def _exact(runner: Runner, compiled: Compiled, table: str, *, temporary: bool) -> None:
@@ -144,14 +178,35 @@ def _snapshots(runner: Runner, compiled: Compiled, table: str) -> None:
     runner.con.execute(f"DROP TABLE {SORTED_EVENTS}")
 
 
-def make_patch(runner: Runner, compiled: Compiled, table: str, current: str, fresh: str) -> None:
-    """Replace the fresh whole table by what changes from ``current``: rows to close and rows to add."""
+@dataclass(frozen=True)
+class PatchSize:
+    """How many rows a PATCH closes and adds, and the first and last of their times, in microseconds."""
+
+    closed: int
+    added: int
+    first: int | None
+    last: int | None
+
+
+def make_patch(
+    runner: Runner, compiled: Compiled, table: str, current: str, fresh: str, *, spans: Spans | None = None,
+    keyed: str | None = None,
+) -> PatchSize:  # fmt: skip
+    """Replace the fresh table by what changes from ``current``: rows to close and rows to add.
+
+    With ``spans`` or ``keyed`` the fresh table is right for these times and keys alone, and no others are touched."""
     columns = table_columns(runner.con, fresh)
     repeats = compiled.kind == "windows" and compiled.interval is None
-    order = [k.name for k in compiled.keys] + (["_mlforge_t"] if compiled.kind != "static" else [])
+    keys = [k.name for k in compiled.keys]
+    timed = compiled.kind != "static"
     runner.run(
-        sql("feature/patch", table=table, current=current, fresh=fresh, columns=columns, repeats=repeats, order=order)
-    )
+        sql(
+            "feature/patch", table=table, current=current, fresh=fresh, columns=columns, repeats=repeats,
+            order=keys + (["_mlforge_t"] if timed else []), spans=spans, keyed=keyed, keys=keys,
+        )
+    )  # fmt: skip
+    found = runner.run(sql("feature/patch_size", table=table, current=current, timed=timed))[0]
+    return PatchSize(*found)  # type: ignore[arg-type]
 
 
 def table_columns(con: DuckDBPyConnection, table: str) -> Sequence[str]:

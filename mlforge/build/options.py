@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlforge.build.run import FeatureResult
+from mlforge.build.work import FeatureResult
+from mlforge.plan.increments import Scope
 from mlforge.plan.versions import Adopted
 
 
@@ -22,7 +23,8 @@ class Selection(Struct, frozen=True, kw_only=True):
 
 
 class BuildOptions(Struct, frozen=True, kw_only=True):
-    """How a build runs. ``sample`` is a share of every source's rows: such a build is tried and never committed."""
+    """How a build runs. ``sample`` is a share of every source's rows: such a build is tried and never committed.
+    ``scope`` says which event times it looks at."""
 
     force: bool = False
     release: bool = False
@@ -32,6 +34,7 @@ class BuildOptions(Struct, frozen=True, kw_only=True):
     memory_limit: str | None = None
     lock_timeout: float = 60.0
     commit: str = "auto"
+    scope: Scope = Scope()
     adopt: Adopted = Adopted()  # version numbers that a manifest gives
 
 

@@ -18,7 +18,7 @@ class Migration(NamedTuple):
     template: str
 
 
-MIGRATIONS = (Migration(1, "init", "catalog/001_init"),)
+MIGRATIONS = (Migration(1, "init", "catalog/001_init"), Migration(2, "intervals", "catalog/002_intervals"))
 
 OLDEST_READABLE = 1
 """Catalogs from this migration on can be read without migrating them: what came later only added."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from mlforge.catalog import migrations
 from mlforge.errors import CatalogError
 from mlforge.model import (
     CatalogState,
@@ -20,6 +21,7 @@ from mlforge.model import (
     StoredVersion,
     Version,
 )
+from mlforge.records import Part
 from mlforge.sql.templates import sql, statements
 
 if TYPE_CHECKING:
@@ -147,8 +149,9 @@ def checks(
 
 def stats(con: DuckDBPyConnection, feature: str, version: Version) -> list[Row]:
     """Statistics of the columns of one version, in order."""
-    names = ("build", "column_name", "type", "rows", "nulls", "nans", "distinct_count", "min", "max", "mean", "std",
-             "quantiles", "edges", "counts", "top", "sampled")  # fmt: skip
+    names = ["build", "column_name", "type", "rows", "nulls", "nans", "distinct_count", "min", "max", "mean", "std",
+             "quantiles", "edges", "counts", "top", "sampled"]  # fmt: skip
+    names += ["scope"] if (migrations.found(con) or 0) >= 2 else []
     return rows(con, "stats", names, ["build", "position"], feature=feature, version=str(version))
 
 
@@ -182,6 +185,29 @@ def builds(con: DuckDBPyConnection, build: int | None = None) -> list[Row]:
     names = ("build", "status", "started_at", "finished_at", "seconds", "project", "profile", "mlforge_version",
              "duckdb_version", "built", "failed", "warnings", "arguments")  # fmt: skip
     return rows(con, "builds", names, ["build"], build=build)
+
+
+def ledger(con: DuckDBPyConnection, catalog: str, feature: str, version: Version) -> list[Part]:
+    """What the newest PATCH of a MAJOR.MINOR has taken in, from an attached catalog; nothing if that is not known."""
+    if not con.execute(sql("catalog/has_ledger", catalog=catalog)).fetchall():
+        return []
+    found = con.execute(sql("catalog/ledger", catalog=catalog, feature=feature, version=version)).fetchall()
+    names = ("source", "part", "digest", "rows", "first", "last")
+    return [Part(**dict(zip(names, row, strict=True))) for row in found]
+
+
+def intervals(con: DuckDBPyConnection, feature: str | None = None) -> list[Row]:
+    """The ledger: parts of sources that versions have taken in, narrowed by what is given."""
+    names = ("feature", "major", "minor", "patch_from", "patch_to", "source", "part", "digest", "rows", "first", "last",
+             "build")  # fmt: skip
+    order = ("feature", "major", "minor", "source", "part", "patch_from")
+    return rows(con, "intervals", names, order, feature=feature)
+
+
+def runs(con: DuckDBPyConnection, feature: str | None = None) -> list[Row]:
+    """What each build did for each feature, oldest first."""
+    names = ("build", "feature", "version", "mode", "why", "event_rows", "added", "closed", "seconds")
+    return rows(con, "runs", names, ["build", "feature"], feature=feature)
 
 
 def statements_of(con: DuckDBPyConnection, build: int, feature: str | None = None) -> list[Row]:

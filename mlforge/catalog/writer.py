@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import Entity, FeatureConfig, Kind, Source, SourceState, StoredSet, StoredVersion, Version
-    from mlforge.records import BuildRecord, CheckResult, ColumnStats, Edge, Statement
+    from mlforge.records import BuildRecord, CheckResult, ColumnStats, Edge, Part, Run, Statement
 
 Change = Literal["new", "major", "minor", "patch"]
 
@@ -210,6 +210,7 @@ def _stats_row(build: int, found: ColumnStats, version: Version, position: int) 
         "counts": list(found.counts),
         "top": encode(found.top),
         "sampled": found.sampled,
+        "scope": found.scope,
     }
 
 
@@ -290,6 +291,49 @@ def put_feature_set(
     }
     con.execute(sql("catalog/retire_sets"), [stored.name])
     insert(con, "feature_sets", [row])
+
+
+def put_parts(con: DuckDBPyConnection, build: int, feature: str, version: Version, parts: Iterable[Part]) -> None:
+    """Add what a version has taken in to the ledger."""
+    rows = (
+        {
+            "feature": feature,
+            "major": version.major,
+            "minor": version.minor,
+            "patch_from": version.patch,
+            "patch_to": None,
+            "source": p.source,
+            "part": p.part,
+            "digest": p.digest,
+            "rows": p.rows,
+            "first": _instant(con, p.first),
+            "last": _instant(con, p.last),
+            "build": build,
+        }
+        for p in parts
+    )
+    insert(con, "intervals", rows)
+
+
+def _instant(con: DuckDBPyConnection, micros: int | None) -> datetime.datetime | str | None:
+    """Microseconds as a value that DuckDB takes for a TIMESTAMP: its years go far beyond those of Python."""
+    if micros is None:
+        return None
+    try:
+        return datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=micros)
+    except OverflowError:
+        return str(con.execute("SELECT CAST(make_timestamp(?) AS VARCHAR)", [micros]).fetchall()[0][0])
+
+
+def end_parts(con: DuckDBPyConnection, feature: str, version: Version, parts: Sequence[tuple[str, str]] | None) -> None:
+    """End entries of the ledger with a PATCH: those of the (source, part) listed, or with None all of them."""
+    if parts is None or parts:
+        con.execute(sql("catalog/end_intervals", feature=feature, version=version, parts=parts))
+
+
+def put_runs(con: DuckDBPyConnection, build: int, runs: Iterable[Run]) -> None:
+    """Add what a build did for each feature."""
+    insert(con, "runs", ({"build": build, **msgspec.structs.asdict(run)} for run in runs))
 
 
 def put_statements(con: DuckDBPyConnection, build: int, ran: Iterable[Statement]) -> None:

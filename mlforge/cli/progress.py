@@ -14,7 +14,7 @@ from mlforge.errors import MlforgeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mlforge.build.run import Event
+    from mlforge.build.work import Event
 
 
 @contextmanager

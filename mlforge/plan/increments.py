@@ -177,7 +177,7 @@ def _source_keys(query: str, found: RowWise, names: tuple[str, ...]) -> tuple[tu
     tree = sqlglot.parse_one(query, dialect="duckdb")
     pairs = []
     for name in names:
-        origin = copied_column(tree, name)  # type: ignore[arg-type]
+        origin = copied_column(tree, name)
         if origin is None or origin[0] != found.source:
             return None
         pairs.append((origin[1], name))

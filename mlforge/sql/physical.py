@@ -170,9 +170,11 @@ def macro(schema: str, name: str, members: Sequence[Member]) -> str:
     return sql("feature/macro", schema=schema, name=name, body=body)
 
 
-def view(schema: str, name: str, feature: Physical) -> str:
-    """SQL that makes the view of a version; without a schema it is temporary."""
-    return sql("feature/view", schema=schema, name=name, f=feature)
+def view(schema: str, name: str, feature: Physical, probes: str | None = None) -> str:
+    """SQL that makes the view of a version; without a schema it is temporary.
+
+    ``probes``: a relation with the keys and times at which exact windows are shown, instead of all of theirs."""
+    return sql("feature/view", schema=schema, name=name, f=feature, probes=probes)
 
 
 def content_order(columns: Sequence[str], loaded: bool) -> str:

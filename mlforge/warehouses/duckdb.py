@@ -246,6 +246,16 @@ class DuckDB:
         rows, digest = self.con.execute(sql("warehouse/state", relation=relation)).fetchall()[0]
         return SourceState(digest=f"{rows}:{digest}", rows=rows)
 
+    def grown(self, source: Source, slices: Mapping[str, int]) -> dict[str, tuple[int, str]]:
+        """For slices of a table that have grown: number and sum of the values up to those that each once ended with."""
+        rows = self.con.execute(
+            sql(
+                "warehouse/slices", s=source, relation=self._relation(source), slice_type=self._slice_type(source),
+                up_to=list(slices.items()),
+            )
+        ).fetchall()  # fmt: skip
+        return {name: (count, total) for name, count, total, _ in rows}
+
     def _shown(self, path: str) -> str:
         """A path relative to the project where it lies in it, so that a clone elsewhere sees the same files."""
         try:

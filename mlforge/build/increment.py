@@ -1,0 +1,373 @@
+"""Making a PATCH from what changed: the rows that changed parts of the source can reach, and no others."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mlforge.build import describe, materialise, reach, reads
+from mlforge.build.scales import with_scales
+from mlforge.catalog import reader
+from mlforge.plan.spans import EVERYTHING, at_most, intersect, subtract, union
+from mlforge.records import Part
+from mlforge.sql.refs import with_ref_times
+from mlforge.sql.templates import ident, sql
+from mlforge.warehouses.duckdb import CURRENT
+from mlforge.warehouses.reading import Reading
+
+if TYPE_CHECKING:
+    from mlforge.build.candidates import Analysed
+    from mlforge.build.materialise import EventCounts, PartRange, PatchSize
+    from mlforge.build.work import Work
+    from mlforge.model import Compiled, SourceState, StoredVersion
+    from mlforge.plan.increments import Increment
+    from mlforge.plan.spans import Spans
+    from mlforge.plan.steps import FeatureStep
+    from mlforge.records import CheckResult, ColumnStats
+
+_NEW = "_mlforge_new_events"  # event rows of the parts that changed
+_KEYS = "_mlforge_changed_keys"
+_MOST = 50  # spans of a region: each is a condition in SQL
+_ALL_STATS = 1_000_000  # rows of a version up to which statistics are taken of all of them
+
+
+class Whole(Exception):
+    """What a run found that asks for all rows to be made again; the text says why."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Event times at which rows may have changed; ``keyed``: those of the keys in ``_KEYS`` alone."""
+
+    spans: Spans
+    keyed: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a step: the compiled feature with its scales, how much changed, and what was taken in."""
+
+    compiled: Compiled
+    counts: EventCounts
+    size: PatchSize
+    checks: tuple[CheckResult, ...]
+    events: Spans  # event times at which rows may have changed
+    rows: Spans | None  # times of the table's rows that were compared; None: all
+    parts: tuple[Part, ...]
+    gone: tuple[tuple[str, str], ...]
+    states: dict[str, SourceState]
+
+
+def make(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, compiled: Compiled) -> Found:
+    """Stage what a PATCH changes. Raises Whole if only making everything again is right, Stopped for an input check."""
+    if step.increment.mode == "by_key":
+        return _by_key(work, step, found, last, compiled)
+    return _by_time(work, step, found, last, compiled)
+
+
+def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, compiled: Compiled) -> Found:
+    increment = _verified(work, step, last)
+    known = {} if increment.main is None else _ledger(work, last, increment.main)
+    counts, checks = _read_new(work, step, found, compiled, increment)
+    region = _region(work, step, compiled, increment, counts, known)
+    table = materialise.staged(f"{compiled.table}__new")
+    rows = union(reach.rows_of(compiled, region.spans))
+    made = _make_rows(work, step, found, last, compiled, region, rows)
+    materialise.fill_table(work.runner, made, table)
+    current = f"{CURRENT}.store.{ident(compiled.table)}"
+    keyed = _KEYS if region.keyed else None
+    size = materialise.make_patch(work.runner, made, compiled.table, current, table, spans=rows, keyed=keyed)
+    parts, gone, states = _taken_in(step, increment, counts, known, last)
+    return Found(made, counts, size, tuple(checks), region.spans, rows, parts, gone, states)
+
+
+def _verified(work: Work, step: FeatureStep, last: StoredVersion) -> Increment:
+    """The increment, once it is seen that slices which the plan takes for grown hold their old rows as they were."""
+    increment = step.increment
+    if increment.main is None or not increment.parts.grown:
+        return increment
+    source = work.analysis.project.sources[increment.main]
+    old = {s.name: s for s in last.source_states[increment.main].slices}
+    kept = work.warehouse.grown(source, dict(increment.parts.grown))
+    changed = [name for name, _ in increment.parts.grown if kept.get(name) != (old[name].rows, old[name].total)]
+    if changed and source.unique_key:
+        raise Whole(f"rows of {source.name} changed that were taken in before")
+    parts = increment.parts
+    return replace(
+        increment,
+        parts=replace(
+            parts, changed=(*parts.changed, *changed), grown=tuple(g for g in parts.grown if g[0] not in changed)
+        ),
+    )
+
+
+def _ledger(work: Work, last: StoredVersion, source: str) -> dict[str, Part]:
+    found = reader.ledger(work.runner.con, CURRENT, last.feature, last.version)
+    parts = {p.part: p for p in found if p.source == source}
+    if not parts:
+        raise Whole("the catalog does not say which parts of its source it has taken in")
+    return parts
+
+
+def _read_new(
+    work: Work, step: FeatureStep, found: Analysed, compiled: Compiled, increment: Increment
+) -> tuple[EventCounts, list[CheckResult]]:
+    """Make the event rows of what is new; checks on the input side look at these rows."""
+    parts = increment.parts
+    if not (parts.added or parts.grown or parts.changed):
+        return materialise.EventCounts(0, 0), []
+    narrowed = Reading(parts=_wanted(increment))
+    reads.bind_reads(work, step, narrowed)
+    checks = describe.check_input(work, step, found)
+    if any(not c.passed and c.severity == "error" for c in checks):
+        raise Stopped(checks)
+    kin = bool(increment.main and work.analysis.project.sources[increment.main].unique_key)
+    return _events(work, step, found, compiled, Reading(carry=True, parts=narrowed.parts, kin=kin), _NEW), checks
+
+
+def _wanted(increment: Increment) -> tuple[tuple[str, int | None], ...]:
+    parts = increment.parts
+    return (*((p, None) for p in (*parts.added, *parts.changed)), *parts.grown)
+
+
+class Stopped(Exception):
+    """A check of the event rows failed; ``checks`` says which."""
+
+    def __init__(self, checks: list[CheckResult]) -> None:
+        super().__init__("an input check failed")
+        self.checks = checks
+
+
+def _events(
+    work: Work, step: FeatureStep, found: Analysed, compiled: Compiled, reading: Reading, name: str
+) -> EventCounts:
+    physicals = reads.bind_reads(work, step, reading)
+    text = step.increment.query if reading.carry else compiled.event_sql
+    query = with_ref_times(text, physicals, compiled.timestamp)
+    counts = materialise.make_events(
+        work.runner, replace(compiled, event_sql=query), found.compilation.timestamp_type,
+        found.candidate.config.timestamp_format, name=name, carried=reading.carry, keep=True,
+    )  # fmt: skip
+    return named(work, counts)
+
+
+def named(work: Work, counts: EventCounts) -> EventCounts:
+    """The counts with parts named as the states of sources name them."""
+    parts = tuple(dataclasses.replace(p, part=work.warehouse.part_name(p.part)) for p in counts.parts)
+    return dataclasses.replace(counts, parts=parts)
+
+
+def _region(
+    work: Work, step: FeatureStep, compiled: Compiled, increment: Increment, counts: EventCounts,
+    known: dict[str, Part],
+) -> Region:  # fmt: skip
+    """The event times that may have changed: of new rows, of rows that parts had, and where refs have new values."""
+    keys = [k.name for k in compiled.keys]
+    new: Spans = ()
+    if counts.parts:
+        days = work.runner.run(sql("feature/islands", events=_NEW, keys=keys))
+        new = tuple((lo, hi + 1) for lo, hi in days)  # type: ignore[operator,misc]
+        work.runner.run(sql("feature/changed_keys", name=_KEYS, events=_NEW, keys=keys, timed=True))
+    old = _of_parts(known, (*increment.parts.changed, *increment.parts.removed))
+    refs = _of_refs(work, step)
+    more = union(old, refs, increment.todo, _lookback(step, known, counts))
+    spans = union(new, more)
+    if increment.limit is not None:
+        spans = intersect(spans, union([increment.limit], increment.todo))
+    if increment.spans:
+        spans = intersect(spans, increment.spans)
+    return Region(at_most(spans, _MOST), keyed=not more)
+
+
+def _of_parts(known: dict[str, Part], names: tuple[str, ...]) -> Spans:
+    held = (known[name] for name in names if name in known)
+    return union((p.first, p.last + 1) for p in held if p.first is not None and p.last is not None)
+
+
+def _of_refs(work: Work, step: FeatureStep) -> Spans:
+    """Where the features that a step reads have other values than its newest version saw."""
+    spans: Spans = ()
+    before = work.before.features[step.feature].versions[-1].build
+    for name, version in step.upstream.items():
+        newest = work.before.features[name].versions if name in work.before.features else ()
+        if any(v.build > before for v in newest):
+            raise Whole(f"{name} changed in a build that did not make this feature")
+        if name in work.staged and work.staged[name].stored.version == version:
+            changes = work.changes[name]
+            spans = union(spans, changes.rows if name == step.increment.ref else changes.values)
+    return spans
+
+
+def _lookback(step: FeatureStep, known: dict[str, Part], counts: EventCounts) -> Spans:
+    length = step.candidate.config.lookback
+    if length is None:
+        return ()
+    lasts = [p.last for p in known.values()] + [p.last for p in counts.parts]
+    ends = [last for last in lasts if last is not None]
+    micros = length.micros if length.micros is not None else length.months * 31 * reach.DAY
+    return ((max(ends) - micros, None),) if ends else ()
+
+
+def _make_rows(
+    work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, compiled: Compiled, region: Region, rows: Spans
+) -> Compiled:
+    """Read every event that rows of these times are made of. Returns the feature with scales that hold for all."""
+    wanted = union(reach.events_of(compiled, rows))
+    if step.increment.spans:
+        wanted = intersect(wanted, step.increment.spans)
+    reading = _times(work, step, compiled, wanted) if wanted else Reading(parts=())
+    _events(work, step, found, compiled, reading, materialise.READ_EVENTS)
+    materialise.narrow(work.runner, compiled, materialise.READ_EVENTS, wanted, _KEYS if region.keyed else None)
+    return _scaled(work, compiled, last)
+
+
+def _scaled(work: Work, compiled: Compiled, last: StoredVersion) -> Compiled:
+    fixed = [a for a in compiled.aggregates if a.method == "fixed"]
+    if fixed and not last.compiled.magnitudes:
+        raise Whole("the catalog does not say how large its numbers were")
+    made = with_scales(work.runner.con, replace(compiled, magnitudes=last.compiled.magnitudes), materialise.EVENTS)
+    before = {a.name: a.scale is None for a in last.compiled.aggregates if a.method == "fixed"}
+    now = {a.name: a.scale is None for a in made.aggregates if a.method == "fixed"}
+    if compiled.interval and before != now:
+        raise Whole("its numbers now differ too much in size to be added up as before")
+    return made
+
+
+def _times(work: Work, step: FeatureStep, compiled: Compiled, spans: Spans) -> Reading:
+    """A reading of these times, where the timestamp copies a column of the source: then files are skipped by it."""
+    import sqlglot
+
+    from mlforge.render.copies import copied_column
+
+    main = step.increment.main
+    if main is None or spans == EVERYTHING:
+        return Reading()
+    tree = sqlglot.parse_one(compiled.event_sql, dialect="duckdb")
+    origin = copied_column(tree, "_mlforge_ts")
+    if origin is None or origin[0] != main:
+        return Reading()
+    reads.bind_source(work, main, Reading())
+    types = work.warehouse.describe(f'FROM "_mlforge_source".{ident(main)}')
+    kind = {c.lower(): t for c, t in types.items()}[origin[1].lower()]
+    if not kind.startswith("TIMESTAMP"):
+        return Reading()
+    return Reading(column=origin[1], column_type=kind, spans=at_most(spans, 20))
+
+
+def _taken_in(
+    step: FeatureStep, increment: Increment, counts: EventCounts, known: dict[str, Part], last: StoredVersion
+) -> tuple[tuple[Part, ...], tuple[tuple[str, str], ...], dict[str, SourceState]]:
+    """The ledger's new entries, those that end, and the states of the sources as far as they were taken in.
+
+    A part with rows at times that this build was not to look at stays as it was, so that the next build finds it."""
+    states = dict(step.candidate.source_states)
+    main = increment.main
+    if main is None:
+        return (), (), states
+    now, old = states[main], last.source_states[main]
+    ranges = {p.part: p for p in counts.parts}
+    grown = {name for name, _ in increment.parts.grown}
+    touched = (*increment.parts.added, *increment.parts.changed, *(name for name, _ in increment.parts.grown))
+    pending = {n for n in (*touched, *increment.parts.removed) if _is_pending(increment, ranges.get(n), known.get(n))}
+    parts = []
+    for name in touched:
+        digest = old.parts.get(name, "pending") if name in pending else now.parts[name]
+        before = known.get(name) if name in pending | grown else None
+        parts.append(_entry(main, name, digest, ranges.get(name), before))
+    gone = tuple((main, n) for n in (*touched, *increment.parts.removed) if n in known and n not in pending)
+    gone += tuple((main, n) for n in touched if n in known and n in pending)
+    states[main] = replace(_without(now, old, pending), spans=increment.spans)
+    return tuple(parts), gone, states
+
+
+def _is_pending(increment: Increment, new: PartRange | None, old: Part | None) -> bool:
+    if increment.limit is None:
+        return False
+    held = [(p.first, p.last + 1) for p in (new, old) if p is not None and p.first is not None and p.last is not None]
+    return bool(subtract(held, [increment.limit]))
+
+
+def _entry(source: str, name: str, digest: str, new: PartRange | None, old: Part | None) -> Part:
+    """What the ledger says of a part. ``old``: what it said before, of a part that is taken in bit by bit."""
+    both = [p for p in (new, old) if p is not None]
+    return Part(
+        source=source, part=name, digest=digest, rows=sum(p.rows or 0 for p in both),
+        first=min((p.first for p in both if p.first is not None), default=None),
+        last=max((p.last for p in both if p.last is not None), default=None),
+    )  # fmt: skip
+
+
+def _without(now: SourceState, old: SourceState, pending: set[str]) -> SourceState:
+    """The state of a source as far as it was taken in: pending parts are as before."""
+    if not pending:
+        return now
+    files = [f for f in now.files if f.path not in pending] + [f for f in old.files if f.path in pending]
+    slices = [s for s in now.slices if s.name not in pending] + [s for s in old.slices if s.name in pending]
+    return replace(now, digest=f"pending {now.digest}", files=tuple(files), slices=tuple(slices))
+
+
+def _by_key(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, compiled: Compiled) -> Found:
+    """All rows of the keys that have new rows."""
+    increment = _verified(work, step, last)
+    source = work.analysis.project.sources[increment.main or ""]
+    counts, checks = materialise.EventCounts(0, 0), []
+    if not increment.parts.only_new:
+        raise Whole(f"rows of {source.name} changed that were taken in before")
+    reads.bind_reads(work, step, Reading(parts=_wanted(increment)))
+    checks = describe.check_input(work, step, found)
+    if any(not c.passed and c.severity == "error" for c in checks):
+        raise Stopped(checks)
+    reads.bind_source(work, source.name, Reading(parts=_wanted(increment), kin=True))
+    work.runner.run(sql("feature/source_keys", name=_KEYS, source=source.name, keys=increment.keys))
+    reading = Reading(keys=increment.keys, relation=_KEYS)
+    counts = _events(work, step, found, compiled, reading, materialise.EVENTS)
+    made = _scaled(work, compiled, last)
+    table = materialise.staged(f"{compiled.table}__new")
+    materialise.fill_table(work.runner, made, table)
+    current = f"{CURRENT}.store.{ident(compiled.table)}"
+    size = materialise.make_patch(work.runner, made, compiled.table, current, table, keyed=_KEYS)
+    parts, gone, states = _taken_in(step, increment, counts, _known(work, last, source.name), last)
+    return Found(made, counts, size, tuple(checks), EVERYTHING, None, parts, gone, states)
+
+
+def _known(work: Work, last: StoredVersion, source: str) -> dict[str, Part]:
+    found = reader.ledger(work.runner.con, CURRENT, last.feature, last.version)
+    return {p.part: p for p in found if p.source == source}
+
+
+def described(
+    work: Work, found: Analysed, stored: StoredVersion, made: Found, last: StoredVersion
+) -> tuple[StoredVersion, list[CheckResult], list[ColumnStats]]:
+    """Rows, checks and statistics of the version: of all its rows where they are not many, else of those it adds."""
+    relation = reads.patched(work, stored)
+    rows = last.rows + _grown_by(work, stored.compiled, made)
+    unique = any(c.name == "unique" for c in found.output_checks)
+    if rows <= _ALL_STATS or unique:
+        seen = describe.shown(work, stored, relation)
+        checks, stats = describe.describe(work, found, stored, seen, rows=rows)
+        return replace(stored, rows=rows), checks, stats
+    added = f"store.{ident(stored.compiled.table + '__add')}"
+    if stored.compiled.kind == "windows" and stored.compiled.interval is None:
+        events = reach.window_events_of(stored.compiled, made.events)
+        relation = describe.some_rows(work, relation, events, "_mlforge_some_rows")
+        seen = describe.shown(work, stored, relation, probes=added)
+    else:
+        seen = describe.shown(work, stored, added)
+    checks, stats = describe.describe(work, found, stored, seen)
+    return replace(stored, rows=rows), checks, [replace(s, scope="added") for s in stats]
+
+
+def _grown_by(work: Work, compiled: Compiled, made: Found) -> int:
+    """How many more rows readers see: exact windows have one row for all events of an instant."""
+    if compiled.kind != "windows" or compiled.interval is not None or made.rows is None:
+        return made.size.added - made.size.closed
+    keys = [k.name for k in compiled.keys]
+    current = f"{CURRENT}.store.{ident(compiled.table)}"
+    after, before = (
+        work.runner.run(sql("feature/instants", relation=relation, keys=keys, spans=made.rows, open=is_open))[0][0]
+        for relation, is_open in ((ident(f"{compiled.table}__patched"), False), (current, True))
+    )
+    return int(after) - int(before)  # type: ignore[call-overload,no-any-return]
