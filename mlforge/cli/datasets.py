@@ -9,11 +9,13 @@ import typer
 
 from mlforge.cli.context import forge
 from mlforge.cli.output import count, echo, print_json, styled, table
+from mlforge.cli.verifying import finish
 
 if TYPE_CHECKING:
     from mlforge.forge import Forge
     from mlforge.retrieve import TrainingSet
     from mlforge.retrieve.replay import Replay
+    from mlforge.verify.result import Verification
 
 _SHOWN = 10  # rows printed without --out
 
@@ -62,6 +64,7 @@ def training_set(
     ignore_loaded_at: Annotated[
         bool, typer.Option("--ignore-loaded-at", help="All rows of sources without loaded_at, with --known-as-of.")
     ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Then verify it: see mlforge verify.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record of the dataset as JSON.")] = False,
 ) -> None:
     """Put features beside label rows, each as it was known at the label's time. Without --out, show the first rows."""
@@ -82,10 +85,19 @@ def training_set(
     )  # fmt: skip
     if out:
         write_table(made.table, out)
+    found = fs.verify(made) if verify else None
     if as_json:
-        print_json(made.record)
-        return
-    _say(made, out)
+        print_json(made.record if found is None else {**made.record, "verification": _record(found)})
+    else:
+        _say(made, out)
+    if found is not None:
+        finish(found, quiet=as_json)
+
+
+def _record(found: Verification) -> dict[str, Any]:
+    from mlforge.verify.session import record
+
+    return record(found)
 
 
 def _label_rows(fs: Forge, labels: str | None, entity: str | None, **steps: Any) -> Any:

@@ -36,8 +36,8 @@ class Cut:
 
 
 def cuts(stored: StoredVersion, project: Project, types: Mapping[str, Mapping[str, str]]) -> dict[str, Cut]:
-    """How each source of a version is cut: by its ``timestamp`` setting, else by the column that the feature's timestamp
-    plainly copies. ``types`` are the columns of each source."""
+    """How each source of a version is cut: by its ``timestamp`` setting, else by the column that the feature's own
+    timestamp plainly copies. ``types`` are the columns of each source."""
     import sqlglot
 
     definition = stored.definition

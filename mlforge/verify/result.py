@@ -11,11 +11,22 @@ Row = dict[str, Any]
 Status = Literal["passed", "failed", "unproven"]
 
 
+class VerifyOptions(Struct, frozen=True, kw_only=True):
+    """How a verification samples and reads. ``sample`` label rows are taken, the same ones for the same ``seed``;
+    ``timestamp``, ``known_as_of`` and ``ignore_loaded_at`` are those of a training set."""
+
+    timestamp: str = "label_time"
+    sample: int = 1000
+    seed: int = 0
+    known_as_of: Any = None  # an instant, or the name of a label column
+    ignore_loaded_at: bool = False
+
+
 class Mismatch(Struct, frozen=True, kw_only=True):
     """A retrieved value that the rows which its label may see do not give.
 
-    ``until`` is where those rows end. ``reason`` says which wrong bounds give the retrieved value, if any do; ``rows`` are
-    the rows that those bounds let in and the label may not see (without such bounds: the first rows after the end),
+    ``until`` is where those rows end. ``reason`` says which wrong bounds give the retrieved value, if any do; ``rows``
+    are those that these bounds let in and the label may not see (without such bounds: the first rows after the end),
     ``inside`` the newest rows that it may see."""
 
     feature: str
@@ -51,7 +62,7 @@ class FeatureVerdict(Struct, frozen=True, kw_only=True):
 
 
 class Verification(Struct, frozen=True, kw_only=True):
-    """Every feature that was verified. ``passed``: no value differs and nothing is unproven; ``failed``: one differs."""
+    """Every feature that was verified: ``failed`` if a value differs, ``passed`` if none does and all is proven."""
 
     id: str
     features: tuple[FeatureVerdict, ...]

@@ -19,12 +19,11 @@ from mlforge.retrieve.training import KeySql, TrainingSet, training_set
 from mlforge.sql.templates import ident, sql
 from mlforge.verify.compare import compared, differences, explained
 from mlforge.verify.cuts import carried, cuts
-from mlforge.verify.result import FeatureVerdict, Verification
+from mlforge.verify.result import FeatureVerdict, Verification, VerifyOptions
 from mlforge.verify.sample import DAY, pick, stored_labels
 from mlforge.verify.values import Case, Engine, stated
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Iterable, Iterator, Sequence
 
     import pyarrow as pa
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from mlforge.retrieve.request import Request
     from mlforge.sql.physical import Member
 
-SAMPLE = 1000
 CHECKED = "_mlforge_checked"
 INSTANTS = 100
 """Label rows that are made for a feature whose sources must be cut for each of them by itself."""
@@ -44,51 +42,49 @@ def verify(
     con: DuckDBPyConnection,
     state: CatalogState,
     project: Project,
-    features: str | FeatureRef | Iterable[str | FeatureRef] | None,
-    given: Any = None,
-    *,
-    timestamp: str = "label_time",
-    sample: int = SAMPLE,
-    seed: int = 0,
-    known_as_of: str | datetime.datetime | None = None,
-    ignore_loaded_at: bool = False,
+    features: Any,
+    given: Any,
+    options: VerifyOptions,
 ) -> Verification:
-    """Verify features (all of them) for a sample of label rows: those given, else keys and times of each one's own rows.
+    """Verify features, references or None for all, for a sample of label rows: of those given, else keys and times of
+    each feature's own rows.
 
-    ``con`` is the open catalog. Raises what ``training_set`` raises, and ProjectError for sources that cannot be read."""
-    known = {"known_as_of": known_as_of, "ignore_loaded_at": ignore_loaded_at}
+    ``con`` is the open catalog. Raises what ``training_set`` raises, and ProjectError for unreadable sources."""
+    wanted = list(state.features) if features is None else features
     if given is None:
-        asked = requests.resolve(state, list(state.features) if features is None else features)
-        found = [_by_itself(con, state, project, r, sample, seed, known) for r in asked]
-    else:
-        with label_rows(con, given) as labels:
-            table = labels.table
-        table = table.take(pick(table.num_rows, sample, seed))
-        made = _retrieved(con, state, project, list(state.features) if features is None else features, table,
-                          timestamp, known)  # fmt: skip
-        found = verdicts(project, state, made)
-    shown = None if known_as_of is None else str(known_as_of)
-    return Verification(id=new_id(), features=tuple(found), sample=sample, seed=seed, known_as_of=shown)
+        asked = requests.resolve(state, wanted)
+        return _verification(options, [_by_itself(con, state, project, r, options) for r in asked])
+    with label_rows(con, given) as labels:
+        table = labels.table
+    table = table.take(pick(table.num_rows, options.sample, options.seed))
+    return _verification(options, verdicts(project, state, _retrieved(con, state, project, wanted, table, options)))
 
 
 def verify_training_set(
-    state: CatalogState, project: Project, made: TrainingSet, *, sample: int = SAMPLE, seed: int = 0
+    state: CatalogState, project: Project, made: TrainingSet, options: VerifyOptions
 ) -> Verification:
     """Verify a sample of the rows of a training set that was made from the catalog as it is. Raises ProjectError."""
-    rows = pick(made.table.num_rows, sample, seed)
+    rows = pick(made.table.num_rows, options.sample, options.seed)
     found = verdicts(project, state, TrainingSet(made.table.take(rows), made.kind, made.record))
-    known = made.record.get("known_as_of")
-    return Verification(id=new_id(), features=tuple(found), sample=sample, seed=seed, known_as_of=known)
+    return _verification(with_changes(options, known_as_of=made.record.get("known_as_of")), found)
+
+
+def _verification(options: VerifyOptions, found: Iterable[FeatureVerdict]) -> Verification:
+    known = None if options.known_as_of is None else str(options.known_as_of)
+    return Verification(
+        id=new_id(), features=tuple(found), sample=options.sample, seed=options.seed, known_as_of=known
+    )  # fmt: skip
 
 
 def _retrieved(
-    con: DuckDBPyConnection, state: CatalogState, project: Project, features: Any, table: pa.Table, timestamp: str,
-    known: dict[str, Any],
+    con: DuckDBPyConnection, state: CatalogState, project: Project, features: Any, table: pa.Table,
+    options: VerifyOptions,
 ) -> TrainingSet:  # fmt: skip
-    if known["known_as_of"] is None:
-        return training_set(con, state, features, table, timestamp=timestamp, full_names=True)
+    if options.known_as_of is None:
+        return training_set(con, state, features, table, timestamp=options.timestamp, full_names=True)
     return training_set_as_known(
-        con, state, project, features, table, timestamp=timestamp, full_names=True, **known
+        con, state, project, features, table, timestamp=options.timestamp, full_names=True,
+        known_as_of=options.known_as_of, ignore_loaded_at=options.ignore_loaded_at,
     )  # fmt: skip
 
 
@@ -96,9 +92,8 @@ def _retrieved(
 
 
 def _by_itself(
-    con: DuckDBPyConnection, state: CatalogState, project: Project, asked: Request, sample: int, seed: int,
-    known: dict[str, Any],
-) -> FeatureVerdict:  # fmt: skip
+    con: DuckDBPyConnection, state: CatalogState, project: Project, asked: Request, options: VerifyOptions
+) -> FeatureVerdict:
     """Verify one feature for keys and times of its own rows."""
     stored = asked.stored
     if stored.compiled.request:
@@ -106,12 +101,12 @@ def _by_itself(
     with engine(project, state) as own:
         if lost := _changed(own, stored):
             return _unproven(asked, lost)
-        table = _own_labels(con, own, stored, sample, seed)
+        table = _own_labels(con, own, stored, options.sample, options.seed)
     if table is None:
         return _unproven(asked, "give label rows: no feature that it reads has all of its keys")
     v = stored.version
     ref = FeatureRef(name=stored.feature, version=Pin(v.major, v.minor, v.patch), columns=asked.ref.columns)
-    made = _retrieved(con, state, project, [ref], table, "label_time", known)
+    made = _retrieved(con, state, project, [ref], table, with_changes(options, timestamp="label_time"))
     return verdicts(project, state, made)[0]
 
 
@@ -222,7 +217,7 @@ def _verdict(
     start = time.perf_counter()
     if lost := _changed(own, asked.stored):
         return _unproven(asked, lost)
-    case = Case(own, asked.stored, own.name("labels"))
+    case = Case(own, asked.stored, own.name("labels"), frozenset(c.lower() for c in asked.columns))
     text = sql(
         "verify/labels", name=case.labels, m=member, relation=CHECKED, label_time=label_time and ident(label_time),
         label_type=label_time and types[label_time],

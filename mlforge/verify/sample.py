@@ -1,4 +1,4 @@
-"""Label rows to verify with: some of those given, or keys and times from the catalog's own rows. The same for one seed."""
+"""Label rows to verify with: some of those given, or keys and times of the catalog's rows. One seed, one sample."""
 
 from __future__ import annotations
 
@@ -32,14 +32,12 @@ def stored_labels(con: DuckDBPyConnection, stored: StoredVersion, sample: int, s
     count = int(con.execute(f"SELECT coalesce(max(rowid) + 1, 0) FROM {table}").fetchall()[0][0])
     numbers = pick(count, 2 * sample if stored.version.patch else sample, seed)
     shifts = _shifts(stored)
-    return arrow(
-        con,
-        sql(
-            "verify/sample_rows", keys=[k.name for k in stored.compiled.keys], timed=stored.compiled.timestamp is not None,
-            table=table, patch=stored.version.patch, numbers=numbers, limit=sample,
-            shifts=[shifts[n % len(shifts)] for n in range(len(numbers))],
-        ),
+    keys, timed = [k.name for k in stored.compiled.keys], stored.compiled.timestamp is not None
+    text = sql(
+        "verify/sample_rows", keys=keys, timed=timed, table=table, patch=stored.version.patch, numbers=numbers,
+        shifts=[shifts[n % len(shifts)] for n in range(len(numbers))], limit=sample,
     )  # fmt: skip
+    return arrow(con, text)
 
 
 def _shifts(stored: StoredVersion) -> list[int]:

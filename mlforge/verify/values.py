@@ -115,16 +115,21 @@ class Case:
     engine: Engine
     stored: StoredVersion
     labels: str
+    wanted: frozenset[str] | None = None  # outputs; None: all
     reasons: list[str] = field(default_factory=list)  # why this is no proof
     _rows: dict[str, str] = field(default_factory=dict)
-    _upstream: dict[str, Case] = field(default_factory=dict)
     stamped: bool = False
 
-    @property
+    @cached_property
     def f(self) -> Compiled:
-        """The compiled version, with what its definition says of time."""
-        d = self.stored.definition
-        return with_changes(self.stored.compiled, closed=d.closed, delay=d.delay, interval=d.interval, ttl=d.ttl)
+        """The compiled version, with what its definition says of time, and no more than what is wanted."""
+        d, c = self.stored.definition, self.stored.compiled
+        outputs = tuple(o for o in c.outputs if self.wanted is None or o.name.lower() in self.wanted) or c.outputs
+        words = {w for o in outputs for w in _words(o.sql)}
+        return with_changes(
+            c, closed=d.closed, delay=d.delay, interval=d.interval, ttl=d.ttl, outputs=outputs,
+            aggregates=tuple(a for a in c.aggregates if a.name in words),
+        )  # fmt: skip
 
     @property
     def con(self) -> DuckDBPyConnection:
@@ -157,12 +162,14 @@ class Case:
     @property
     def row_columns(self) -> tuple[str, ...]:
         """Columns that come from the last row."""
-        return tuple(r.name for r in self.f.rows) if self.f.kind == "windows" else tuple(o.name for o in self.f.outputs)
+        return tuple(r.name for r in self.f.rows) if self.f.kind == "windows" else self.columns
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of an event row beside keys and times."""
-        return tuple(i.name for i in (*self.f.rows, *self.f.inputs)) if self.f.kind == "windows" else self.row_columns
+        if self.f.kind == "windows":
+            return tuple(i.name for i in (*self.f.rows, *self.f.inputs))
+        return tuple(o.name for o in self.stored.compiled.outputs)
 
     @property
     def content(self) -> tuple[str, ...]:
@@ -205,7 +212,7 @@ class Case:
         """SQL for the size of the numbers in an output that only adds and subtracts float sums and means."""
         if not re.fullmatch(r"[\w\s+\-()]+", output.sql) or re.search(r"[a-z]\s*\(", output.sql):
             return "0::DOUBLE"
-        names = [a.name for a in self.measured if a.name in re.findall(r"\w+", output.sql)]
+        names = [a.name for a in self.measured if a.name in _words(output.sql)]
         return " + ".join([*(f"coalesce({n}_size, 0)" for n in names), "0::DOUBLE"])
 
     # -- recomputing
@@ -316,14 +323,15 @@ class Case:
 
         name = join.feature.c.feature
         labels = self.engine.name("asked")
-        asked = key_items(query, self.keys)
-        context = {"name": labels, "keys": join.keys, "at": join.at, "left": join.left, "labels": self.labels}
-        context["ctes"] = join.ctes
+        stored = self.engine.upstream(name, self.stored.definition.refs[name])
+        case = Case(self.engine, stored, labels, frozenset(w.lower() for w in _words(query)))
+        places = self.engine.name("places")
+        context = {"name": places, "join": join, "labels": self.labels, "b": stated(stored)}
         try:
-            self.con.execute(sql("verify/ref_labels", asked=asked, **context))
+            self.con.execute(sql("verify/ref_labels", asked=key_items(query, self.keys), **context))
         except duckdb.BinderException:  # the key is not among the columns on the left of the join: ask for all
             self.con.execute(sql("verify/ref_labels", asked={}, **context))
-        case = Case(self.engine, self.engine.upstream(name, self.stored.definition.refs[name]), labels)
+        self.con.execute(sql("verify/ref_instants", name=labels, places=places, keys=case.keys))
         if not case.row_wise and case.instants() > MOST_CUTS:
             self.engine.stored_rows(case.stored)
             self.reasons.append(f"it reads {name} as it is stored: verify that by itself")
@@ -332,7 +340,8 @@ class Case:
         self.reasons += [f"{name}: {r}" for r in case.unproven()]
         outputs = [o.name for o in case.f.outputs]
         return sql(
-            "verify/ref_values", labels=labels, values=values, keys=case.keys, outputs=outputs, inner=join.inner
+            "verify/ref_values", places=places, labels=labels, values=values, keys=case.keys, outputs=outputs,
+            inner=join.inner,
         )  # fmt: skip
 
     def _on_demand(self, only: Iterable[int]) -> str:
@@ -342,7 +351,6 @@ class Case:
             case = Case(self.engine, self.engine.state.features[ref.feature].get(version), self.labels)
             reads.append((ref.alias, case.values(only=only)))
             self.reasons += [f"{ref.feature}: {r}" for r in case.unproven()]
-            self._upstream[ref.alias] = case
         made = self.engine.name("values")
         labels = [str(n) for n in only]
         self.con.execute(sql("verify/on_demand", name=made, f=self.f, reads=reads, labels=self.labels, only=labels))
@@ -356,6 +364,10 @@ class Case:
         if d.kind == "static" and not reasons and not d.sources:
             reasons.append("it has no time")
         return list(dict.fromkeys([*reasons, *self.reasons]))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
 
 
 class _Whole(Case):

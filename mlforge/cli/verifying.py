@@ -1,0 +1,147 @@
+"""The command that proves that nothing leaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlforge.cli.context import forge
+from mlforge.cli.output import cell, count, echo, print_json, styled, table
+
+if TYPE_CHECKING:
+    from mlforge.verify.result import FeatureVerdict, Mismatch, Row, Verification
+
+_SHOWN = 3  # labels of a feature whose differences are printed
+_COLOURS = {"passed": "green", "failed": "red bold", "unproven": "yellow"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command of this module."""
+    app.command("verify")(verify)
+
+
+def verify(
+    ctx: typer.Context,
+    *,
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="REF", help="name[@version][:col,col]; without any, all features.")
+    ] = None,
+    features: Annotated[
+        list[str] | None, typer.Option("--features", "-f", metavar="REF", help="The same. Repeatable.")
+    ] = None,
+    feature_set: Annotated[
+        list[str] | None, typer.Option("--feature-set", help="name[@version]. Repeatable.", metavar="NAME")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", metavar="FILE|SQL",
+            help="Label rows: a Parquet, CSV, JSON or .sql file, or SQL. Without, each feature's own keys and times.",
+        ),
+    ] = None,
+    timestamp: Annotated[
+        str, typer.Option("--timestamp", help="The label rows' time column.", metavar="COL")
+    ] = "label_time",
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Label rows to check.", metavar="N")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Another one takes other label rows.")] = 0,
+    known_as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--known-as-of", metavar="TIME|COL",
+            help="Only source rows with loaded_at up to then; a time or a label column.",
+        ),
+    ] = None,
+    ignore_loaded_at: Annotated[
+        bool, typer.Option("--ignore-loaded-at", help="All rows of sources without loaded_at, with --known-as-of.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:  # fmt: skip
+    """Recompute features from sources cut at each label's time, and compare. Exit code 1 if a value differs."""
+    from mlforge.verify.result import VerifyOptions
+
+    options = VerifyOptions(
+        timestamp=timestamp, sample=sample, seed=seed, known_as_of=known_as_of, ignore_loaded_at=ignore_loaded_at
+    )
+    asked = [ref for text in [*(features or ()), *(more or ()), *(feature_set or ())] for ref in text.split()]
+    found = forge(ctx).verify(asked or None, labels, options)
+    if as_json:
+        from mlforge.verify.session import record
+
+        print_json(record(found))
+    finish(found, quiet=as_json)
+
+
+def finish(found: Verification, *, quiet: bool) -> None:
+    """Print a verification unless ``quiet``; exit with 1 if a value differs."""
+    if not quiet:
+        show_verification(found)
+    if found.failed:
+        raise typer.Exit(1)
+
+
+def show_verification(found: Verification) -> None:
+    """Print what was verified, and what differs."""
+    rows = [_row(f) for f in found.features]
+    table(rows, ("feature", "status", "labels", "values", "differ", "known_late"), empty="no feature to verify")
+    for f in found.features:
+        for reason in f.unproven:
+            echo(f"{styled('unproven', 'yellow')} {f.feature}: {reason}")
+    for f in found.features:
+        _show_mismatches(f)
+    late = sum(f.known_late for f in found.features)
+    if late:
+        echo(f"known late: {count(late, 'row')} loaded after the label's time; --known-as-of leaves such rows out")
+    echo(f"verify: {styled(found.status, _COLOURS[found.status])}, {count(found.values, 'value')} compared, "
+         f"{found.mismatched:,} differ")  # fmt: skip
+
+
+def _row(f: FeatureVerdict) -> Row:
+    return {
+        "feature": f"{f.feature}@{f.version}", "status": f.status, "labels": f.labels, "values": f.values,
+        "differ": f.mismatched, "known_late": f.known_late,
+    }  # fmt: skip
+
+
+def _show_mismatches(f: FeatureVerdict) -> None:
+    """The values that differ, those of one label together."""
+    by_label: dict[tuple[str, str], list[Mismatch]] = {}
+    for m in f.mismatches:
+        by_label.setdefault((_key(m), cell(m.at)), []).append(m)
+    shown = 0
+    for (key, at), found in list(by_label.items())[:_SHOWN]:
+        echo(f"\n{styled('differs', 'red bold')} {f.feature}@{f.version} for {key or 'a label without key or time'}"
+             f"{f' at {at}' if at else ''}")  # fmt: skip
+        _show_label(found)
+        shown += len(found)
+    if f.mismatched > shown:
+        echo(f"\n{f.feature}: {f.mismatched - shown:,} more; --json lists the first {len(f.mismatches)}")
+
+
+def _key(m: Mismatch) -> str:
+    return ", ".join(f"{k} = {v}" for k, v in m.label.items())
+
+
+def _show_label(found: list[Mismatch]) -> None:
+    until = f" from rows up to {cell(found[0].until)}" if found[0].until else ""
+    for m in found:
+        echo(f"  {m.column}: retrieved {_value(m.retrieved)}, recomputed {_value(m.recomputed)}{until}")
+    before: Mismatch | None = None
+    for m in found:
+        if before is None or (m.reason, m.rows) != (before.reason, before.rows):
+            _show_rows(m)
+        before = m
+
+
+def _show_rows(m: Mismatch) -> None:
+    """The rows that may have come in and must not, and the newest of those that may."""
+    if m.reason:
+        echo(f"  {m.reason}")
+    word = "may not" if m.reason else "after"
+    named = [{"": word, **r} for r in m.rows] + [{"": "may", **r} for r in m.inside]
+    if named:
+        table(named, list(dict.fromkeys(name for r in named for name in r)), data=True)
+
+
+def _value(value: object) -> str:
+    return "NULL" if value is None else repr(value) if isinstance(value, float) else cell(value)
