@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mlforge.build.candidates import Analysis, analyse
+from mlforge.errors import ProjectError
 from mlforge.model import CatalogState
 from mlforge.sql.templates import ident, sql
 
@@ -49,10 +50,21 @@ class Bench:
         """A feature and all that it reads, bound to the given sources. Raises FeatureError, ProjectError."""
         for name in sources_of(self.analysis, feature):
             if name in self.shapes and name not in self._made:
-                self.con.execute(sql("unit/table", table=table_of(name), columns=self.shapes[name]))
-                self._made.add(name)
+                self._make_table(name)
         analyse(self.analysis, self.warehouse, [feature], CatalogState())
         return self.analysis.features[feature]
+
+    def _make_table(self, source: str) -> None:
+        import duckdb
+
+        from mlforge.warehouses.duckdb import first_line
+
+        try:
+            self.con.execute(sql("unit/table", table=table_of(source), columns=self.shapes[source]))
+        except duckdb.Error as error:
+            message = f"the columns given to {source!r} cannot be: {first_line(error)}"
+            raise ProjectError(message, hint="columns: says DuckDB's types") from error
+        self._made.add(source)
 
     def close(self) -> None:
         """Let go of the engine."""

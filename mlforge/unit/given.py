@@ -123,7 +123,7 @@ def stand_in(compiled: Compiled) -> tuple[Compiled, int]:
     from which it is read. The value is that of the newest row; before the first one, what an empty window gives."""
     shift = 0
     outputs = tuple(
-        Output(name=o.name, sql=ident(o.name), type=o.type, empty="NULL" if compiled.uses_as_of else o.empty)
+        Output(name=o.name, sql=ident(o.name), type=o.type, empty="NULL" if "_mlforge_at" in o.empty else o.empty)
         for o in compiled.outputs
     )
     if compiled.kind == "windows" and compiled.interval is None:  # a row shows the value just after its instant

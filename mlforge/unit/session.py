@@ -87,7 +87,7 @@ class Session:
             start = time.perf_counter()
             found = differences(bench, test)
         except MlforgeError as error:
-            where = str(error.where) if error.where else None
+            where = str(error.where or test.where)
             base = replace(base, status="error", message=error.message, where=where, hint=error.hint)
         else:
             base = replace(base, status="failed" if found else "passed", differences=tuple(found))

@@ -73,9 +73,16 @@ def _not_a_number(data: Any, digits: int | None) -> str | None:
         return None
     if not number.is_finite():
         return "not a finite number"
-    if number != number.quantize(Decimal(1)) if digits == 0 else -int(number.normalize().as_tuple().exponent) > digits:
+    if _behind_the_point(number) > digits:
         return "not a whole number" if digits == 0 else f"has more than {digits} digits behind the point"
     return None
+
+
+def _behind_the_point(number: Decimal) -> int:
+    """How many digits, without zeros at the end. Arithmetic would round to the context's 28 digits."""
+    _, digits, exponent = number.as_tuple()
+    zeros = len(digits) - len("".join(map(str, digits)).rstrip("0"))
+    return max(0, -int(exponent) - zeros) if number else 0
 
 
 def _is_date(data: Any) -> bool:
