@@ -27,7 +27,6 @@ ROWS = 5
 SHARE = 1e-9  # of the size of the numbers: two ways of summing floats
 SHARE_OF_FLOAT = 1e-6  # in single precision
 _EPOCH = datetime.datetime(1970, 1, 1)
-_FARTHEST = 9_000_000_000_000_000_000  # microseconds; DuckDB's times end a little later
 
 
 @dataclass(frozen=True)
@@ -107,6 +106,7 @@ def explained(case: Case, relation: str, found: Sequence[Difference], columns: S
 class _Place:
     key: Row
     at: int
+    now: int
     until: int
 
 
@@ -118,15 +118,22 @@ def _places(case: Case, labels: Sequence[int]) -> dict[int, _Place]:
             only=[str(n) for n in labels])
     )  # fmt: skip
     rows = case.con.execute(sql("verify/places", bounds=limits, keys=case.keys)).fetchall()
-    return {n: _Place(dict(zip(case.keys, key, strict=True)), at, until) for n, at, until, *key in rows}
+    return {n: _Place(dict(zip(case.keys, key, strict=True)), *times) for n, *times, key in map(_split, rows)}
+
+
+def _split(row: Sequence[Any]) -> tuple[Any, ...]:
+    return (*row[:4], row[4:])
 
 
 def _other_bounds(case: Case) -> Iterator[tuple[str, Bounds]]:
     """What may have gone wrong, one thing at a time."""
     b = stated(case.stored)
     other: Closed = "right" if b.closed == "left" else "left"
-    if any(c.column for c in case.cuts.values()):
-        yield "rows of a source that lie after the label's time have a part in it", changed(b, cut=False)
+    timed = [name for name, c in case.cuts.items() if c.column]
+    for name in timed:
+        yield f"rows of source {name} that lie after the label's time have a part in it", changed(b, whole=(name,))
+    if len(timed) > 1:
+        yield f"rows of {' and '.join(timed)} after the label's time have a part in it", changed(b, whole=tuple(timed))
     if case.f.timestamp is None:
         return
     yield f'an as-of comparison is turned: it is the value of closed="{other}"', changed(b, closed=other)
@@ -164,7 +171,9 @@ def _mismatch(
     inside: tuple[Row, ...] = ()
     if looked_at and place is not None:
         after = reason[1] if reason else changed(b, unbounded=True, cut=False)
-        rows = _let_in(case, after, b, d.n, oldest=reason is None) or _later(case, place)
+        rows = _rows(case, after, b, d.n, oldest=reason is None)
+        if not case.row_wise:
+            rows += _later(case, place, after.whole)
         inside = _rows(case, b, None, d.n)
     return Mismatch(
         feature=case.stored.feature, version=str(case.stored.version), column=d.column.name,
@@ -180,11 +189,6 @@ def instant(micros: int) -> datetime.datetime | None:
         return _EPOCH + datetime.timedelta(microseconds=micros)
     except OverflowError:
         return None
-
-
-def _let_in(case: Case, wrong: Bounds, right: Bounds, n: int, *, oldest: bool) -> tuple[Row, ...]:
-    """Event rows that the wrong bounds show to a label and the right ones do not."""
-    return _rows(case, wrong, right, n, oldest=oldest)
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,7 @@ def _part(case: Case, b: Bounds, n: int) -> _Part:
 
 
 def _rows(case: Case, shown: Bounds, allowed: Bounds | None, n: int, *, oldest: bool = False) -> tuple[Row, ...]:
+    """Event rows that some bounds show to a label, without those that others allow."""
     parts = {"shown": _part(case, shown, n), "allowed": _part(case, allowed, n) if allowed else None}
     text = sql("verify/shown_rows", columns=case.columns, limit=ROWS, oldest=oldest, **parts)
     names = [case.f.timestamp or ""]
@@ -219,17 +224,18 @@ def _rows(case: Case, shown: Bounds, allowed: Bounds | None, n: int, *, oldest: 
     return tuple({k: v for k, v in zip(names, row, strict=True) if k} for row in rows)
 
 
-def _later(case: Case, place: _Place) -> tuple[Row, ...]:
-    """Rows of the sources after what the label may see."""
+def _later(case: Case, place: _Place, names: Sequence[str]) -> tuple[Row, ...]:
+    """The first rows of sources after what the label may see."""
     rows: list[Row] = []
-    for name, cut in case.cuts.items():
+    for name in names:
+        cut = case.cuts[name]
         columns = case.engine.source(name)
         key = {k: str(v) for k, v in place.key.items() if k in columns}
         if cut.column is None or cut.text:
             continue
         text = sql(
             "verify/later_rows", relation=f"{ident(SOURCE_SCHEMA)}.{ident(name)}", column=cut.column, key=key,
-            closed=case.f.closed, until=min(place.until, _FARTHEST), limit=ROWS,
+            closed=case.f.closed, until=place.until if case.end == "_mlforge_until" else place.now, limit=ROWS,
         )  # fmt: skip
         rows += [{"source": name, **dict(zip(columns, r, strict=True))} for r in case.con.execute(text).fetchall()]
     return tuple(rows)

@@ -52,6 +52,19 @@ def cuts(stored: StoredVersion, project: Project, types: Mapping[str, Mapping[st
     return found
 
 
+def copies_time(stored: StoredVersion) -> bool:
+    """Whether the feature's timestamp plainly copies a column of a source, so that its delay is one of source rows.
+
+    The delay of any other timestamp may be there for the timestamp: that of a day's start, for the day."""
+    import sqlglot
+
+    definition = stored.definition
+    if definition.timestamp is None:
+        return False
+    tree = sqlglot.parse_one(definition.sql, dialect="duckdb")
+    return copied_column(tree, definition.timestamp) is not None
+
+
 def _is_time(columns: Mapping[str, str], name: str | None, *, text: bool) -> bool:
     kind = next((t for c, t in columns.items() if name and c.lower() == name.lower()), "")
     return kind.startswith(("TIMESTAMP", "DATE")) or (text and kind == "VARCHAR")

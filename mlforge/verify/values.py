@@ -16,7 +16,7 @@ from mlforge.sql.bind import bind
 from mlforge.sql.physical import FLOATS, view
 from mlforge.sql.refs import ref_values, with_ref_times
 from mlforge.sql.templates import ident, sql
-from mlforge.verify.cuts import CUT_SCHEMA, Cut, carried, cuts, key_items, over_cut, row_refs
+from mlforge.verify.cuts import CUT_SCHEMA, Cut, carried, copies_time, cuts, key_items, over_cut, row_refs
 from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Bounds:
     step: int = 0  # intervals later
     unbounded: bool = False  # rows after the end count too
     cut: bool = True  # sources are cut
+    whole: tuple[str, ...] = ()  # but these
 
 
 def stated(stored: StoredVersion) -> Bounds:
@@ -154,6 +155,11 @@ class Case:
         """What event rows and labels are matched by: the key, or the label where rows were made for each."""
         return self.keys if self.row_wise else ("_mlforge_n",)
 
+    @cached_property
+    def end(self) -> str:
+        """The column of the bounds at which sources are cut."""
+        return "_mlforge_until" if copies_time(self.stored) else "_mlforge_now"
+
     @property
     def loaded(self) -> bool:
         """Whether event rows carry when they became known."""
@@ -254,7 +260,7 @@ class Case:
         return made
 
     def _ends(self, limits: str) -> list[int]:
-        rows = self.con.execute(f"SELECT DISTINCT _mlforge_until FROM {ident(limits)} ORDER BY 1").fetchall()
+        rows = self.con.execute(f"SELECT DISTINCT {self.end} FROM {ident(limits)} ORDER BY 1").fetchall()
         return [until for (until,) in rows]
 
     def under(self, b: Bounds) -> Case:
@@ -282,29 +288,36 @@ class Case:
     def _cut_rows(self, b: Bounds, limits: str) -> str:
         """The event rows of every label, from sources that are cut where its rows end: a query for each instant."""
         made = self.engine.name("rows")
-        for until in self._ends(limits) or [0]:
-            self.cut(b, until)
-            query = self._joined(over_cut(self.f.event_sql))
-            self.cut(b, until)
-            found = sql("verify/cut_rows", query=query, bounds=limits, until=until, **self._event())
-            exists = self.con.execute(sql("verify/exists", name=made)).fetchall()
-            self.con.execute(sql("verify/add_rows", name=made, query=found, exists=bool(exists)))
+        query = over_cut(self.f.event_sql)
+        for number, instant in enumerate(self._ends(limits) or [0]):
+            found = query
+            if self.stored.definition.refs:
+                self._cut(b, instant)
+                found = self._joined(query)
+            if self.stored.definition.refs or not number:
+                self._cut(b, instant)  # again: a feature that is joined may have cut its own
+            self._until(instant)
+            text = sql("verify/cut_rows", query=found, bounds=limits, end=self.end, **self._event())
+            self.con.execute(sql("verify/add_rows", name=made, query=text, exists=bool(number)))
         return made
 
     def instants(self) -> int:
         """How many times sources would have to be cut if no query answers for all labels."""
         return len(self._ends(self._limits(stated(self.stored))))
 
-    def cut(self, b: Bounds, until: int) -> None:
-        """Make the sources in ``CUT_SCHEMA`` end at an instant."""
+    def _cut(self, b: Bounds, instant: int) -> None:
+        """Make the sources in ``CUT_SCHEMA``, which end at the instant that ``_until`` says."""
         for name, cut in self.cuts.items():
             form = self.stored.definition.timestamp_format if cut.text else None
             relation = f"{ident(SOURCE_SCHEMA)}.{ident(name)}"
             self.con.execute(
-                sql("verify/cut_view", schema=CUT_SCHEMA, name=name, relation=relation, column=cut.column,
-                    closed=b.closed, format=form)
+                sql("verify/cut_view", schema=CUT_SCHEMA, name=name, relation=relation, closed=b.closed, format=form,
+                    column=None if name in b.whole else cut.column)
             )  # fmt: skip
-        self.con.execute(f"SET VARIABLE mlforge_until = {until}::BIGINT")
+        self._until(instant)
+
+    def _until(self, instant: int) -> None:
+        self.con.execute(f"SET VARIABLE mlforge_until = {instant}::BIGINT")
 
     # -- other features
 
