@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup", "build", "training", "windows")
+SCRIPTS = ("startup", "build", "incremental", "training", "windows")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or SCRIPTS:

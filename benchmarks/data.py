@@ -44,11 +44,25 @@ def _write(name: str, query: str) -> Path:
 
 def events(rows: int) -> Path:
     """user_id, event_time, amount; in the order of time, as a log would be."""
-    amount = (
+    query = f"SELECT {_user(1)} AS user_id, {_time(2)} AS event_time, {_amount()} AS amount FROM range({rows}) t(i)"
+    return _write(f"events_{rows}", f"{query} ORDER BY event_time")
+
+
+def _amount() -> str:
+    return (
         f"round(exp(3 + sqrt(-2 * ln({_U.format(seed=5)} + 1e-12)) * cos(6.283185307179586 * {_U.format(seed=6)})), 2)"
     )
-    query = f"SELECT {_user(1)} AS user_id, {_time(2)} AS event_time, {amount} AS amount FROM range({rows}) t(i)"
-    return _write(f"events_{rows}", f"{query} ORDER BY event_time")
+
+
+def stream(path: Path, first: int, rows: int, day: int, days: int) -> None:
+    """A file of events numbered from ``first``, over some days that begin with a day of the stream."""
+    start, length = 1640995200000000 + day * 86_400_000_000, days * 86_400_000_000
+    time = f"make_timestamp({start} + CAST({_U.format(seed=2)} * {length} AS BIGINT))"
+    numbers = f"range({first}, {first + rows}) t(i)"
+    query = f"SELECT {_user(1)} AS user_id, {time} AS event_time, {_amount()} AS amount FROM {numbers}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as con:
+        con.execute(f"COPY ({query} ORDER BY event_time) TO '{path}' (FORMAT parquet)")
 
 
 def features(rows: int, number: int, columns: int) -> Path:
