@@ -1,0 +1,195 @@
+"""Reading an online store: features by key, as they are now or at an instant, in one round trip.
+
+Importing this imports neither duckdb, sqlglot nor pyarrow: what a reader must know was published with the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mlforge.errors import OnlineError
+from mlforge.online.answer import answer
+from mlforge.online.base import open_store
+from mlforge.online.manifest import decode, name
+from mlforge.online.records import Head, Torn
+from mlforge.online.request import Planner
+from mlforge.online.values import micros
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Mapping, Sequence
+
+    from mlforge.model import FeatureRef
+    from mlforge.online.base import Store
+    from mlforge.online.manifest import Manifest
+    from mlforge.online.request import Plan
+
+TRIES = 8
+"""How often a read begins anew because a publish moved the head meanwhile."""
+
+_head = msgspec.msgpack.Decoder(Head).decode
+
+
+class _Book:
+    """What is published, as of one head: the bytes of the head tell whether it still is."""
+
+    def __init__(self, namespace: str, mark: bytes, manifest: Manifest) -> None:
+        self.mark = mark
+        self.head = _head(mark)
+        self.planner = Planner(namespace, manifest)
+
+
+class _Reading:
+    """One call of ``get_online_features``, without the store: what to read, and what comes of it."""
+
+    def __init__(
+        self, plan: Plan, rows: Sequence[Mapping[str, Any]], at: int, head: bytes, *, with_status: bool
+    ) -> None:
+        self.plan = plan
+        self.rows = rows
+        self.at = at
+        self.with_status = with_status
+        self.names = plan.names(rows)
+        self.wanted = [head, *(n for names in self.names for n in names if n is not None)]
+
+    def answer(self, book: _Book, values: Sequence[bytes | None]) -> list[dict[str, Any]] | None:
+        """The rows; None if the head has moved."""
+        if values[0] != book.mark:
+            return None
+        given = iter(values)
+        next(given)
+        records = [[None if n is None else next(given) for n in names] for names in self.names]
+        try:
+            return answer(self.plan, self.rows, records, self.names, book.head, self.at, with_status=self.with_status)
+        except Torn:
+            return None
+
+
+class _Base:
+    """What the two clients share."""
+
+    def __init__(self, store: Store | str | Mapping[str, Any], namespace: str | None = None) -> None:
+        if namespace is None and not isinstance(store, str) and hasattr(store, "get"):
+            namespace = store.get("namespace")
+        self.store: Store = open_store(store) if isinstance(store, str) or hasattr(store, "keys") else store  # type: ignore[arg-type]
+        if not namespace:
+            raise OnlineError("the client needs the namespace it reads", hint="it is the project's name")
+        self.namespace = namespace
+        self._head_name = name(namespace, "head")
+        self._book: _Book | None = None
+
+    def _reading(
+        self, book: _Book, features: Any, rows: Sequence[Mapping[str, Any]], at: Any, with_status: bool,
+        full_names: bool,
+    ) -> _Reading:  # fmt: skip
+        plan = book.planner.plan(features, full_names=full_names)
+        return _Reading(plan, rows, micros(at), self._head_name, with_status=with_status)
+
+    def _manifest_name(self, mark: bytes | None) -> bytes:
+        if mark is None:
+            raise OnlineError(
+                f"nothing is published as {self.namespace!r} here",
+                hint="run mlforge publish; or is the namespace another?",
+            )
+        return name(self.namespace, "manifest", str(_head(mark).generation))
+
+    def _opened(self, mark: bytes, manifest: bytes | None) -> _Book | None:
+        self._book = _Book(self.namespace, mark, decode(manifest)) if manifest is not None else None
+        return self._book
+
+    def _changing(self) -> OnlineError:
+        return OnlineError(
+            "the online store changed again and again while it was read", hint="is a publish running in a loop?"
+        )
+
+
+class Client(_Base):
+    """Reads what is published under a namespace. ``store``: a store, its URL, or a profile's section ``online``.
+
+    One client serves any number of threads."""
+
+    def get_online_features(
+        self,
+        features: str | FeatureRef | Sequence[str | FeatureRef],
+        entity_rows: Sequence[Mapping[str, Any]],
+        *,
+        at: datetime.datetime | str | None = None,
+        with_status: bool = False,
+        full_names: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Each entity row with the features' values at ``at`` (default: now) behind its own columns.
+
+        ``features``: references ``name[@version][:col,col]``, FeatureSpecs, or a feature set. Keys are natural values;
+        a surrogate key is given as itself or as its natural columns. ``with_status`` gives a ``Value`` (value, status,
+        event_time, version, step) for each. Raises OnlineError for what is not published and for keys that do not fit,
+        StoreDownError if the store is away."""
+        for _ in range(TRIES):
+            book = self._book or self._open()
+            if book is None:
+                continue
+            reading = self._reading(book, features, entity_rows, at, with_status, full_names)
+            found = reading.answer(book, self.store.read(reading.wanted))
+            if found is not None:
+                return found
+            self._book = None
+        raise self._changing()
+
+    def _open(self) -> _Book | None:
+        (mark,) = self.store.read([self._head_name])
+        (manifest,) = self.store.read([self._manifest_name(mark)])
+        return self._opened(mark, manifest) if mark else None
+
+    def manifest(self) -> Manifest:
+        """What is published now. Raises OnlineError if nothing is."""
+        for _ in range(TRIES):
+            book = self._open()
+            if book is not None:
+                return book.planner.manifest
+        raise self._changing()
+
+    def close(self) -> None:
+        """Let the store's connections go."""
+        self.store.close()
+
+
+class AsyncClient(_Base):
+    """``Client`` for an event loop."""
+
+    async def get_online_features(
+        self,
+        features: str | FeatureRef | Sequence[str | FeatureRef],
+        entity_rows: Sequence[Mapping[str, Any]],
+        *,
+        at: datetime.datetime | str | None = None,
+        with_status: bool = False,
+        full_names: bool = False,
+    ) -> list[dict[str, Any]]:
+        """As ``Client.get_online_features``."""
+        for _ in range(TRIES):
+            book = self._book or await self._open()
+            if book is None:
+                continue
+            reading = self._reading(book, features, entity_rows, at, with_status, full_names)
+            found = reading.answer(book, await self.store.aread(reading.wanted))
+            if found is not None:
+                return found
+            self._book = None
+        raise self._changing()
+
+    async def _open(self) -> _Book | None:
+        (mark,) = await self.store.aread([self._head_name])
+        (manifest,) = await self.store.aread([self._manifest_name(mark)])
+        return self._opened(mark, manifest) if mark else None
+
+    async def manifest(self) -> Manifest:
+        """What is published now. Raises OnlineError if nothing is."""
+        for _ in range(TRIES):
+            book = await self._open()
+            if book is not None:
+                return book.planner.manifest
+        raise self._changing()
+
+    async def close(self) -> None:
+        """Let the store's connections go."""
+        await self.store.aclose()

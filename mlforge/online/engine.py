@@ -1,0 +1,57 @@
+"""What only DuckDB can evaluate on reading: on-demand features, and expressions with ``as_of()`` beyond the small set.
+
+The SQL was made when it was published; here it runs over lists of values, once for all rows of a request. DuckDB is
+imported when it is first needed (extra ``online-sql``)."""
+
+from __future__ import annotations
+
+import decimal
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from mlforge.errors import OnlineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.online.manifest import Engine
+
+_local = threading.local()
+
+
+def run(engine: Engine, feature: str, lists: Sequence[list[Any]]) -> list[tuple[Any, ...]]:
+    """One row of outputs for each element of the parameters' lists, in order.
+
+    Raises OnlineError if DuckDB is not installed, or refuses the values."""
+    try:
+        import duckdb
+    except ImportError as error:
+        raise OnlineError(
+            f"{', '.join(engine.outputs)} of {feature} need DuckDB to be evaluated, which is not installed",
+            hint="pip install 'mlforge[online-sql]', or ask for stored columns only",
+        ) from error
+    try:
+        found = _connection().execute(engine.sql, [[_plain(v) for v in values] for values in lists]).fetchall()
+    except duckdb.Error as error:
+        first = str(error).split("\n", 1)[0]
+        raise OnlineError(f"{feature} cannot be evaluated for these entity rows: {first}") from error
+    return list(found)
+
+
+def _connection() -> DuckDBPyConnection:
+    """One for each thread, in memory, for small things: a second thread would only cost."""
+    import duckdb
+
+    if not hasattr(_local, "con"):
+        _local.con = duckdb.connect(":memory:", config={"threads": 1})
+        _local.con.execute("SET TimeZone = 'UTC'")
+    con: DuckDBPyConnection = _local.con
+    return con
+
+
+def _plain(value: Any) -> Any:
+    """Decimals and UUIDs as text: the parameter's type makes them what they were, whatever else the list holds."""
+    return str(value) if isinstance(value, (decimal.Decimal, uuid.UUID)) else value

@@ -1,0 +1,209 @@
+"""What a read asks for, resolved against a manifest: which tables by which keys, and what comes of their columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mlforge.errors import OnlineError, did_you_mean
+from mlforge.model import FeatureRef, Version
+from mlforge.online.keys import Unfit, encoder, unfit
+from mlforge.online.manifest import Member, OnDemand, Table, name
+from mlforge.online.values import row_decoder
+from mlforge.project.refs import parse_ref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from mlforge.online.manifest import Key, Manifest, Output
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A table with what reading it needs, made once."""
+
+    id: str
+    table: Table
+    decode: Callable[[Any], tuple[Any, ...]]
+    empty: tuple[Any, ...]
+    encoders: list[Callable[[Any], bytes]]
+    lead: bytes  # of the names of its records
+
+    @classmethod
+    def of(cls, namespace: str, id_: str, table: Table) -> Opened:
+        """Open a table of a manifest."""
+        decode = row_decoder([s.tree for s in table.stored]).decode
+        encoders = [encoder(k.kind, k.type) for k in table.keys]
+        return cls(id_, table, decode, decode(table.empty), encoders, name(namespace, "t", table.prefix, ""))
+
+
+@dataclass(frozen=True)
+class Read:
+    """One table, read by certain columns of the entity rows."""
+
+    opened: Opened
+    keys: tuple[str, ...]  # columns of the entity row, one for each key column
+    parts: tuple[str, ...]  # natural columns of a surrogate, used where the key itself is not given
+
+    def name(self, row: Mapping[str, Any]) -> bytes | None:
+        """The name of the row's record; None if the row has no key. Raises OnlineError for what is no key."""
+        found = self.opened.lead
+        for column, encode, key in zip(self.keys, self.opened.encoders, self.opened.table.keys, strict=True):
+            try:
+                value = row[column]
+            except KeyError:
+                value = self._surrogate(row, column)
+            if value is None:
+                return None
+            try:
+                found += encode(value)
+            except Unfit as wanted:
+                raise unfit(column, key.name, key.type, value, str(wanted)) from None
+        return found
+
+    def _surrogate(self, row: Mapping[str, Any], column: str) -> str | None:
+        from mlforge.sql.keys import surrogate_key
+
+        missing = [p for p in self.parts if p not in row]
+        if not self.parts or missing:
+            shown = f"{column!r}" if not self.parts else f"{column!r} nor {', '.join(map(repr, missing))}"
+            raise OnlineError(
+                f"an entity row has no {shown}, a key of {self.opened.table.feature}",
+                hint=f"{did_you_mean(column, map(str, row))} keys= maps a key to another column",
+            )
+        return surrogate_key(*(row[p] for p in self.parts))
+
+
+@dataclass(frozen=True)
+class Part:
+    """One feature of a request: the columns it gives, from one read (stored) or from several (on demand)."""
+
+    feature: Table | OnDemand
+    columns: tuple[tuple[str, Output], ...]  # name in the answer, output
+    reads: tuple[int, ...]  # positions in Plan.reads
+
+    @cached_property
+    def stored(self) -> tuple[tuple[str, int], ...] | None:
+        """Names and positions of the columns, where all of them are stored as they are."""
+        places = [(n, o.position) for n, o in self.columns if o.position is not None]
+        return tuple((n, p + 2) for n, p in places) if len(places) == len(self.columns) else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request against one manifest."""
+
+    reads: tuple[Read, ...]
+    parts: tuple[Part, ...]
+    columns: frozenset[str]
+
+    def names(self, rows: Sequence[Mapping[str, Any]]) -> list[list[bytes | None]]:
+        """For each read the names of all rows' records."""
+        for row in rows:
+            if not self.columns.isdisjoint(row):
+                shared = min(self.columns.intersection(row))
+                raise OnlineError(f"column {shared!r} comes from the entity rows and from a feature", hint=_NAMES)
+        return [[read.name(row) for row in rows] for read in self.reads]
+
+
+_NAMES = "full_names=True gives feature__column; or give one of them a prefix, or name its columns"
+
+
+@dataclass
+class Planner:
+    """Makes plans against one manifest and keeps them: services ask for the same features again and again."""
+
+    namespace: str
+    manifest: Manifest
+    _opened: dict[str, Opened] = field(default_factory=dict)
+    _plans: dict[Any, Plan] = field(default_factory=dict)
+
+    def plan(self, features: Any, *, full_names: bool) -> Plan:
+        """The plan for references and sets. Raises OnlineError for what is not published, with the nearest word."""
+        listed = (features,) if isinstance(features, (str, FeatureRef)) else tuple(features)
+        key = (tuple(f if isinstance(f, str) else repr(f) for f in listed), full_names)
+        if key not in self._plans:
+            if len(self._plans) > 1000:
+                self._plans.clear()
+            self._plans[key] = self._made(listed, full_names)
+        return self._plans[key]
+
+    def _made(self, listed: Sequence[str | FeatureRef], full_names: bool) -> Plan:
+        if not listed:
+            raise OnlineError("no feature is asked for", hint="name features, or a feature set")
+        reads: dict[tuple[Any, ...], tuple[int, Read]] = {}
+        parts: list[Part] = []
+        owners: dict[str, str] = {}
+        for member in (m for item in listed for m in self._members(item)):
+            part = self._part(member, full_names, reads)
+            for column, _ in part.columns:
+                if column.lower() in owners:
+                    both = f"{owners[column.lower()]} and from {part.feature.feature}"
+                    raise OnlineError(f"column {column!r} comes from {both}", hint=_NAMES)
+                owners[column.lower()] = part.feature.feature
+            parts.append(part)
+        columns = frozenset(n for part in parts for n, _ in part.columns)
+        return Plan(tuple(r for _, r in reads.values()), tuple(parts), columns)
+
+    def _members(self, item: str | FeatureRef) -> Iterable[Member]:
+        if isinstance(item, str) and item.strip() in self.manifest.sets:
+            return self.manifest.sets[item.strip()].members
+        ref = parse_ref(item) if isinstance(item, str) else item
+        return [Member(table=self._table(ref), columns=list(ref.columns), keys=ref.keys, prefix=ref.prefix)]
+
+    def _table(self, ref: FeatureRef) -> str:
+        known = self.manifest
+        if ref.version.major is None and ref.name in known.current:
+            return known.current[ref.name]
+        everything: dict[str, Table | OnDemand] = {**known.tables, **known.on_demand}
+        versions = {id_: t.version for id_, t in everything.items() if t.feature == ref.name}
+        if not versions:
+            names = {*known.current, *known.sets}
+            raise OnlineError(f"{ref.name!r} is not published", hint=did_you_mean(ref.name, names))
+        fits = {id_: v for id_, t in versions.items() if (v := Version.parse(t)).matches(ref.version)}
+        if ref.version.major is None or not fits:
+            what = f"{ref.name}@{ref.version}" if ref.version.major is not None else ref.name
+            raise OnlineError(f"{what} is not published", hint=f"published: {', '.join(sorted(versions))}")
+        return max(fits, key=lambda id_: fits[id_])
+
+    def _part(self, member: Member, full_names: bool, reads: dict[tuple[Any, ...], tuple[int, Read]]) -> Part:
+        feature = self.manifest.tables.get(member.table) or self.manifest.on_demand[member.table]
+        _check_keys(member, feature)
+        lead = member.prefix + (f"{feature.feature}__" if full_names else "")
+        columns = tuple((lead + o.name, o) for o in _chosen(feature, member.columns))
+        tables = [member.table] if isinstance(feature, Table) else list(feature.reads.values())
+        return Part(feature, columns, tuple(self._read(t, member, reads) for t in tables))
+
+    def _read(self, id_: str, member: Member, reads: dict[tuple[Any, ...], tuple[int, Read]]) -> int:
+        table = self.manifest.tables[id_]
+        keys = tuple(member.keys.get(k.name, k.name) for k in table.keys)
+        parts = tuple(member.keys.get(p, p) for p in table.parts)
+        if (id_, keys, parts) not in reads:
+            reads[id_, keys, parts] = (len(reads), Read(self._open(id_, table), keys, parts))
+        return reads[id_, keys, parts][0]
+
+    def _open(self, id_: str, table: Table) -> Opened:
+        if id_ not in self._opened:
+            self._opened[id_] = Opened.of(self.namespace, id_, table)
+        return self._opened[id_]
+
+
+def _chosen(feature: Table | OnDemand, columns: Sequence[str]) -> list[Output]:
+    if not columns:
+        return feature.outputs
+    known = {o.name.lower(): o for o in feature.outputs}
+    for column in columns:
+        if column.lower() not in known:
+            names = [o.name for o in feature.outputs]
+            raise OnlineError(f"{feature.feature} has no column {column!r}", hint=did_you_mean(column, names))
+    return [known[c.lower()] for c in columns]
+
+
+def _check_keys(member: Member, feature: Table | OnDemand) -> None:
+    keys: list[Key] = feature.keys
+    for key in member.keys:
+        if key not in feature.parts and all(key != k.name for k in keys):
+            raise OnlineError(
+                f"{feature.feature} has no key {key!r}", hint=did_you_mean(key, [k.name for k in keys])
+            )  # fmt: skip

@@ -1,0 +1,123 @@
+"""A key's values over time, packed, and their types.
+
+What is stored for a key is every instant at which its values change if no new row arrives, and the values from then on.
+A reader finds the last instant at or before T by bisection and decodes the values of that one only. msgpack keeps
+integers, floats (NaN too), text, lists and structs as they are; dates, timestamps, decimals and UUIDs travel as text
+and come back by the column's type, which the manifest tells as a small tree: ``"int"``, ``["list", "int"]``,
+``["struct", [["a", "int"]]]``."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypedDict
+
+import msgspec
+
+from mlforge.errors import OnlineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Status = Literal["PRESENT", "EXPIRED", "MISSING", "OUT_OF_RANGE"]
+PRESENT, EXPIRED, MISSING = 0, 1, 2
+"""State of one point: there is a row; there is one and its ttl has run out; there is none yet."""
+
+ALWAYS = -(2**63)
+"""The first instant of values that do not change with time."""
+
+_EPOCH = datetime.datetime(1970, 1, 1)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+class Value(msgspec.Struct, frozen=True):
+    """One value and how it came about. ``step`` is the step, in microseconds, at which a key with very many changes is
+    kept: the value is the exact one at the last multiple of it; 0 is exact."""
+
+    value: Any
+    status: Status
+    event_time: datetime.datetime | None
+    version: str
+    step: int = 0
+
+
+class Points(msgspec.Struct, frozen=True, array_like=True):
+    """Values of one key: ``values[i]`` holds from ``times[i]`` (microseconds since the epoch) on.
+
+    Each value is packed by itself: event time, state, then the stored columns."""
+
+    times: list[int]
+    values: list[msgspec.Raw]
+    step: int = 0
+
+
+_points = msgspec.msgpack.Decoder(Points).decode
+pack = msgspec.msgpack.Encoder().encode
+
+
+def find(payload: bytes, at: int) -> tuple[msgspec.Raw | None, int]:
+    """The packed values at an instant, None before the first point, and the step."""
+    points = _points(payload)
+    times = points.times
+    index = 0 if len(times) == 1 else bisect_right(times, at) - 1
+    if index < 0 or times[index] > at:
+        return None, points.step
+    return points.values[index], points.step
+
+
+_PLAIN: dict[str, Any] = {
+    "int": int, "float": float, "bool": bool, "text": str, "bytes": bytes, "date": datetime.date, "time": datetime.time,
+    "timestamp": datetime.datetime, "decimal": decimal.Decimal, "uuid": uuid.UUID,
+}  # fmt: skip
+
+
+def python_type(tree: Any) -> Any:
+    """The Python type of a type tree, NULL allowed at every depth."""
+    if isinstance(tree, str):
+        return Optional[_PLAIN[tree]]  # noqa: UP045 - X | None of a made type
+    kind, inner = tree
+    return Optional[_nested(kind, inner)]  # noqa: UP045
+
+
+def _nested(kind: str, inner: Any) -> Any:
+    if kind == "list":
+        return list.__class_getitem__(python_type(inner))
+    if kind == "map":
+        return dict.__class_getitem__((_PLAIN[inner[0]], python_type(inner[1])))
+    made: Any = TypedDict  # as a plain call: its fields are known at run time only
+    return made("row", {name: python_type(child) for name, child in inner})
+
+
+def row_decoder(trees: Sequence[Any]) -> msgspec.msgpack.Decoder[tuple[Any, ...]]:
+    """Decodes the packed values of one point: event time, state, columns."""
+    return msgspec.msgpack.Decoder(tuple[(Optional[int], int, *(python_type(tree) for tree in trees))])  # type: ignore[misc]  # noqa: UP045
+
+
+def micros(at: datetime.datetime | datetime.date | str | None) -> int:
+    """An instant as microseconds since the epoch; None is now; without a zone it is UTC.
+
+    Raises OnlineError for what is no instant."""
+    if at is None:
+        at = datetime.datetime.now(datetime.UTC)
+    if isinstance(at, str):
+        try:
+            at = datetime.datetime.fromisoformat(at)
+        except ValueError as error:
+            raise OnlineError(f"{at!r} is not an instant", hint="write it as 2024-03-01T09:00:00") from error
+    if not isinstance(at, datetime.datetime):
+        raise OnlineError(f"{at!r} is not an instant", hint="give a datetime; without a zone it is UTC")
+    if at.tzinfo is not None:
+        at = at.astimezone(datetime.UTC).replace(tzinfo=None)
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def moment(at: int | None) -> datetime.datetime | None:
+    """Microseconds since the epoch as a datetime without zone, UTC; None if Python has no such instant."""
+    if at is None:
+        return None
+    try:
+        return _EPOCH + datetime.timedelta(microseconds=at)
+    except OverflowError:
+        return None

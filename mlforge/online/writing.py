@@ -1,0 +1,147 @@
+"""Writing to a store while others may read and write: entries under a generation, the head, and what is swept away."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mlforge.errors import OnlineError, StoreDownError
+from mlforge.online import manifest as m
+from mlforge.online.base import Change
+from mlforge.online.records import Entry, Head, Overtaken, swept, written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mlforge.online.base import Store
+
+TRIES = 50
+PORTION = 2_000  # names in one call of the store
+
+_decode_head = msgspec.msgpack.Decoder(Head).decode
+
+
+class Patient:
+    """A store that is asked again for a while when it is away. A change that was applied although its answer was lost
+    is then reported as refused: whoever changes things reads again and sees it."""
+
+    def __init__(self, store: Store, patience: float) -> None:
+        self.store = store
+        self.patience = patience
+
+    def read(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """What lies under each name."""
+        return self._asked(self.store.read, names)  # type: ignore[no-any-return]
+
+    def swap(self, changes: Sequence[Change]) -> list[bool]:
+        """Which changes were applied."""
+        return self._asked(self.store.swap, changes)  # type: ignore[no-any-return]
+
+    def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
+        """The names that begin so."""
+        return self.store.scan(prefix)
+
+    def _asked(self, call: Callable[..., Any], argument: Any) -> Any:
+        deadline, pause = time.monotonic() + self.patience, 0.05
+        while True:
+            try:
+                return call(argument)
+            except StoreDownError:
+                if time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+
+def read_head(store: Patient, namespace: str) -> tuple[bytes | None, Head]:
+    """The head's bytes, and what they say."""
+    (mark,) = store.read([m.name(namespace, "head")])
+    return mark, _decode_head(mark) if mark else Head()
+
+
+def update(store: Patient, name: bytes, change: Callable[[bytes | None], bytes | None]) -> None:
+    """Put what ``change`` makes of a record in its place, again if somebody else was faster. None deletes it."""
+    for _ in range(TRIES):
+        (held,) = store.read([name])
+        new = change(held)
+        if held == new or store.swap([Change(name, held, new)])[0]:
+            return
+    raise OnlineError(f"{name.decode(errors='replace')} in the online store changes all the time")
+
+
+def put(store: Patient, name: bytes, value: bytes | None) -> None:
+    """Put a record in the place of whatever is there; None deletes it."""
+    update(store, name, lambda _: value)
+
+
+def write(store: Patient, items: Iterable[tuple[bytes, bytes | None]], generation: int, head: Head) -> int:
+    """Write values under a generation; None says that the key is gone. Returns how many names were new or changed.
+
+    Raises OnlineError if a later publish has written one of them."""
+    left, count = dict(items), 0
+    for _ in range(TRIES):
+        names = list(left)
+        changes = _changes(names, store.read(names), left, generation, head)
+        done = store.swap(changes) if changes else []
+        count += sum(done)
+        left = {change.name: left[change.name] for change, applied in zip(changes, done, strict=True) if not applied}
+        if not left:
+            return count
+    raise OnlineError("two publishes write the same keys again and again", hint="let one of them finish")
+
+
+def _changes(
+    names: Sequence[bytes], held: Sequence[bytes | None], values: dict[bytes, bytes | None], generation: int, head: Head
+) -> list[Change]:
+    changes = []
+    for name, record in zip(names, held, strict=True):
+        try:
+            new = written(record, Entry(generation, values[name]), head)
+        except Overtaken:
+            raise overtaken() from None
+        if new != record:
+            changes.append(Change(name, record, new))
+    return changes
+
+
+def overtaken() -> OnlineError:
+    """The error of a publish that lost a race."""
+    return OnlineError(
+        "another publish to this store began later and went ahead", hint="nothing was spoiled; publish again if need be"
+    )
+
+
+def move_head(store: Patient, namespace: str, mark: bytes | None, old: Head, generation: int) -> None:
+    """Show a generation to readers. Generations in between were never shown, and are dead.
+
+    Raises OnlineError if the head is no longer where the publish began."""
+    dead = (*old.dead, *range(old.generation + 1, generation))
+    new = m.encode(Head(generation, dead))
+    if store.swap([Change(m.name(namespace, "head"), mark, new)])[0]:
+        return
+    if read_head(store, namespace)[0] != new:
+        raise overtaken()
+
+
+def delete_under(store: Patient, prefix: bytes) -> int:
+    """Delete every record whose name begins so."""
+    count = 0
+    for portion in store.scan(prefix):
+        for start in range(0, len(portion), PORTION):
+            names = portion[start : start + PORTION]
+            held = store.read(names)
+            changes = [Change(n, record, None) for n, record in zip(names, held, strict=True) if record is not None]
+            count += sum(store.swap(changes)) if changes else 0
+    return count
+
+
+def sweep(store: Patient, names: Sequence[bytes], head: Head) -> None:
+    """Take away what no reader at this head sees from the records of these names."""
+    for start in range(0, len(names), PORTION):
+        part = list(dict.fromkeys(names[start : start + PORTION]))
+        pairs = [(n, r) for n, r in zip(part, store.read(part), strict=True) if r is not None]
+        changes = [Change(n, r, new) for n, r in pairs if (new := swept(r, head)) != r]
+        if changes:
+            store.swap(changes)  # a refused one belongs to a publish at work
