@@ -8,6 +8,7 @@ import typer
 
 from mlforge.cli.context import Schedule, forge, set_profile, words
 from mlforge.cli.output import cell, count, echo, encode, print_json, styled, table
+from mlforge.cli.verifying import finish, verified_value, verify_built
 
 if TYPE_CHECKING:
     from mlforge.build.options import BuildOptions, BuildResult, Selection
@@ -188,6 +189,7 @@ def build(
     ] = "auto",
     release: Release = False,
     upgrade_sets: Upgrade = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Then verify what was built: see mlforge verify.")] = False,
     strict: Strict = False,
     profile: Profile = None,
     as_json: Json = False,
@@ -204,12 +206,16 @@ def build(
     if dry_run:
         show_plan(forge(ctx, strict=strict).plan(chosen, options), as_json)
         return
+    fs = forge(ctx, strict=strict)
     with reporter(as_json) as notify:
-        result = forge(ctx, strict=strict).build(chosen, options, notify)
+        result = fs.build(chosen, options, notify)
+    found = verify_built(fs, result) if verify else None
     if as_json:
-        echo(encode(result_value(result)).decode())
+        echo(encode({**result_value(result), **({} if found is None else verified_value(found, result))}).decode())
     else:
         show_result(result, options)
+    if found is not None:
+        finish(found, quiet=as_json)
     if result.failed:
         raise typer.Exit(1)
 

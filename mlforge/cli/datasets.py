@@ -9,13 +9,12 @@ import typer
 
 from mlforge.cli.context import forge
 from mlforge.cli.output import count, echo, print_json, styled, table
-from mlforge.cli.verifying import finish
+from mlforge.cli.verifying import finish, value
 
 if TYPE_CHECKING:
     from mlforge.forge import Forge
     from mlforge.retrieve import TrainingSet
     from mlforge.retrieve.replay import Replay
-    from mlforge.verify.result import Verification
 
 _SHOWN = 10  # rows printed without --out
 
@@ -65,6 +64,9 @@ def training_set(
         bool, typer.Option("--ignore-loaded-at", help="All rows of sources without loaded_at, with --known-as-of.")
     ] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Then verify it: see mlforge verify.")] = False,
+    late: Annotated[
+        bool, typer.Option("--late/--no-late", help="Count values that used rows loaded after the label's time.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record of the dataset as JSON.")] = False,
 ) -> None:
     """Put features beside label rows, each as it was known at the label's time. Without --out, show the first rows."""
@@ -81,23 +83,17 @@ def training_set(
     rows = _label_rows(fs, labels, entity, start=start, end=end, every=every, timestamp=timestamp)
     made = fs.training_set(
         [*asked, *sets], rows, timestamp=timestamp, full_names=full_names, known_as_of=known_as_of,
-        ignore_loaded_at=ignore_loaded_at,
+        ignore_loaded_at=ignore_loaded_at, late=late,
     )  # fmt: skip
     if out:
         write_table(made.table, out)
     found = fs.verify(made) if verify else None
     if as_json:
-        print_json(made.record if found is None else {**made.record, "verification": _record(found)})
+        print_json(made.record if found is None else {**made.record, "verification": value(found)})
     else:
         _say(made, out)
     if found is not None:
         finish(found, quiet=as_json)
-
-
-def _record(found: Verification) -> dict[str, Any]:
-    from mlforge.verify.session import record
-
-    return record(found)
 
 
 def _label_rows(fs: Forge, labels: str | None, entity: str | None, **steps: Any) -> Any:
@@ -163,3 +159,23 @@ def _say(made: TrainingSet, out: Path | None) -> None:
     where = f" in {out}" if out else ""
     shape = f"{count(made.table.num_rows, 'row')}, {count(len(made.record['columns']), 'feature column')}"
     echo(f"{shape}{where}; mlforge replay {made.record['id']} makes it again")
+    for text in _late(made.record.get("late")):
+        echo(text)
+
+
+def _late(found: dict[str, Any] | None) -> list[str]:
+    """What the record says of rows that were loaded after the label's time; nothing where no source tells."""
+    known = [f for f in found["features"] if f["unknown"] is None] if found else []
+    if found is None or not known:
+        return []
+    share = f" ({found['late'] / found['values']:.2%})" if found["late"] else ""
+    looked_at = f", in {found['looked_at']:,} of the label rows" if found["looked_at"] < found["rows"] else ""
+    total = f"{found['late']:,} of {count(found['values'], 'value')}{share}"
+    lines = [f"{total} used rows that were loaded after the label's time{looked_at}"]
+    for feature in found["features"]:
+        columns = ", ".join(f"{name} {number:,}" for name, number in feature["columns"].items() if number)
+        if feature["unknown"] is not None:
+            lines.append(f"  {feature['feature']}: unknown: {feature['unknown']}")
+        elif columns:
+            lines.append(f"  {feature['feature']}: {columns}")
+    return lines

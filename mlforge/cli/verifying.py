@@ -10,6 +10,8 @@ from mlforge.cli.context import forge
 from mlforge.cli.output import cell, count, echo, print_json, styled, table
 
 if TYPE_CHECKING:
+    from mlforge.build.options import BuildResult
+    from mlforge.forge import Forge
     from mlforge.verify.result import FeatureVerdict, Mismatch, Row, Verification
 
 _SHOWN = 3  # labels of a feature whose differences are printed
@@ -66,10 +68,26 @@ def verify(
     asked = [ref for text in [*(features or ()), *(more or ()), *(feature_set or ())] for ref in text.split()]
     found = forge(ctx).verify(asked or None, labels, options)
     if as_json:
-        from mlforge.verify.session import record
-
-        print_json(record(found))
+        print_json(value(found))
     finish(found, quiet=as_json)
+
+
+def value(found: Verification) -> Row:
+    """A verification as JSON shows it."""
+    from mlforge.verify.session import record
+
+    return record(found)
+
+
+def verify_built(fs: Forge, result: BuildResult) -> Verification | None:
+    """Verify the versions that a build committed; None if there are none."""
+    built = [f"{r.feature}@{r.version}" for r in result.features if r.status == "built" and result.committed]
+    return fs.verify(built) if built else None
+
+
+def verified_value(found: Verification, result: BuildResult) -> Row:
+    """What verification adds to the last line of a build with --json; see docs/orchestration.md."""
+    return {"exit_code": int(result.failed or found.failed), "verification": value(found)}
 
 
 def finish(found: Verification, *, quiet: bool) -> None:

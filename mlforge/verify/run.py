@@ -251,7 +251,9 @@ def _judged(case: Case, asked: Request, member: Member, label_time: str | None) 
 
 
 def _changed(own: Engine, stored: StoredVersion) -> str | None:
-    """Why the sources are not those that the version, or one that it reads, was built from."""
+    """Why nothing can be recomputed: sources are not what the version, or one that it reads, was built from."""
+    if any("function" in (s.get("options") or {}) for s in stored.definition.sources.values()):
+        return f"the rows of {stored.feature} come from a Python function, which cannot be cut"
     if lost := own.changed(stored):
         return f"source {', '.join(lost)} has changed since {stored.feature}@{stored.version} was built: build first"
     read = [own.upstream(n, v) for n, v in stored.definition.refs.items()]
