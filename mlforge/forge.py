@@ -292,9 +292,7 @@ class Forge:
     def freshness(
         self, names: Collection[str] = (), *, everything: bool = False, now: datetime.datetime | None = None
     ) -> list[Freshness]:
-        """Ages of the sources and features that state ``max_age``, of ``everything``, or of those named, as of ``now``.
-
-        Raises UsageError for an unknown name."""
+        """Ages, as of ``now``, of what states ``max_age``, of all, or of what is named. Raises UsageError."""
         from mlforge.observe.freshness import freshness
 
         now = now or datetime.datetime.now(datetime.UTC)
@@ -378,12 +376,15 @@ class Forge:
         known_as_of: str | datetime.datetime | None = None,
         ignore_loaded_at: bool = False,
         record: bool = True,
+        late: bool = False,
     ) -> TrainingSet:
-        """Like ``get_training_data``, with the record of how it was made."""
-        from mlforge.catalog import log, reader
+        """Like ``get_training_data``, with the record of how it was made. ``late``: the sources are asked how many
+        values used rows that were loaded after the label's time."""
+        from mlforge.catalog import reader
         from mlforge.retrieve import training_set
         from mlforge.retrieve.known import training_set_as_known
-        from mlforge.retrieve.replay import keep_labels
+        from mlforge.retrieve.late import record_late
+        from mlforge.retrieve.replay import keep
 
         with self._reading() as con:
             state = reader.state(con)
@@ -394,11 +395,10 @@ class Forge:
                     con, state, self.project, features, entity_df, known_as_of=known_as_of, timestamp=timestamp,
                     full_names=full_names, ignore_loaded_at=ignore_loaded_at,
                 )  # fmt: skip
+            if late and self._project and known_as_of is None:
+                record_late(self._project, state, made)
             if record:
-                made.record["full_names"] = full_names
-                made.record["id"] = log.new_id()
-                keep_labels(state, made, log.folder(self.catalog_path))
-                log.write(self.catalog_path, "dataset", made.record)
+                keep(state, made, self.catalog_path, full_names=full_names)
         return made
 
     def replay(self, dataset: str) -> Replay:

@@ -148,6 +148,16 @@ def kept(folder: Path, dataset: str) -> Path:
     return folder / f"labels-{dataset}.parquet"
 
 
+def keep(state: CatalogState, made: TrainingSet, catalog_path: str, *, full_names: bool) -> None:
+    """Keep the record of a training set, and what of its label rows it needs. Raises CatalogError."""
+    from mlforge.catalog import log
+
+    made.record["full_names"] = full_names
+    made.record["id"] = log.new_id()
+    keep_labels(state, made, log.folder(catalog_path))
+    log.write(catalog_path, "dataset", made.record)
+
+
 def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
     """Keep what of label rows given in memory is needed to make the set again: keys, time and request columns.
 
