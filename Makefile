@@ -18,7 +18,7 @@ SHELL := bash
 # What depends on the package around the core, not on DuckDB's version.
 NOT_CORE := --ignore=tests/test_packaging.py --ignore=tests/test_docs.py --ignore=tests/test_layout.py
 
-.PHONY: help demo test test-duckdb test-long bench check docs example-catalog clean
+.PHONY: help demo demo-daily test test-duckdb test-long bench check docs example-catalog clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -42,6 +42,9 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 demo: $(VENV)/.demo ## build examples/flights and take a training set from it
 	$(BIN)/python examples/flights/demo.py
+
+demo-daily: $(VENV)/.demo ## a month of daily builds of examples/flights, and what each day cost
+	$(BIN)/python examples/flights/daily.py
 
 test: $(VENV)/.dev ## every test, with coverage
 	$(BIN)/python -m pytest tests -m 'not long' -n $(WORKERS) --dist loadfile \

@@ -84,7 +84,7 @@ class Player:
             case Grow(n, drafts):
                 store.put(main.part(n), store.parts[main.part(n)] + main.made(drafts))
             case Replace(n, drafts):
-                store.put(main.part(n), main.made(drafts))
+                main.replace(n, drafts)
             case Change(n, draft):
                 main.change(n, draft)
             case Remove(n):
@@ -143,11 +143,13 @@ class Player:
         if how == "twice":
             again = self.small.forge.plan()
             failing = {name for name in self.names if name not in self._compared()}
-            assert {s.feature for s in again.steps if s.builds} <= failing, "a second build found something to do"
+            todo = {s.feature: s.reasons for s in again.steps if s.builds}
+            assert todo.keys() <= failing, todo
 
     def _built(self, options: BuildOptions) -> None:
         result = self.small.forge.build(options=options)
         failed = {f.feature: f.error for f in result.features if f.status in ("failed", "skipped")}
+        assert failed.keys() <= {"checked"}, failed
         self._old_versions(more=True)
         self._same_as_rebuilt(failed)
         self.built += 1

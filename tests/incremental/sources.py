@@ -179,6 +179,11 @@ class Main:
             rows.append(row | {name: getattr(draft, name) for name in "kjxis"})
         return rows
 
+    def replace(self, n: int, drafts: tuple[Draft, ...]) -> None:
+        """Other rows in place of a part's."""
+        self.clock += 3
+        self.store.put(self.part(n), self.made(drafts))
+
     def change(self, n: int, draft: Draft) -> None:
         """Another row in place of one: a later state of it where rows have a key."""
         found = self._nth(n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.incremental.features import TEXTS
 from tests.incremental.rows import BAD, FLOATS, INTS, KEYS, ROUGH, SHOPS, WHENS, WORDS, Draft
-from tests.incremental.sources import KINDS
 
 
 @dataclass(frozen=True)
@@ -180,14 +180,14 @@ def _builds() -> st.SearchStrategy[Step]:
 
 
 @st.composite
-def stories(draw: Any) -> Story:
+def stories(draw: Any, kind: str) -> Story:
     rough = draw(st.integers(0, 5)) == 5
-    features = draw(st.lists(st.sampled_from(sorted(TEXTS)), min_size=2, max_size=3, unique=True))
+    chance = random.Random(draw(st.integers(0, 99_999)))  # Hypothesis itself prefers the first of a list
+    features = chance.sample(sorted(TEXTS), draw(st.integers(2, 3)))
     steps: list[Step] = []
     for _ in range(draw(st.integers(1, 4))):
         steps += draw(st.lists(_changes(rough), min_size=1, max_size=3))
         if draw(st.integers(0, 2)) == 2:
             steps.append(draw(_deeds()))
         steps.append(draw(_builds()))
-    kind = draw(st.sampled_from(sorted(KINDS)))
-    return Story(kind, tuple(features), draw(st.integers(0, 999)), rough, tuple(steps))
+    return Story(kind, tuple(features), chance.randrange(1000), rough, tuple(steps))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tests.incremental.runner import Player
+from tests.incremental.sources import KINDS
 from tests.incremental.story import stories
 
 if TYPE_CHECKING:
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
 
     from tests.incremental.story import Story
 
-STORIES = 16
+STORIES = 2  # of each kind of source
 LONG = 100
-SHARDS = 8
 
 
-def tell(number: int, draw: int, kill: Callable[[Path, float], None]) -> int:
+def tell(kind: str, number: int, draw: int, kill: Callable[[Path, float], None]) -> int:
     """Play so many stories, the same in every run; how many builds were compared. ``draw`` names other stories."""
     builds = 0
 
@@ -36,7 +36,7 @@ def tell(number: int, draw: int, kill: Callable[[Path, float], None]) -> int:
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(stories())
+    @given(stories(kind))
     def play(story: Story) -> None:
         nonlocal builds
         with tempfile.TemporaryDirectory() as folder:
@@ -46,11 +46,13 @@ def tell(number: int, draw: int, kill: Callable[[Path, float], None]) -> int:
     return builds
 
 
-def test_stories_end_as_a_full_rebuild(kill_a_build: Callable[[Path, float], None]) -> None:
-    assert tell(STORIES, 0, kill_a_build) >= 2 * STORIES
+@pytest.mark.parametrize("kind", KINDS)
+def test_stories_end_as_a_full_rebuild(kind: str, kill_a_build: Callable[[Path, float], None]) -> None:
+    draw = 1 + sorted(KINDS).index(kind)
+    assert tell(kind, STORIES, draw, kill_a_build) >= 2 * STORIES
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("draw", range(1, SHARDS + 1))
-def test_many_stories_end_as_a_full_rebuild(draw: int, kill_a_build: Callable[[Path, float], None]) -> None:
-    assert tell(LONG, draw, kill_a_build) >= 2 * LONG
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_stories_end_as_a_full_rebuild(kind: str, kill_a_build: Callable[[Path, float], None]) -> None:
+    assert tell(kind, LONG, 100, kill_a_build) >= 2 * LONG
