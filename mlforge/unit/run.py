@@ -14,6 +14,8 @@ from mlforge.unit.expect import compare_rows, compare_values
 from mlforge.unit.make import make
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from mlforge.build.candidates import Analysis
     from mlforge.project.unit_tests import UnitTest
     from mlforge.unit.bench import Bench
@@ -82,9 +84,12 @@ def _blamed(bench: Bench, test: UnitTest) -> ProjectError | None:
     return giving.blame(bench.con, [*(test.expect or ()), *(test.expect_at or ())], expected, test.feature)
 
 
-def refuse_unknown_given(analysis: Analysis, test: UnitTest) -> None:
-    """Raise ProjectError, with the line and the nearest word, for rows given to what the feature does not read."""
-    readable = [*sources_of(analysis, test.feature), *upstream_of(analysis, test.feature)[:-1]]
+def refuse_unknown_given(analysis: Analysis, test: UnitTest, sources: Collection[str]) -> None:
+    """Raise ProjectError, with the line and the nearest word, for rows given to what the feature does not read.
+
+    ``sources`` are those that the project states: rows that a Python function returns are none of them."""
+    readable = [s for s in sources_of(analysis, test.feature) if s in sources]
+    readable += upstream_of(analysis, test.feature)[:-1]
     for name, rows in test.given.items():
         if name not in readable:
             message = f"{test.feature} does not read {name!r}"

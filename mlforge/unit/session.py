@@ -101,7 +101,7 @@ class Session:
         if test.feature not in analysis.rendered:
             hint = did_you_mean(test.feature, analysis.rendered)
             raise ProjectError(f"the project has no feature {test.feature!r}", where=test.where, hint=hint)
-        refuse_unknown_given(analysis, test)
+        refuse_unknown_given(analysis, test, self.project.sources)
         own = self._own_shapes(test, analysis)
         key = json.dumps([_key(test.vars), {n: list(c.items()) for n, c in sorted(own.items())}])
         if key not in self.benches:
