@@ -30,12 +30,13 @@ def stored_labels(con: DuckDBPyConnection, stored: StoredVersion, sample: int, s
     Times lie where a row is just not known, just known, within its windows, and where it leaves them."""
     table = f"store.{ident(stored.compiled.table)}"
     count = int(con.execute(f"SELECT coalesce(max(rowid) + 1, 0) FROM {table}").fetchall()[0][0])
-    numbers = pick(count, 2 * sample if stored.version.patch else sample, seed)
-    shifts = _shifts(stored)
     keys, timed = [k.name for k in stored.compiled.keys], stored.compiled.timestamp is not None
+    shifts = _shifts(stored) if timed else [0]
+    some = min(2 * sample, count * len(shifts))  # some rows may belong to other PATCHes
+    places = random.Random(seed).sample(range(count * len(shifts)), some)
     text = sql(
-        "verify/sample_rows", keys=keys, timed=timed, table=table, patch=stored.version.patch, numbers=numbers,
-        shifts=[shifts[n % len(shifts)] for n in range(len(numbers))], limit=sample,
+        "verify/sample_rows", keys=keys, timed=timed, table=table, patch=stored.version.patch, limit=sample,
+        numbers=[p // len(shifts) for p in places], shifts=[shifts[p % len(shifts)] for p in places],
     )  # fmt: skip
     return arrow(con, text)
 
