@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from mlforge.build.options import BuildOptions, BuildResult, Selection
 from mlforge.errors import CatalogError, ProjectError
 from mlforge.model import CatalogState
+from mlforge.online.verbs import OnlineVerbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +52,7 @@ def open(path: str | Path = ".", *, profile: str | None = None, strict: bool = F
     return Forge(replace(project, strict=True) if strict else project, project.warehouse.path)
 
 
-class Forge:
+class Forge(OnlineVerbs):
     """A project and its catalog. Nothing stays open between calls; retrieval never writes the catalog."""
 
     def __init__(self, project: Project | None, catalog_path: str) -> None:
@@ -146,12 +147,9 @@ class Forge:
 
         selectable = {
             name: Selectable(
-                path=r.path,
-                tags=r.config.tags,
-                entity=r.config.entity,
-                sources=r.sources,
+                path=r.path, tags=r.config.tags, entity=r.config.entity, sources=r.sources,
                 refs=tuple(x.name for x in r.refs),
-            )
+            )  # fmt: skip
             for name, r in analysis.rendered.items()
         }
 

@@ -38,7 +38,7 @@ class Collected(Struct, frozen=True, kw_only=True):
 
 def goners(con: DuckDBPyConnection, state: CatalogState, keep: Keep, catalog_path: str) -> list[Named]:
     """The versions that the policy lets go now."""
-    named = [_named(text) for text in named_versions(state, reader.datasets(con, catalog_path))]
+    named = [_named(text) for text in named_versions(state, reader.naming(con, catalog_path))]
     return collect(state, keep, named, datetime.datetime.now(datetime.UTC).isoformat())
 
 

@@ -154,7 +154,7 @@ def _run(staged: Staged) -> Run:
 
 
 def _shows(tx: Transaction, work: Work, plan: Plan, state: CatalogState, catalog_path: str) -> None:
-    named = named_versions(state, reader.datasets(tx.con, catalog_path))
+    named = named_versions(state, reader.naming(tx.con, catalog_path))
     touched = {step.feature for step in plan.steps if _touched(work, step)}
     for name in touched & state.features.keys():
         show_feature(tx.con, state, state.features[name], named)

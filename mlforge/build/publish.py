@@ -61,7 +61,7 @@ def _member(number: int, physical: Physical, ref: FeatureRef | None) -> Member:
 
 
 def named_versions(state: CatalogState, datasets: Iterable[dict[str, object]]) -> set[str]:
-    """Versions, as ``name@x.y.z``, that a dataset or a feature set holds on to."""
+    """Versions, as ``name@x.y.z``, that a record (of a training set, of a publish) or a feature set holds on to."""
     named = {str(f).split(":")[0] for d in datasets for f in d["features"]}  # type: ignore[attr-defined]
     for versions in state.feature_sets.values():
         for ref in (r for s in versions for r in s.members):

@@ -51,7 +51,7 @@ def move(catalog_path: str, name: str, version: Version, *, held: bool, lock_tim
 
 
 def _show(con: DuckDBPyConnection, state: CatalogState, feature: StoredFeature, catalog_path: str) -> None:
-    show_feature(con, state, feature, named_versions(state, reader.datasets(con, catalog_path)))
+    show_feature(con, state, feature, named_versions(state, reader.naming(con, catalog_path)))
     for versions in state.feature_sets.values():
         for stored in versions:
             if any(m.name == feature.name for m in stored.members):

@@ -19,6 +19,8 @@ from mlforge.errors import CatalogError
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from duckdb import DuckDBPyConnection
 
 
@@ -85,19 +87,29 @@ def _decode(path: Path) -> dict[str, Any]:
 
 
 def drain(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Path]:
-    """Move dataset records into ``mlforge.datasets``, in the caller's transaction.
+    """Move records of datasets and publishes into their tables, in the caller's transaction.
 
     Returns the files that the caller deletes after COMMIT. A crash between leaves files whose records are in the table
     already: they are recognised by id, here and by readers."""
-    paths = _files(catalog_path, "dataset")
-    ids = con.execute(sql("catalog/select", table="datasets", columns=["id"], order=[], where=[])).fetchall()
-    known = {row[0] for row in ids}
+    return [
+        *_drain(con, catalog_path, "dataset", "datasets", _dataset),
+        *_drain(con, catalog_path, "publish", "publishes", _publish),
+    ]
+
+
+def _drain(
+    con: DuckDBPyConnection, catalog_path: str | Path, kind: str, table: str,
+    row: Callable[[dict[str, Any]], dict[str, Any]],
+) -> list[Path]:  # fmt: skip
+    paths = _files(catalog_path, kind)
+    ids = con.execute(sql("catalog/select", table=table, columns=["id"], order=[], where=[])).fetchall()
+    known = {found[0] for found in ids}
     records = [_decode(path) for path in paths]
-    writer.insert(con, "datasets", (_row(record) for record in records if record["id"] not in known))
+    writer.insert(con, table, (row(record) for record in records if record["id"] not in known))
     return paths
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any]:
+def _dataset(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": record["id"],
         "created_at": writer.utc(record["created_at"]),
@@ -107,5 +119,14 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "keys": list(record.get("keys") or []),
         "rows": record.get("rows"),
         "content_hash": record.get("content_hash"),
+        "record": writer.encode(record),
+    }
+
+
+def _publish(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": record["id"],
+        "created_at": writer.utc(record["created_at"]),
+        **{name: record[name] for name in ("kind", "store", "namespace", "generation", "features")},
         "record": writer.encode(record),
     }

@@ -18,7 +18,11 @@ class Migration(NamedTuple):
     template: str
 
 
-MIGRATIONS = (Migration(1, "init", "catalog/001_init"), Migration(2, "intervals", "catalog/002_intervals"))
+MIGRATIONS = (
+    Migration(1, "init", "catalog/001_init"),
+    Migration(2, "intervals", "catalog/002_intervals"),
+    Migration(3, "publishes", "catalog/003_publishes"),
+)
 
 OLDEST_READABLE = 1
 """Catalogs from this migration on can be read without migrating them: what came later only added."""

@@ -216,6 +216,27 @@ def statements_of(con: DuckDBPyConnection, build: int, feature: str | None = Non
     return rows(con, "statements", names, ["position"], build=build, feature=feature)
 
 
+def publishes(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
+    """Records of publishes to online stores, oldest first: those in the table and those in the log folder."""
+    from mlforge.catalog import log
+
+    there = (migrations.found(con) or 0) >= 3
+    in_table = [row["record"] for row in rows(con, "publishes", ["record"], [])] if there else []
+    by_id = {record["id"]: record for record in [*log.read(catalog_path, "publish"), *in_table]}
+    return sorted(by_id.values(), key=lambda record: (record["created_at"], record["id"]))
+
+
+def published(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
+    """The newest publish to each store and namespace: what readers see there, as far as this catalog knows."""
+    newest = {(r["kind"], r["store"], r["namespace"]): r for r in publishes(con, catalog_path)}
+    return list(newest.values())
+
+
+def naming(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
+    """Records whose ``features`` must stay readable: training sets, and what online stores hold."""
+    return [*datasets(con, catalog_path), *published(con, catalog_path)]
+
+
 def datasets(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
     """Records of training sets, oldest first: those in the table and those that still lie in the log folder."""
     from mlforge.catalog import log

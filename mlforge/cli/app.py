@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mlforge.cli import browse, building, datasets, keeping, observing, starting, syncing, testing, verifying, why
+from mlforge.cli import (
+    browse,
+    building,
+    datasets,
+    keeping,
+    observing,
+    online,
+    starting,
+    syncing,
+    testing,
+    verifying,
+    why,
+)
 from mlforge.cli.context import Globals, options
 from mlforge.cli.exits import INTERRUPTED, INTERRUPTION, is_interruption
 from mlforge.errors import MlforgeError
@@ -113,7 +125,7 @@ def start(
         starting.next_step(ctx)
 
 
-for _module in (starting, building, testing, browse, why, datasets, verifying, observing, keeping, syncing):
+for _module in (starting, building, testing, browse, why, datasets, verifying, observing, keeping, syncing, online):
     _module.add_to(app)
 
 

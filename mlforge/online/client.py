@@ -140,6 +140,16 @@ class Client(_Base):
         (manifest,) = self.store.read([self._manifest_name(mark)])
         return self._opened(mark, manifest) if mark else None
 
+    def typed(
+        self, features: str | FeatureRef | Sequence[str | FeatureRef], texts: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """An entity row from texts, as typed in a terminal: keys and request columns get the types they have.
+
+        Raises OnlineError as ``get_online_features`` does."""
+        from mlforge.online.texts import typed
+
+        return typed(Planner(self.namespace, self.manifest()).plan(features, full_names=True), texts)
+
     def manifest(self) -> Manifest:
         """What is published now. Raises OnlineError if nothing is."""
         for _ in range(TRIES):

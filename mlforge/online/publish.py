@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from mlforge import __version__
 from mlforge.errors import OnlineError
@@ -69,6 +69,15 @@ class Published(Struct, frozen=True, kw_only=True):
     def versions(self) -> list[str]:
         """What readers see, as ``name@x.y.z``."""
         return sorted({f"{t.table.partition('@')[0]}@{t.version}" for t in self.tables} | set(self.on_demand))
+
+
+def record(done: Published, store: Store) -> dict[str, Any]:
+    """What the catalog keeps of a publish."""
+    return {
+        "kind": store.kind, "store": str(store.status()["at"]), "namespace": done.namespace,
+        "generation": done.generation, "features": done.versions, "feature_sets": list(done.sets),
+        "tables": [asdict(t) for t in done.tables], "seconds": done.seconds,
+    }  # fmt: skip
 
 
 class Progress(Struct, frozen=True):

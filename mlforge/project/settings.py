@@ -70,13 +70,24 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
     ),
     "profile": (
         Setting("warehouse", "section", "The engine that computes and stores.", of="warehouse"),
-        Setting("online", "object", "The online store. Read by later versions."),
+        Setting("online", "section", "The store that services read features from; without it, a SQLite file.", of="online"),
     ),
     "warehouse": (
         Setting("kind", "text", "The engine. This version opens duckdb only.", default="duckdb", choices=WAREHOUSES),
         Setting("path", "text", "The catalog file; relative to mlforge.yaml.", default="catalog.duckdb"),
         Setting("threads", "integer", "Threads to use; without it, all cores.", minimum=1),
         Setting("memory_limit", "text", "Memory to use, as in 4GB; without it, DuckDB's default."),
+    ),
+    "online": (
+        Setting("kind", "text", "sqlite, redis, or a kind that another package adds.", default="sqlite"),
+        Setting("path", "text", "File of a SQLite store, online.db if none is named; relative to mlforge.yaml."),
+        Setting("url", "text", "Address of a Redis store: redis://user:password@host:6379/0; rediss:// is TLS."),
+        Setting("timeout", "integer", "Seconds that one call may take, or wait for another writer.", minimum=1),
+        Setting("options", "object", "Options of redis-py, as it names them: ssl_ca_certs ..."),
+        Setting("namespace", "text", "Name that features are published under; without it, the project's name."),
+        Setting("max_points", "integer", "Instants that are kept of one key before it is coarsened.", default=500,
+                minimum=2),
+        Setting("grace", "text", "How long readers may still read what was replaced, as in 10m.", default="10m"),
     ),
     "keep": (
         Setting("patches", "integer", "Newest PATCH versions of each MINOR.", default=30, minimum=1),
@@ -150,6 +161,7 @@ def json_schema() -> dict[str, Any]:
     definitions["member"] = {"anyOf": [{"type": "string", "pattern": _REF}, definitions["member"]]}
     members = {"type": "array", "items": {"$ref": "#/$defs/member"}, "minItems": 1}
     definitions["feature_set"] = {"anyOf": [members, definitions["feature_set"]]}
+    definitions["online"]["additionalProperties"] = True  # stores of other packages have settings of their own
     definitions["warehouse"] = {"anyOf": [_duckdb(definitions["warehouse"]), _other_warehouse()]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -215,6 +227,7 @@ _TITLES = {
     "member": "An entry of a feature set, long form",
     "profile": "profiles.NAME",
     "warehouse": "profiles.NAME.warehouse",
+    "online": "profiles.NAME.online",
     "keep": "keep",
 }
 

@@ -1,0 +1,103 @@
+"""The verbs about online stores that ``Forge`` has. They open the catalog and the store, and record what was done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlforge.errors import OnlineError
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import FeatureRef, Project
+    from mlforge.online.base import Store
+    from mlforge.online.client import Client
+    from mlforge.online.publish import Progress, Published
+
+
+class OnlineVerbs:
+    """What ``Forge`` does with the online store of its profile."""
+
+    _project: Project | None
+    catalog_path: str
+    _client: Client | None = None
+
+    def _reading(self, lock_timeout: float = 60.0) -> AbstractContextManager[DuckDBPyConnection]:
+        raise NotImplementedError
+
+    def online_settings(self) -> dict[str, Any]:
+        """What the profile says of its online store. Raises ProjectError, OnlineError."""
+        from mlforge.project.online import read_online
+
+        if self._project is None:
+            raise OnlineError(
+                "a catalog alone names no online store", hint="open the project's folder, or use mlforge.online.Client"
+            )
+        return read_online(Path(self._project.root), self._project.profile)
+
+    def publish(
+        self,
+        features: Sequence[str] = (),
+        feature_sets: Sequence[str] = (),
+        *,
+        force: bool = False,
+        full: bool = False,
+        store: Store | None = None,
+        notify: Callable[[Progress], None] = lambda _progress: None,
+    ) -> Published:
+        """Bring the profile's online store up to date with the catalog; without names, with all that is current.
+
+        ``full`` writes every key anew; ``force`` publishes an older catalog than the one before. ``store`` stands in
+        for the profile's. Raises UsageError, OnlineError, StoreDownError; readers then see what they saw before."""
+        from mlforge.catalog import log, reader
+        from mlforge.online.base import open_store
+        from mlforge.online.publish import Settings, publish, record
+
+        given = self.online_settings()
+        settings = Settings(
+            namespace=given["namespace"], project=self._project.name if self._project else "",
+            max_points=given["max_points"], grace=given["grace"], force=force, full=full, notify=notify,
+        )  # fmt: skip
+        opened = store or open_store(given)
+        try:
+            with self._reading() as con:
+                done = publish(con, reader.state(con), opened, settings, features, feature_sets)
+            if not done.nothing_to_do:
+                log.write(self.catalog_path, "publish", record(done, opened))
+        finally:
+            if store is None:
+                opened.close()
+        return done
+
+    def online(self) -> Client:
+        """A client of the profile's online store, the same one each time."""
+        from mlforge.online.client import Client
+
+        if self._client is None:
+            self._client = Client(self.online_settings())
+        return self._client
+
+    def get_online_features(
+        self,
+        features: str | FeatureRef | Sequence[str | FeatureRef],
+        entity_rows: Sequence[Mapping[str, Any]],
+        *,
+        at: datetime.datetime | str | None = None,
+        with_status: bool = False,
+        full_names: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Entity rows with features as the online store has them, now or at an instant: ``Client`` says more."""
+        return self.online().get_online_features(
+            features, entity_rows, at=at, with_status=with_status, full_names=full_names
+        )
+
+    def online_status(self) -> dict[str, Any]:
+        """What the online store says of itself, and what is published there. Raises OnlineError, StoreDownError."""
+        from mlforge.online.status import status
+
+        return status(self.online())
