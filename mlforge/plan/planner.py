@@ -139,6 +139,7 @@ class _Planner:
         to = _bumped(last.version, action)
         if adopted := self.adopt.after(stored.name, last.version, diff.bump):
             action, to, reasons = _step_to(last.version, adopted), adopted, (*reasons, "numbered as in the manifest")
+            increment = increments.Increment(why="numbered as in the manifest")
         releasing = stored.held and self.release
         moves = releasing or (action in BUILDING and not stored.held)
         return FeatureStep(
