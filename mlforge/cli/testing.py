@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,11 +62,12 @@ def unit_tests(
 
         raise UsageError("--key and --force go with --generate FEATURE")
     notify = (lambda _outcome: None) if as_json else _show
+    start = time.perf_counter()
     found = forge(ctx).test(names or (), select=select or (), notify=notify)
     if as_json:
         print_json([_value(outcome) for outcome in found])
     else:
-        _show_sum(found)
+        _show_sum(found, time.perf_counter() - start)
     if any(outcome.status != "passed" for outcome in found):
         raise typer.Exit(1)
 
@@ -121,13 +123,13 @@ def _row(row: dict[str, Any]) -> str:
     return ", ".join(f"{column} = {shown(value)}" for column, value in row.items())
 
 
-def _show_sum(found: list[Outcome]) -> None:
+def _show_sum(found: list[Outcome], seconds: float) -> None:
     if not found:
         echo("no unit tests: mlforge test --generate FEATURE writes one from rows of the sources")
         return
     parts = [(sum(o.status == s for o in found), s) for s in ("passed", "failed", "error")]
     words = ", ".join(f"{n} {'with an error' if s == 'error' else s}" for n, s in parts if n)
-    echo(f"\n{count(len(found), 'test')}: {words}, in {sum(o.seconds for o in found):.2f} s")
+    echo(f"\n{count(len(found), 'test')}: {words}, in {seconds:.1f} s")
 
 
 def _value(outcome: Outcome) -> dict[str, Any]:

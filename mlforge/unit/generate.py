@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import BuildError, ProjectError, UsageError, Where, did_you_mean
 from mlforge.project.unit_tests import FOLDER, UnitTest, parse_unit_tests
+from mlforge.unit.bench import sources_of
 from mlforge.unit.expect import label_types, values_at, view_rows
 from mlforge.unit.make import compiled_of, make
 from mlforge.unit.run import differences
@@ -50,11 +51,11 @@ def generate(project: Project, feature: str, key: Sequence[str], rows: int, *, f
 
 
 def _text(session: Session, feature: str, key: Sequence[str], rows: int, shown: str) -> str:
+    _refuse_unreadable(session, feature)
     probe = UnitTest(name=f"{feature} from real rows", feature=feature, where=Where(shown))
     bench = session.bench(probe)
     bench.compile(feature)
-    with sources_engine(session.project) as warehouse:
-        given = sample(bench, warehouse, feature, key, rows)
+    given = _sample(session, bench, feature, key, rows)
     stated: dict[str, Any] = {"name": probe.name, "feature": feature}
     stated["given"] = {name: [_without_nulls(row) for row in found] for name, found in given.items()}
     (test,) = parse_unit_tests(_yaml({**stated, "expect": []}), shown)
@@ -67,6 +68,30 @@ def _text(session: Session, feature: str, key: Sequence[str], rows: int, shown: 
     if differences(bench, test):
         raise BuildError(f"{feature} gives other values for the same rows", hint="is there something random in it?")
     return text
+
+
+def _refuse_unreadable(session: Session, feature: str) -> None:
+    if feature in session.broken:
+        raise session.broken[feature]
+    names = [n for n in sources_of(session.analysis, feature) if n in session.project.sources]
+    session.shapes.look(names)
+    for name in names:
+        if name in session.shapes.errors:
+            raise session.shapes.errors[name]
+
+
+def _sample(
+    session: Session, bench: Bench, feature: str, key: Sequence[str], rows: int
+) -> dict[str, list[dict[str, Any]]]:
+    import duckdb
+
+    from mlforge.warehouses.duckdb import first_line
+
+    try:
+        with sources_engine(session.project) as warehouse:
+            return sample(bench, warehouse, feature, key, rows)
+    except duckdb.Error as error:
+        raise BuildError(f"no rows can be taken for {feature}: {first_line(error)}") from error
 
 
 def _expected(bench: Bench, test: UnitTest) -> dict[str, Any]:

@@ -130,7 +130,8 @@ class Session:
             found = giving.shape(test.given.get(name), described, f"source {name!r}")
             if found is None:
                 raise ProjectError(
-                    f"{test.feature} reads the source {name!r}, which cannot be read here, and no rows of it are given",
+                    f"{test.feature} reads the source {name!r}, of which no rows are given and no columns are known: "
+                    f"{self.shapes.errors[name].message}",
                     where=test.where, hint=f"give rows of it, or its columns: {name}: {{columns: {{...}}, rows: []}}",
                 )  # fmt: skip
             if found != described:

@@ -40,6 +40,7 @@ class Shapes:
     def __init__(self, project: Project) -> None:
         self.project = project
         self.found: dict[str, dict[str, str] | None] = {}
+        self.errors: dict[str, MlforgeError] = {}  # why a source could not be read
 
     def look(self, names: list[str]) -> None:
         """Describe these sources, with one engine for all that are not known yet."""
@@ -53,5 +54,6 @@ class Shapes:
         try:
             warehouse.bind_source(source)
             return warehouse.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(name)}")
-        except MlforgeError:  # no file here, as on a machine that only tests: what the project says must do
+        except MlforgeError as error:  # no file here, as on a machine that only tests: what the project says must do
+            self.errors[name] = error
             return dict(source.options.get("columns") or {}) or None

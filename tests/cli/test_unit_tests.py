@@ -202,6 +202,16 @@ def test_generate_takes_the_asked_keys_and_rows(new: Shop) -> None:
     assert new.path("tests/user_last_purchase.yaml").read_bytes() != before
 
 
+def test_generate_needs_the_source(new: Shop) -> None:
+    new.path("data/users.csv").unlink()
+    new.path("data/transactions.csv").write_text("transaction_id,user_id,event_time\n1,1,not a time\n")
+    assert "source 'users': no csv file at data/users.csv" in new.run("test", "--generate", "user_profile", code=1).err
+    said = new.run("test", "--generate", "user_last_purchase", code=1).flat
+    assert "source 'transactions' cannot be read" in said or "no rows can be taken for user_last_purchase" in said
+    assert [p.name for p in new.path("tests").iterdir()] == ["user_spend.yaml"]
+    assert [o["status"] for o in new.run("test", "--json").json] == ["passed", "passed"], "declared columns are enough"
+
+
 CONFIG = """\
 name: small
 sources:

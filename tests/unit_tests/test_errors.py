@@ -118,7 +118,8 @@ WRONG = {
         6, "daily has no column 'sum'", "did you mean 'sum_x'?",
     ),
     "a source that is not there": (
-        "lost", ["expect: []"], 2, "lost reads the source 'gone', which cannot be read here, and no rows", "columns",
+        "lost", ["expect: []"], 2,
+        "no rows are given and no columns are known: source 'gone': no parquet file at data/gone.parquet", "columns",
     ),
     "a column that no row tells of": (
         "lost", ["given:", "  gone: [{k: 1}]", "expect: []"], None, 'Column "name"', "DuckDB's",

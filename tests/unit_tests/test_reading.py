@@ -51,6 +51,12 @@ def test_a_whole_file() -> None:
     assert (second.expect, second.expect_at, second.given) == ((), None, {})
 
 
+def test_rows_are_shared_by_an_anchor() -> None:
+    test = "  - {{name: {0}, feature: f, given: {{ev: {1}}}, expect: []}}\n"
+    first, second = parse_unit_tests("tests:\n" + test.format("a", "&ev [{k: 1}]") + test.format("b", "*ev"), "a.yaml")
+    assert first.given["ev"].rows == second.given["ev"].rows != ()
+
+
 TEST = "tests:\n  - name: a\n    feature: f\n"
 WRONG = {
     "empty file": ("", 1, "this file holds no tests", "write tests:"),
