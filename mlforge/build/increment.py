@@ -179,7 +179,7 @@ def _region(
         spans = intersect(spans, union([increment.limit], increment.todo))
     if increment.spans:
         spans = intersect(spans, increment.spans)
-    return Region(at_most(spans, _MOST), keyed=not more)
+    return Region(at_most(spans, _MOST), keyed=bool(counts.parts) and not more)  # no rows, no keys
 
 
 def _of_parts(known: dict[str, Part], names: tuple[str, ...]) -> Spans:
