@@ -362,6 +362,7 @@ class Compiled(Struct, frozen=True, kw_only=True):
     refs: tuple[RefJoin, ...] = ()
     parts: tuple[str, ...] = ()  # natural columns of a surrogate key
     uses_as_of: bool = False
+    reads: dict[str, str] = {}  # feature that is read -> the full version whose rows were
     magnitudes: dict[str, Magnitude] = {}  # float inputs of sums -> the range of their values
     table: str = ""  # physical table in schema store
 

@@ -190,14 +190,15 @@ def _of_parts(known: dict[str, Part], names: tuple[str, ...]) -> Spans:
 def _of_refs(work: Work, step: FeatureStep) -> Spans:
     """Where the features that a step reads have other values than its newest version saw."""
     spans: Spans = ()
-    before = work.before.features[step.feature].versions[-1].build
+    read = work.before.features[step.feature].versions[-1].compiled.reads
     for name, version in step.upstream.items():
-        newest = work.before.features[name].versions if name in work.before.features else ()
-        if any(v.build > before for v in newest):
-            raise Whole(f"{name} changed in a build that did not make this feature")
-        if name in work.staged and work.staged[name].stored.version == version:
-            changes = work.changes[name]
-            spans = union(spans, changes.rows if name == step.increment.ref else changes.values)
+        if read.get(name) == str(version):
+            continue
+        staged = work.staged.get(name)
+        if staged is None or staged.stored.version != version or str(staged.step.version_from) != read.get(name):
+            raise Whole(f"it read {name}@{read.get(name)} before, and {version} was made in other steps")
+        changes = work.changes[name]
+        spans = union(spans, changes.rows if name == step.increment.ref else changes.values)
     return spans
 
 

@@ -190,12 +190,9 @@ class _Planner:
             yield f"rebuilt because {name} has new data"
 
     def _changed(self, last: StoredVersion, upstream: dict[str, Version]) -> Iterator[str]:
-        """Features of which the version that is read is younger than the newest version of their reader."""
-        for name, version in upstream.items():
-            step = self.steps.get(name)
-            planned = step is not None and step.builds and step.version_to == version
-            if planned or self.state.features[name].get(version).build > last.build:
-                yield name
+        """Features of which another version is read now than the newest version of their reader did."""
+        read = last.compiled.reads
+        yield from (name for name, version in upstream.items() if read.get(name) != str(version))
 
 
 def _reading(candidate: Candidate, upstream: dict[str, Version]) -> Candidate:
@@ -203,7 +200,9 @@ def _reading(candidate: Candidate, upstream: dict[str, Version]) -> Candidate:
     compiled, definition = candidate.compiled, candidate.definition
     refs = {name: f"{version.major}.{version.minor}" for name, version in upstream.items()}
     joins = tuple(replace(j, version=str(upstream.get(j.feature, j.version))) for j in compiled.refs)
-    return replace(candidate, definition=replace(definition, refs=refs), compiled=replace(compiled, refs=joins))
+    reads = {name: str(version) for name, version in upstream.items()}
+    compiled = replace(compiled, refs=joins, reads=reads)
+    return replace(candidate, definition=replace(definition, refs=refs), compiled=compiled)
 
 
 def _bumped(version: Version, action: Action) -> Version:
