@@ -293,10 +293,7 @@ class Forge(OnlineVerbs):
         """Ages, as of ``now``, of what states ``max_age``, of all, or of what is named. Raises UsageError."""
         from mlforge.observe.freshness import freshness
 
-        now = now or datetime.datetime.now(datetime.UTC)
-        return freshness(
-            self._project, self.state(), self._engine, self._reading, now=now, names=names, everything=everything
-        )
+        return freshness(self._project, self.state(), self._engine, self._reading, now, names, everything=everything)
 
     def stats(self, reference: str) -> list[dict[str, Any]]:
         """Statistics of the columns of the version that ``name[@version]`` means. Raises UsageError."""
@@ -479,19 +476,20 @@ class Forge(OnlineVerbs):
         own = self._project.keep if self._project else Keep()
         return Keep(patches=own.patches if patches is None else patches, days=own.days if days is None else days)
 
-    def gc(self, keep: Keep | None = None, *, dry_run: bool = False, lock_timeout: float = 60.0) -> Collected:
-        """Delete the versions that ``keep`` (the project's) lets go and nothing names, with their rows.
+    def gc(
+        self, keep: Keep | None = None, *, dry_run: bool = False, compact: bool = False, lock_timeout: float = 60.0
+    ) -> Collected:
+        """Delete versions that ``keep`` (the project's) lets go and nothing names; ``compact`` then shrinks the file.
 
         Raises CatalogError or LockedError with the catalog as it was."""
         from mlforge.build import gc
         from mlforge.catalog import reader
         from mlforge.catalog.lock import build_lock
 
-        policy = keep or self.keep()
         with build_lock(self.catalog_path, lock_timeout):
             with self._reading(lock_timeout) as con:
                 state = reader.state(con)
-                gone = gc.goners(con, state, policy, self.catalog_path)
+                gone = gc.goners(con, state, keep or self.keep(), self.catalog_path)
             if dry_run:
                 return gc.preview(state, gone)
-            return gc.run(self.catalog_path, state, gone, lock_timeout=lock_timeout)
+            return gc.run(self.catalog_path, state, gone, lock_timeout=lock_timeout, compact=compact)

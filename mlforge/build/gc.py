@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from mlforge.build.publish import named_versions
 from mlforge.catalog import log, reader, writer
 from mlforge.catalog.commit import commit
+from mlforge.catalog.compact import Compacted
+from mlforge.catalog.compact import compact as rewrite
 from mlforge.model import Version
 from mlforge.plan.gc import collect
 from mlforge.sql.templates import sql
@@ -34,6 +36,7 @@ class Collected(Struct, frozen=True, kw_only=True):
     tables: tuple[str, ...] = ()
     rows: int | None = None  # None: not counted, as nothing was deleted
     records: int = 0  # of the log folder, moved into the catalog
+    compacted: Compacted | None = None
 
 
 def goners(con: DuckDBPyConnection, state: CatalogState, keep: Keep, catalog_path: str) -> list[Named]:
@@ -65,8 +68,11 @@ def _by_table(state: CatalogState) -> list[tuple[str, list[Named]]]:
     return [(table, [named for _, named in group]) for table, group in groupby(pairs, key=lambda pair: pair[0])]
 
 
-def run(catalog_path: str, state: CatalogState, gone: Sequence[Named], *, lock_timeout: float) -> Collected:
-    """Delete versions, their rows and views, and move the log folder's records in. The caller holds the build lock.
+def run(
+    catalog_path: str, state: CatalogState, gone: Sequence[Named], *, lock_timeout: float, compact: bool = False
+) -> Collected:
+    """Delete versions, their rows and views, and move the log folder's records in; then write the file anew, if asked.
+    The caller holds the build lock.
 
     Raises CatalogError or LockedError with the catalog as it was."""
     swept: list[int] = []
@@ -81,7 +87,8 @@ def run(catalog_path: str, state: CatalogState, gone: Sequence[Named], *, lock_t
     commit(catalog_path, None, apply, lock_timeout=lock_timeout)
     for path in drained:
         path.unlink(missing_ok=True)
-    return replace(preview(state, gone), rows=sum(swept), records=len(drained))
+    compacted = rewrite(catalog_path, lock_timeout=lock_timeout) if compact else None
+    return replace(preview(state, gone), rows=sum(swept), records=len(drained), compacted=compacted)
 
 
 def _forget(con: DuckDBPyConnection, feature: str, versions: list[Version]) -> None:

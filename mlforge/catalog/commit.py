@@ -95,13 +95,14 @@ def commit(
     catalog = Path(os.path.realpath(catalog_path))
     if staging:
         staging.close()
-    with _in_words(catalog), Workdir(catalog) as workdir:
+    with in_words(catalog), Workdir(catalog) as workdir:
         job = _Job(catalog, workdir.path, staging, apply, lock_timeout, mode, threads, memory_limit, own_tables)
         return _change(job) if catalog.exists() else _create(job)
 
 
 @contextmanager
-def _in_words(catalog: Path) -> Iterator[None]:
+def in_words(catalog: Path) -> Iterator[None]:
+    """What DuckDB and the system refuse inside the block is said as an error about the catalog."""
     import duckdb
 
     try:
@@ -120,9 +121,9 @@ def _create(job: _Job) -> Committed:
     adopted = job.staging is not None and _is_adoptable(job)
     target = job.staging.path if job.staging and adopted else job.workdir / "catalog.duckdb"
     notes = _run(job, _connect(job, target), adopted=adopted)
-    _sync(target)
+    sync(target)
     file.wal_of(job.catalog).unlink(missing_ok=True)  # of a catalog that somebody removed: it would block the new one
-    _move(target, job.catalog)
+    move(target, job.catalog)
     return Committed(how="created", waited=0.0, notes=notes)
 
 
@@ -220,9 +221,9 @@ def _replace(job: _Job, held: int, waited: float) -> Committed:
     con = _connect(job, target)
     have = migrations.found(con)
     notes = _run(job, con)
-    _sync(target)
+    sync(target)
     backup = None if have == migrations.latest() else _back_up(held, job.catalog, have)
-    _move(target, job.catalog)
+    move(target, job.catalog)
     return Committed(how="replaced", waited=waited, notes=notes, backup=backup)
 
 
@@ -306,7 +307,8 @@ def _checkpoint(con: DuckDBPyConnection) -> tuple[str, ...]:
     return ()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the disk keep a whole database file. Raises CatalogError if a log is left beside it."""
     if file.wal_of(path).exists():  # only the file itself is moved into its place
         raise CatalogError(f"DuckDB could not finish {path}", hint="see whether the disk is full; nothing is lost")
     with path.open("rb+") as handle:
@@ -314,7 +316,8 @@ def _sync(path: Path) -> None:
     _step("synced")
 
 
-def _move(target: Path, catalog: Path) -> None:
+def move(target: Path, catalog: Path) -> None:
+    """Put a file in the catalog's place, at once and for good."""
     target.replace(catalog)
     folder = os.open(catalog.parent, os.O_RDONLY)
     try:

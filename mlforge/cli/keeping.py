@@ -114,12 +114,15 @@ def gc(
     days: Annotated[
         int | None, typer.Option("--keep-days", min=0, help="Keep what is younger; else keep.days.")
     ] = None,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Then write the file anew, so that it gives back what was deleted.")
+    ] = False,
     lock_timeout: Wait = 60.0,
     as_json: Json = False,
 ) -> None:
     """Delete versions that neither the policy of mlforge.yaml nor a pin, dataset or feature set keeps."""
     fs = forge(ctx)
-    found = fs.gc(fs.keep(patches, days), dry_run=dry_run, lock_timeout=lock_timeout)
+    found = fs.gc(fs.keep(patches, days), dry_run=dry_run, compact=compact, lock_timeout=lock_timeout)
     if as_json:
         print_json(found)
         return
@@ -128,6 +131,10 @@ def gc(
     would = "would delete" if dry_run else "deleted"
     rows = "" if found.rows is None else f", {count(found.rows, 'row')} of tables that stay"
     echo(f"{would} {count(len(found.versions), 'version')}, {count(len(found.tables), 'table')}{rows}")
+    if found.compacted is not None:
+        from mlforge.catalog.compact import sentence
+
+        echo(sentence(found.compacted))
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:

@@ -68,15 +68,16 @@ def freshness(
     state: CatalogState,
     engine: Callable[[], AbstractContextManager[DuckDB]],
     reading: Callable[[], AbstractContextManager[DuckDBPyConnection]],
-    *,
-    now: datetime.datetime,
+    now: datetime.datetime | None = None,
     names: Collection[str] = (),
+    *,
     everything: bool = False,
 ) -> list[Freshness]:
     """Ages of the sources and features that state a limit, or of ``everything``, or of those named; sources first.
 
     ``engine`` opens what reads sources, for which a project is needed, ``reading`` the catalog. What cannot be read is
-    ``unknown``. ``now`` without a zone is UTC. Raises UsageError for an unknown name."""
+    ``unknown``. ``now`` (None: the clock's) without a zone is UTC. Raises UsageError for an unknown name."""
+    now = now or datetime.datetime.now(datetime.UTC)
     with engine() if project else nullcontext() as warehouse, reading() if state.features else nullcontext() as catalog:
         return _ages(project, state, warehouse, catalog, now, names, everything=everything)
 

@@ -141,6 +141,35 @@ def test_gc_keeps_what_a_dataset_names_and_moves_its_record_in(shop: Shop) -> No
     assert shop.run("replay", dataset, "--json").json["same"] is True
 
 
+def test_gc_gives_the_space_back(shop: Shop) -> None:
+    """A catalog written anew answers as before, in views, versions and macros, and can be built on."""
+    for _ in range(3):
+        shop.run("build", "--force")
+    asked = "SELECT * FROM features.user_spend_asof('labels') ORDER BY ALL"
+    labels = "CREATE TEMP TABLE labels AS SELECT 7 AS user_id, TIMESTAMP '2024-03-01' AS label_time"
+    tables = "SELECT * EXCLUDE (table_catalog) FROM information_schema.tables ORDER BY ALL"
+
+    def looked() -> list[object]:
+        with duckdb.connect(str(shop.path("catalog.duckdb")), read_only=True) as con:
+            con.execute(labels)
+            return [con.execute(q).fetchall() for q in (asked, "FROM features.user_spend ORDER BY ALL", tables)]
+
+    arguments = ("gc", "--keep-patches", "1", "--keep-days", "0")
+    shop.run(*arguments)
+    before, size = looked(), shop.path("catalog.duckdb").stat().st_size
+    found = shop.run(*arguments, "--compact", "--json").json["compacted"]
+    assert found == {"before": size, "after": shop.path("catalog.duckdb").stat().st_size, "replaced": True}
+    assert found["after"] < size
+    assert looked() == before
+    assert shop.run("plan").out == "plan: 4 unchanged. Nothing to do.\n"
+    shop.pay("202,7,2024-06-02 10:00:00,grocer,10.00,settled")
+    shop.run("build")
+    said = shop.run(*arguments, "--compact").out
+    assert "the file has " in said
+    assert " before\n" in said or "cannot be made smaller" in said
+    assert shop.run("gc", "--compact", "--dry-run", "--json").json["compacted"] is None
+
+
 def test_gc_without_a_catalog(shop: Shop) -> None:
     shop.path("catalog.duckdb").unlink()
     said = shop.run("gc", code=1)

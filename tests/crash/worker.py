@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from mlforge.catalog import commit as commits
+from mlforge.catalog import compact as compacts
 from mlforge.catalog import file, migrations, writer
 from mlforge.catalog.commit import commit
 from mlforge.catalog.lock import build_lock
@@ -38,7 +39,7 @@ def die_at(step: str) -> None:
         if name == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    commits._step = maybe
+    commits._step = compacts._step = maybe
 
 
 def record(build: int) -> BuildRecord:
@@ -105,6 +106,20 @@ def write(catalog: Path) -> None:
     with duckdb.connect(str(catalog)):
         say(ready=True)
         wait()
+
+
+def compact(catalog: Path, *, lock_timeout=20.0) -> None:
+    """Delete every second row and every table but the first, then compact."""
+    with build_lock(catalog, lock_timeout):
+        with duckdb.connect(str(catalog)) as con:
+            con.execute("DELETE FROM store.t1 WHERE k % 2 = 1")
+            con.execute("CHECKPOINT")
+        done = compacts.compact(catalog, lock_timeout=lock_timeout)
+    say(before=done.before, after=done.after, replaced=done.replaced)
+
+
+def rewrite(catalog: Path) -> None:
+    compacts.compact(catalog)
 
 
 def lock(catalog: Path) -> None:

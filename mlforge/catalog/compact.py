@@ -1,0 +1,128 @@
+"""Writing the catalog anew, so that the file gives back the space of what was deleted.
+
+DuckDB uses the space of deleted rows again and never gives it back. A compact copy is made beside the file, compared
+with it, and moved into its place. Readers keep the old file until they reopen; who dies meanwhile leaves it as it was.
+
+The old file stays attached, read-only, until it has been replaced: so no writer can enter it, whose rows would be lost
+with it. Nothing else here opens it: closing any descriptor of a file drops all locks that this process has on it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from mlforge.catalog import commit as commits
+from mlforge.catalog import file
+from mlforge.catalog.staging import Workdir, megabytes
+from mlforge.errors import CatalogError
+from mlforge.sql.templates import ident, sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+OLD, NEW = "old", "new"
+STEPS = ("attached", "rewritten", "compared", "synced", "replaced")
+"""The moments of a compaction, in order. The last two are those of a commit."""
+
+
+def _step(name: str) -> None:
+    """Called at the first three of STEPS. Does nothing; a crash test puts something in its place."""
+
+
+class Compacted(Struct, frozen=True, kw_only=True):
+    """Sizes of the catalog file in bytes. ``replaced`` is False where the copy was no smaller, and was thrown away."""
+
+    before: int
+    after: int
+    replaced: bool
+
+
+def compact(
+    catalog_path: str | Path,
+    *,
+    lock_timeout: float = file.LOCK_TIMEOUT,
+    threads: int | None = None,
+    memory_limit: str | None = None,
+) -> Compacted:
+    """Replace the catalog by a compact copy of itself. The caller holds ``build_lock``.
+
+    Waits up to ``lock_timeout`` seconds for a writer; readers are in nobody's way. Raises LockedError that names the
+    writer, CatalogError for a full disk, a folder that is not writable and a copy that is not equal; the catalog is
+    then as it was."""
+    import duckdb
+
+    catalog = Path(os.path.realpath(catalog_path))
+    with commits.in_words(catalog), Workdir(catalog) as workdir, duckdb.connect(":memory:") as con:
+        file.configure(con, threads, memory_limit, workdir.path / "spill")
+        file.attach_read(con, catalog, OLD, lock_timeout)
+        _step("attached")
+        _check_log(catalog)
+        target = workdir.path / catalog.name
+        _rewrite(con, target)
+        _compare(con, catalog)
+        _step("compared")
+        con.execute(f"DETACH {NEW}")
+        return _replace(target, catalog)
+
+
+def _check_log(catalog: Path) -> None:
+    """A log beside the file means that a writer died after its COMMIT: a writer has to bring it in first."""
+    if file.wal_of(catalog).exists():
+        raise CatalogError(
+            f"{catalog} has a write-ahead log that no writer has brought in yet",
+            hint="close the programs that read the catalog, and run it again",
+        )
+
+
+def _rewrite(con: DuckDBPyConnection, target: Path) -> None:
+    con.execute(sql("catalog/attach_new", path=str(target), name=NEW, storage=file.STORAGE_VERSION))
+    con.execute("SET preserve_insertion_order = true")
+    con.execute(sql("catalog/copy_database", old=OLD, new=NEW))
+    con.execute(f"CHECKPOINT {NEW}")
+    _step("rewritten")
+
+
+def _compare(con: DuckDBPyConnection, catalog: Path) -> None:
+    """The copy defines the same things and holds the same rows. Raises CatalogError."""
+    old, new = (con.execute(sql("catalog/objects", database=name)).fetchall() for name in (OLD, NEW))
+    if old != new:
+        kind, schema, name, *_ = next(row for row in [*old, *new] if row not in new or row not in old)
+        raise _unequal(catalog, f"{kind} {schema}.{name}")
+    for kind, schema, name, *_ in old:
+        table = f"{ident(schema)}.{ident(name)}"
+        if kind == "table" and _digest(con, f"{OLD}.{table}") != _digest(con, f"{NEW}.{table}"):
+            raise _unequal(catalog, f"table {schema}.{name}")
+
+
+def _digest(con: DuckDBPyConnection, table: str) -> object:
+    return con.execute(sql("warehouse/state", relation=table)).fetchall()[0]
+
+
+def _unequal(catalog: Path, what: str) -> CatalogError:
+    return CatalogError(
+        f"{catalog} cannot be written anew: {what} would not be the same; the file is as it was",
+        hint="report this with the DuckDB version; leave out --compact meanwhile",
+    )
+
+
+def _replace(target: Path, catalog: Path) -> Compacted:
+    now = catalog.stat()
+    after = target.stat().st_size
+    if after >= now.st_size:
+        return Compacted(before=now.st_size, after=now.st_size, replaced=False)
+    target.chmod(stat.S_IMODE(now.st_mode))
+    commits.sync(target)
+    commits.move(target, catalog)
+    return Compacted(before=now.st_size, after=after, replaced=True)
+
+
+def sentence(found: Compacted) -> str:
+    """One sentence on what became of the file."""
+    if not found.replaced:
+        return f"the file has {megabytes(found.before)} and cannot be made smaller"
+    share = 1 - found.after / found.before
+    return f"the file has {megabytes(found.after)}, {share:.0%} less than the {megabytes(found.before)} before"
