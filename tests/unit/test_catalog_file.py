@@ -91,20 +91,21 @@ def test_a_catalog_of_a_newer_mlforge(catalog):
 
 
 def test_an_older_catalog_is_migrated_after_a_backup(catalog, monkeypatch):
-    later = (*migrations.MIGRATIONS, Migration(2, "later", "catalog/next_build"))
+    newest = migrations.latest()
+    later = (*migrations.MIGRATIONS, Migration(newest + 1, "later", "catalog/next_build"))
     monkeypatch.setattr(migrations, "MIGRATIONS", later)
     with file.open_read(catalog) as con:
         assert reader.state(con).last_build == 0
-    backup = catalog.with_name("catalog.duckdb.backup-1")
+    backup = catalog.with_name(f"catalog.duckdb.backup-{newest}")
     assert commit(catalog, None, lambda _: None).backup == str(backup)
-    for at, expected in ((catalog, 2), (backup, 1)):
+    for at, expected in ((catalog, newest + 1), (backup, newest)):
         with duckdb.connect(str(at), read_only=True) as con:
             assert con.execute("SELECT max(id) FROM mlforge.migrations").fetchall() == [(expected,)]
     assert commit(catalog, None, lambda _: None).backup is None
 
 
 def test_a_failing_migration_leaves_the_older_catalog(catalog, monkeypatch):
-    later = (*migrations.MIGRATIONS, Migration(2, "wrong", "catalog/copy_table"))
+    later = (*migrations.MIGRATIONS, Migration(migrations.latest() + 1, "wrong", "catalog/copy_table"))
     monkeypatch.setattr(migrations, "MIGRATIONS", later)
     before = catalog.read_bytes()
     with pytest.raises(Exception, match="undefined"):
@@ -114,7 +115,7 @@ def test_a_failing_migration_leaves_the_older_catalog(catalog, monkeypatch):
 
 
 def test_a_catalog_too_old_to_be_read(catalog, monkeypatch):
-    monkeypatch.setattr(migrations, "OLDEST_READABLE", 2)
+    monkeypatch.setattr(migrations, "OLDEST_READABLE", migrations.latest() + 1)
     refused(catalog, f"{catalog} was made by an older mlforge", "mlforge build")
 
 
@@ -144,7 +145,7 @@ def test_a_connection_of_this_process_is_not_written_under(catalog):
         with pytest.raises(LockedError, match="is open in this process already, in another mode") as caught:
             commit(catalog, None, lambda _: None, lock_timeout=0.3)
         assert "close that connection first" in caught.value.hint
-        assert migrations.found(con) == 1
+        assert migrations.found(con) == migrations.latest()
 
 
 def test_a_writer_of_this_process_keeps_its_lock_and_its_rows(catalog):
@@ -286,7 +287,7 @@ def test_a_log_of_a_removed_catalog_does_not_block_the_next(path):
     path.with_name("catalog.duckdb.wal").write_bytes(b"of another file")
     commit(path, None, lambda _: None)
     with file.open_read(path) as con:
-        assert migrations.found(con) == 1
+        assert migrations.found(con) == migrations.latest()
 
 
 def test_a_link_to_a_catalog_stays_a_link(catalog, tmp_path):
