@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from mlforge.build import reach
 from mlforge.build.scales import with_scales
 from mlforge.sql.physical import Physical, content_order, tiles
 from mlforge.sql.templates import ident, sql, statements
@@ -98,24 +99,26 @@ def narrow(runner: Runner, compiled: Compiled, events: str, spans: Spans, keyed:
     runner.run(sql("feature/narrowed", name=EVENTS, events=events, spans=spans, keyed=keyed, keys=keys))
 
 
-def make_table(runner: Runner, compiled: Compiled, table: str) -> Compiled:
-    """Make ``table`` from the event rows. Returns the compiled feature with the scales that were chosen."""
+def make_table(runner: Runner, compiled: Compiled, table: str, last: int | None = None) -> Compiled:
+    """Make ``table`` from the event rows. Returns the compiled feature with the scales that were chosen.
+
+    ``last`` is the time of the last event: rows of an interval feature that later ones can change then lie together."""
     if compiled.kind != "static":
         compiled = with_scales(runner.con, compiled, EVENTS)
-    fill_table(runner, compiled, table)
+    fill_table(runner, compiled, table, last)
     return compiled
 
 
-def fill_table(runner: Runner, compiled: Compiled, table: str) -> None:
+def fill_table(runner: Runner, compiled: Compiled, table: str, last: int | None = None) -> None:
     """Make ``table`` from the event rows with the scales that ``compiled`` has."""
     if compiled.kind == "static":
         runner.run(sql("feature/static", f=Physical(compiled, EVENTS), table=table, events=EVENTS))
     elif compiled.interval is None:
         _exact(runner, compiled, table, temporary=False)
     elif compiled.kind == "windows" and Physical(compiled, EVENTS).tileable:
-        _tiles(runner, compiled, table)
+        _tiles(runner, compiled, table, last)
     else:
-        _snapshots(runner, compiled, table)
+        _snapshots(runner, compiled, table, last)
 
 
 def _exact(runner: Runner, compiled: Compiled, table: str, *, temporary: bool) -> None:
@@ -141,9 +144,10 @@ def make_rows(runner: Runner, compiled: Compiled, table: str) -> None:
     _exact(runner, compiled, table, temporary=True)
 
 
-def _tiles(runner: Runner, compiled: Compiled, table: str) -> None:
+def _tiles(runner: Runner, compiled: Compiled, table: str, last: int | None) -> None:
     feature = Physical(compiled, EVENTS, ingredients=compiled.uses_as_of)
     parts = tiles(feature)
+    settled = reach.settled(compiled, last)
     runner.run(
         sql(
             "feature/tiles",
@@ -155,11 +159,13 @@ def _tiles(runner: Runner, compiled: Compiled, table: str) -> None:
             partials=parts.partials,
             totals=parts.totals,
             merges=parts.merges,
+            settled=settled,
+            open_from=settled and reach.events_of(compiled, ((settled, None),))[0][0],
         )
     )
 
 
-def _snapshots(runner: Runner, compiled: Compiled, table: str) -> None:
+def _snapshots(runner: Runner, compiled: Compiled, table: str, last: int | None) -> None:
     """Event rows first, then their exact values at the boundaries where a value can change."""
     runner.con.execute(f"DROP TABLE IF EXISTS {SORTED_EVENTS}")
     _exact(runner, compiled, SORTED_EVENTS, temporary=True)
@@ -173,6 +179,7 @@ def _snapshots(runner: Runner, compiled: Compiled, table: str) -> None:
             interval=compiled.interval,
             timezone=compiled.timezone,
             lengths=feature.lengths,
+            settled=reach.settled(compiled, last),
         )
     )
     runner.con.execute(f"DROP TABLE {SORTED_EVENTS}")
@@ -205,7 +212,9 @@ def make_patch(
             order=keys + (["_mlforge_t"] if timed else []), spans=spans, keyed=keyed, keys=keys,
         )
     )  # fmt: skip
-    found = runner.run(sql("feature/patch_size", table=table, current=current, timed=timed))[0]
+    size, drop = statements(sql("feature/patch_size", table=table, timed=timed))
+    found = runner.run(size)[0]
+    runner.run(drop)
     return PatchSize(*found)  # type: ignore[arg-type]
 
 

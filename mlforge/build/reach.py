@@ -72,6 +72,11 @@ def window_events_of(compiled: Compiled, events: Spans) -> Spans:
     return moved(events, None if _endless(compiled) else _longest(compiled), 0)
 
 
+def settled(compiled: Compiled, last: int | None) -> int | None:
+    """The time up to which no row of an interval feature changes by events after ``last``; None where any row may."""
+    return None if last is None or compiled.interval is None or _endless(compiled) else last + _delay(compiled)
+
+
 @dataclass(frozen=True)
 class Changes:
     """Where a feature differs from its version before: instants with other values, and times of rows of its view."""

@@ -198,7 +198,8 @@ def _whole(work: Work, step: FeatureStep, found: Analysed, compiled: Compiled, w
     query = with_ref_times(step.increment.query if carried else compiled.event_sql, physicals, compiled.timestamp)
     counts = _whole_events(work, step, found, replace(compiled, event_sql=query))
     table = materialise.staged(compiled.table if step.new_table else f"{compiled.table}__new")
-    made = materialise.make_table(work.runner, replace(compiled, event_sql=query), table)
+    last = _last(counts) if step.new_table else None
+    made = materialise.make_table(work.runner, replace(compiled, event_sql=query), table, last)
     compiled = replace(made, event_sql=compiled.event_sql)
     if compiled.kind == "static":
         describe.refuse_repeats(work, compiled, table, found)
@@ -209,6 +210,12 @@ def _whole(work: Work, step: FeatureStep, found: Analysed, compiled: Compiled, w
     staged = Staged(step, stored, tuple(stats), why=why, event_rows=counts.rows, parts=_parts(step, counts))
     _patch_of_all(work, step, compiled, table, staged)
     return _Made(checks + checked, staged, counts)
+
+
+def _last(counts: materialise.EventCounts) -> int | None:
+    """The time of the last event until now: a row of the far future says nothing of where new rows will come."""
+    now = time.time_ns() // 1000
+    return max((min(p.last, now) for p in counts.parts if p.last is not None), default=None)
 
 
 def _whole_events(work: Work, step: FeatureStep, found: Analysed, compiled: Compiled) -> materialise.EventCounts:
