@@ -4,6 +4,7 @@
 PYTHON  ?= python3
 WORKERS ?= 2
 DUCKDBS ?= 1.4.4 1.5.5 2.0.0
+ORCHESTRATORS := airflow dagster
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -16,9 +17,10 @@ SHELL := bash
 .PRECIOUS: .venv-duckdb-%/.stamp
 
 # What depends on the package around the core, not on DuckDB's version.
-NOT_CORE := --ignore=tests/test_packaging.py --ignore=tests/test_docs.py --ignore=tests/test_layout.py
+NOT_CORE := --ignore=tests/test_packaging.py --ignore=tests/test_docs.py --ignore=tests/test_layout.py \
+    --ignore=tests/orchestration
 
-.PHONY: help demo demo-daily test test-duckdb test-long bench check docs example-catalog clean
+.PHONY: help demo demo-daily test test-duckdb test-long test-orchestration bench check docs example-catalog clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,6 +42,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	.venv-duckdb-$*/bin/python $(PIP) -e '.[test]' 'duckdb==$*'
 	touch $@
 
+# One that cannot be installed stops nothing: its tests are skipped, and say pip's reason.
+$(ORCHESTRATORS:%=.venv-%/.stamp): .venv-%/.stamp: examples/orchestration/%/requirements.txt
+	$(PYTHON) -m venv .venv-$*
+	if .venv-$*/bin/python $(PIP) -r $< 2> .venv-$*/refused; then touch $@; else cat .venv-$*/refused; fi
+
 demo: $(VENV)/.demo ## build examples/flights and take a training set from it
 	$(BIN)/python examples/flights/demo.py
 
@@ -59,6 +66,9 @@ test-duckdb-%: .venv-duckdb-%/.stamp
 test-long: $(VENV)/.dev ## the long runs: 50,000 cases against the oracle, and more kills
 	$(BIN)/python -m pytest tests -m long -n $(WORKERS)
 
+test-orchestration: $(VENV)/.dev $(ORCHESTRATORS:%=.venv-%/.stamp) ## run the examples for cron, Airflow and Dagster
+	MLFORGE_ORCHESTRATORS=1 $(BIN)/python -m pytest tests/orchestration
+
 bench: $(VENV)/.dev ## the benchmarks, beside hand-written forms
 	$(BIN)/python -m benchmarks
 
@@ -76,6 +86,6 @@ example-catalog: $(VENV)/.dev ## rebuild catalog.duckdb.example from a small par
 	$(BIN)/python examples/flights/small.py catalog.duckdb.example
 
 clean: ## remove environments, caches and what the example made
-	rm -rf $(VENV) .venv-duckdb-* dist build .coverage .coverage.* coverage.xml .*_cache .hypothesis
+	rm -rf $(VENV) .venv-* dist build .coverage .coverage.* coverage.xml .*_cache .hypothesis
 	rm -rf examples/flights/catalog.duckdb* examples/flights/training.parquet
 	find mlforge tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -50,7 +50,7 @@ def build(context: dg.AssetExecutionContext, feature: str) -> dg.MaterializeResu
     metadata = {"version": step["version_to"], "action": step["action"], "seconds": finished["seconds"]}
     for done in finished["features"]:
         if done["feature"] == feature and done["status"] == "built":
-            metadata |= {"dagster/row_count": done["rows"], "seconds": done["seconds"]}
+            metadata |= {"dagster/row_count": done["rows"], "seconds": done["seconds"], "mode": done["mode"]}
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(step["version_to"]))
 
 
