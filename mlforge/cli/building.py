@@ -206,10 +206,10 @@ def build(
     if dry_run:
         show_plan(forge(ctx, strict=strict).plan(chosen, options), as_json)
         return
-    fs = forge(ctx, strict=strict)
     with reporter(as_json) as notify:
+        fs = forge(ctx, strict=strict)
         result = fs.build(chosen, options, notify)
-    found = verify_built(fs, result) if verify else None
+        found = verify_built(fs, result) if verify else None
     if as_json:
         echo(encode({**result_value(result), **({} if found is None else verified_value(found, result))}).decode())
     else:

@@ -125,6 +125,12 @@ def test_a_build_that_an_error_ends_says_so_in_its_last_line(fresh: Shop) -> Non
     assert said.err.startswith("error: features/user_spend.sql:")
 
 
+def test_a_project_that_cannot_be_read_says_so_in_the_last_line(fresh: Shop) -> None:
+    fresh.path("mlforge.yaml").write_text("sorces: {}\n")
+    line = json.loads(fresh.run("build", "--json", code=1).out)
+    assert (line["event"], line["error"]["code"], line["error"]["where"]) == ("finished", "project", "mlforge.yaml:1")
+
+
 def test_an_unknown_feature_is_wrong_usage_also_in_the_last_line(fresh: Shop) -> None:
     line = json.loads(fresh.run("build", "--json", "-f", "user_spent", code=2).out)
     assert (line["exit_code"], line["error"]["code"]) == (2, "usage")
