@@ -24,8 +24,8 @@ def test_every_page_is_written(tmp_path: Path) -> None:
 
 
 COMMANDS = (
-    "init plan build validate test list inspect versions show render explain diff sync training-set replay rollback "
-    "manifest profile gc doctor"
+    "init plan build validate test verify freshness list inspect versions show render explain diff sync training-set "
+    "replay rollback publish online manifest profile gc doctor"
 )
 
 
