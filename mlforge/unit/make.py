@@ -19,7 +19,7 @@ from mlforge.unit.bench import sources_of, upstream_of
 if TYPE_CHECKING:
     from mlforge.build.candidates import Analysed
     from mlforge.model import Compiled
-    from mlforge.project.unit_tests import UnitTest
+    from mlforge.project.unit_tests import Given, UnitTest
     from mlforge.unit.bench import Bench
 
 VERSION = Version(1, 0, 0)
@@ -29,22 +29,23 @@ def make(bench: Bench, test: UnitTest) -> CatalogState:
     """Fill the sources and make the feature and what it reads, upstream ones first, as version 1.0.0 of each.
 
     Raises ProjectError for a given value, FeatureError, duckdb.Error."""
-    for name in sources_of(bench.analysis, test.feature):
-        if name in test.given:
-            giving.fill_source(bench.con, test.given[name], bench.shapes[name])
+    sources = [s for s in sources_of(bench.analysis, test.feature) if s in test.given]
+    for name in sources:
+        giving.fill_source(bench.con, test.given[name], bench.shapes[name])
+    features = {name: given for name, given in test.given.items() if name not in sources}
     state = CatalogState()
-    for name in upstream_of(bench.analysis, test.feature, test.given):
-        compiled = _made(bench, test, bench.analysis.features[name], state)
+    for name in upstream_of(bench.analysis, test.feature, features):
+        compiled = _made(bench, features.get(name), bench.analysis.features[name], state)
         state = _with(state, bench.analysis.features[name], compiled)
     return state
 
 
-def _made(bench: Bench, test: UnitTest, found: Analysed, state: CatalogState) -> Compiled:
+def _made(bench: Bench, given: Given | None, found: Analysed, state: CatalogState) -> Compiled:
     compiled = found.candidate.compiled
     refs = tuple(replace(r, version=str(VERSION)) for r in compiled.refs)
     compiled = replace(compiled, table=table_name(compiled.feature, VERSION), refs=refs)
-    if compiled.feature in test.given and compiled.feature != test.feature:
-        return giving.make_stand_in(bench.con, compiled, test.given[compiled.feature])
+    if given is not None:
+        return giving.make_stand_in(bench.con, compiled, given)
     if compiled.kind == "on_demand":
         return compiled
     compiled = _table(bench, compiled, found, state)

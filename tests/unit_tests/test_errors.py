@@ -193,6 +193,17 @@ def test_a_type_that_the_test_states_wins(small: Small) -> None:
     passes(small, "latest", given=given, expect=[{"k": 1, "x": 1.5}])
 
 
+def test_a_name_that_a_source_and_a_feature_share_is_the_source(small: Small) -> None:
+    """Also where it is the tested feature's own: what that one reads is made all the same."""
+    small.feature("named", '{{ config(entity="user") }}\nSELECT k, x FROM {{ source("ev") }}')
+    reads = 'SELECT e.k, e.x, s.x AS y FROM {{ source("ev") }} e LEFT JOIN {{ ref("static") }} s ON e.k = s.k'
+    small.feature("ev", '{{ config(entity="user") }}\n' + reads)
+    small.feature("above", '{{ config(entity="user") }}\nSELECT k, x + 1 AS z FROM {{ ref("ev") }}')
+    given = {"ev": [{"k": 1, "x": 2}]}
+    passes(small, "ev", given=given, expect=[{"k": 1, "x": 2, "y": 2}])
+    passes(small, "above", given=given, expect=[{"k": 1, "z": 3}])
+
+
 def test_names_that_no_test_has(small: Small) -> None:
     write_test(small, text_of("spend", "expect: []"))
     with pytest.raises(UsageError, match="there is no unit test 'spnd'") as caught:
