@@ -33,7 +33,11 @@ def generate(project: Project, feature: str, key: Sequence[str], rows: int, *, f
     """Write tests/<feature>.yaml and return its path in the project.
 
     Raises UsageError for an unknown feature or key, ProjectError if the file exists (unless ``force``) or a source
-    cannot be read, FeatureError if the feature is wrong."""
+    cannot be read, FeatureError if the feature is wrong, BuildError if the engine refuses the rows."""
+    import duckdb
+
+    from mlforge.warehouses.duckdb import first_line
+
     shown = f"{FOLDER}/{feature}.yaml"
     path = Path(project.root) / shown
     if feature not in project.features:
@@ -43,6 +47,8 @@ def generate(project: Project, feature: str, key: Sequence[str], rows: int, *, f
     session = Session(project)
     try:
         text = _text(session, feature, key, rows, shown)
+    except duckdb.Error as error:
+        raise BuildError(f"{feature} cannot be made of these rows: {first_line(error)}") from error
     finally:
         session.close()
     path.parent.mkdir(exist_ok=True)
@@ -55,7 +61,8 @@ def _text(session: Session, feature: str, key: Sequence[str], rows: int, shown: 
     probe = UnitTest(name=f"{feature} from real rows", feature=feature, where=Where(shown))
     bench = session.bench(probe)
     bench.compile(feature)
-    given = _sample(session, bench, feature, key, rows)
+    with sources_engine(session.project) as warehouse:
+        given = sample(bench, warehouse, feature, key, rows)
     stated: dict[str, Any] = {"name": probe.name, "feature": feature}
     stated["given"] = {name: [_without_nulls(row) for row in found] for name, found in given.items()}
     (test,) = parse_unit_tests(_yaml({**stated, "expect": []}), shown)
@@ -78,20 +85,6 @@ def _refuse_unreadable(session: Session, feature: str) -> None:
     for name in names:
         if name in session.shapes.errors:
             raise session.shapes.errors[name]
-
-
-def _sample(
-    session: Session, bench: Bench, feature: str, key: Sequence[str], rows: int
-) -> dict[str, list[dict[str, Any]]]:
-    import duckdb
-
-    from mlforge.warehouses.duckdb import first_line
-
-    try:
-        with sources_engine(session.project) as warehouse:
-            return sample(bench, warehouse, feature, key, rows)
-    except duckdb.Error as error:
-        raise BuildError(f"no rows can be taken for {feature}: {first_line(error)}") from error
 
 
 def _expected(bench: Bench, test: UnitTest) -> dict[str, Any]:

@@ -206,10 +206,16 @@ def test_generate_needs_the_source(new: Shop) -> None:
     new.path("data/users.csv").unlink()
     new.path("data/transactions.csv").write_text("transaction_id,user_id,event_time\n1,1,not a time\n")
     assert "source 'users': no csv file at data/users.csv" in new.run("test", "--generate", "user_profile", code=1).err
-    said = new.run("test", "--generate", "user_last_purchase", code=1).flat
-    assert "source 'transactions' cannot be read" in said or "no rows can be taken for user_last_purchase" in said
+    said = new.run("test", "--generate", "user_last_purchase", code=1).err
+    assert "source 'transactions' cannot be read: " in said
     assert [p.name for p in new.path("tests").iterdir()] == ["user_spend.yaml"]
     assert [o["status"] for o in new.run("test", "--json").json] == ["passed", "passed"], "declared columns are enough"
+
+
+def test_generate_from_rows_that_the_feature_cannot_take(new: Shop) -> None:
+    new.change("user_profile", "country,", "CAST(country AS BIGINT) AS country,")
+    said = new.run("test", "--generate", "user_profile", code=1).err
+    assert "user_profile cannot be made of these rows: Conversion Error: Could not convert string" in said
 
 
 CONFIG = """\
