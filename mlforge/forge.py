@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,20 +10,20 @@ from msgspec.structs import replace
 
 from mlforge.build.options import BuildOptions, BuildResult, Selection
 from mlforge.errors import CatalogError, ProjectError
-from mlforge.model import CatalogState
 from mlforge.online.verbs import OnlineVerbs
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.build.candidates import Analysis
+    from mlforge.build.builder import Builder
     from mlforge.build.gc import Collected
     from mlforge.build.validate import Validated
     from mlforge.build.work import Event
-    from mlforge.model import FeatureRef, Keep, Project, Version
+    from mlforge.model import CatalogState, FeatureRef, Keep, Project, Version
     from mlforge.observe.freshness import Freshness
     from mlforge.plan.steps import Plan
     from mlforge.retrieve import TrainingSet
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from mlforge.retrieve.synced import Synced
     from mlforge.unit.run import Outcome
     from mlforge.verify.result import Verification, VerifyOptions
+    from mlforge.warehouses.duckdb import DuckDB
 
 
 def open(path: str | Path = ".", *, profile: str | None = None, strict: bool = False) -> Forge:
@@ -66,13 +66,22 @@ class Forge(OnlineVerbs):
             raise ProjectError("this needs a project, and only a catalog was opened", hint="open the project's folder")
         return self._project
 
+    @property
+    def _builder(self) -> Builder:
+        from mlforge.build.builder import Builder
+
+        return Builder(self.project, self.catalog_path)
+
+    def _engine(self, options: BuildOptions = BuildOptions()) -> AbstractContextManager[DuckDB]:
+        return self._builder.engine(options)
+
     # -- building
 
     def plan(self, selection: Selection = Selection(), options: BuildOptions = BuildOptions()) -> Plan:
         """What a build would do now, and why, with how late the rows of its sources come. Nothing is computed."""
         from mlforge.observe.lateness import noted
 
-        made = self._planned(selection, options, self.state(options.lock_timeout))[0]
+        made = self._builder.planned(selection, options, self.state(options.lock_timeout))[0]
         return noted(made, self.project, lambda: self._engine(options))
 
     def build(
@@ -84,83 +93,7 @@ class Forge(OnlineVerbs):
         """Plan and run the plan. One build at a time: another one waits for its lock, then plans anew.
 
         Raises MlforgeError of the kind that stopped it; a single feature that fails is in the result instead."""
-        from mlforge.catalog.lock import build_lock
-
-        start = datetime.datetime.now(datetime.UTC)
-        with build_lock(self.catalog_path, options.lock_timeout):
-            state = self.state(options.lock_timeout)
-            plan, analysis = self._planned(selection, options, state)
-            if plan.nothing_to_do:
-                return BuildResult(plan=plan, build=None)
-            return self._run(plan, analysis, state, options, notify, start)
-
-    def _run(
-        self, plan: Plan, analysis: Analysis, state: CatalogState, options: BuildOptions,
-        notify: Callable[[Event], None], start: datetime.datetime,
-    ) -> BuildResult:  # fmt: skip
-        from mlforge.build.land import land
-        from mlforge.build.run import run
-        from mlforge.build.work import Event
-        from mlforge.catalog.staging import Staging
-
-        warehouse = self.project.warehouse
-        existing = self.catalog_path if Path(self.catalog_path).exists() else None
-        threads, memory = options.threads or warehouse.threads, options.memory_limit or warehouse.memory_limit
-        with Staging(self.catalog_path, threads=threads, memory_limit=memory) as staging:
-            work = run(
-                plan, analysis, state, staging, existing, notify=notify, sample=options.sample,
-                lock_timeout=options.lock_timeout,
-            )  # fmt: skip
-            committed = None
-            if options.sample is None and (existing or not work.failed or work.staged):
-                notify(Event(event="commit_started"))
-                committed = land(
-                    work, plan, staging, self.catalog_path, started_at=start, arguments={"force": options.force},
-                    lock_timeout=options.lock_timeout, mode=options.commit,  # type: ignore[arg-type]
-                    threads=threads, memory_limit=memory,
-                )  # fmt: skip
-                notify(Event(event="committed", seconds=committed.waited))
-        return BuildResult(
-            plan=plan, build=work.build if committed else None, features=tuple(work.results.values()),
-            failed=work.failed, committed=committed,
-            seconds=(datetime.datetime.now(datetime.UTC) - start).total_seconds(),
-        )  # fmt: skip
-
-    def _planned(self, selection: Selection, options: BuildOptions, state: CatalogState) -> tuple[Plan, Analysis]:
-        from mlforge.build.candidates import analyse, render_all
-        from mlforge.plan.planner import plan
-
-        analysis = render_all(self.project)
-        wanted = self._selected(analysis, selection, state)
-        with self._engine(options) as warehouse:
-            warehouse.zero_rows = True
-            analyse(analysis, warehouse, wanted, state)
-        planned = plan(
-            analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,
-            force=options.force, upgrade_sets=options.upgrade_sets, release=options.release, adopt=options.adopt,
-            scope=replace(options.scope, whole=True) if options.sample else options.scope, sources=self.project.sources,
-        )  # fmt: skip
-        return planned, analysis
-
-    def _selected(self, analysis: Analysis, selection: Selection, state: CatalogState) -> Collection[str]:
-        from mlforge.plan.selectors import Selectable, select
-
-        selectable = {
-            name: Selectable(
-                path=r.path, tags=r.config.tags, entity=r.config.entity, sources=r.sources,
-                refs=tuple(x.name for x in r.refs),
-            )  # fmt: skip
-            for name, r in analysis.rendered.items()
-        }
-
-        def changed() -> frozenset[str]:
-            whole = self._planned(Selection(), BuildOptions(), state)[0]
-            return frozenset(s.feature for s in whole.steps if s.action != "none")
-
-        return select(
-            selectable, names=selection.features, tags=selection.tags, select=selection.select,
-            exclude=selection.exclude, schedule=selection.schedule, changed=changed,
-        )  # fmt: skip
+        return self._builder.build(selection, options, notify)
 
     def validate(self, selection: Selection = Selection()) -> list[Validated]:
         """Whether the selected features would build: each rendered, compiled, and its checks run; nothing is built.
@@ -172,7 +105,7 @@ class Forge(OnlineVerbs):
         state = self.state()
         names = tuple(n for n in selection.features if n not in broken)
         only_broken = bool(selection.features) and not names and not selection.tags and not selection.select
-        wanted = () if only_broken else self._selected(analysis, replace(selection, features=names), state)
+        wanted = () if only_broken else self._builder.selected(analysis, replace(selection, features=names), state)
         with self._engine() as warehouse, self._reading_if_any() as catalog:
             return validate(analysis, broken, wanted, warehouse, state, catalog)
 
@@ -188,7 +121,7 @@ class Forge(OnlineVerbs):
 
         chosen = Selection(select=tuple(select))
         return run_tests(
-            self.project, names, (lambda a: self._selected(a, chosen, self.state())) if select else None, notify
+            self.project, names, (lambda a: self._builder.selected(a, chosen, self.state())) if select else None, notify
         )
 
     def generate_test(self, feature: str, *, key: Sequence[str] = (), rows: int = 5, force: bool = False) -> str:
@@ -203,41 +136,13 @@ class Forge(OnlineVerbs):
 
         return self._reading() if Path(self.catalog_path).exists() else nullcontext()
 
-    def _engine(self, options: BuildOptions = BuildOptions()) -> AbstractContextManager[Any]:
-        """An engine on nothing, for binding and for looking at sources."""
-        from contextlib import contextmanager
-
-        @contextmanager
-        def engine() -> Iterator[Any]:
-            import duckdb
-
-            from mlforge.catalog.file import attach_read, configure
-            from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
-
-            with duckdb.connect(":memory:") as con:
-                configure(con, options.threads, options.memory_limit)
-                warehouse = DuckDB(con, self.project.root)
-                if reads_catalog(self.project) and Path(self.catalog_path).exists():
-                    attach_read(con, self.catalog_path, CURRENT, options.lock_timeout)
-                    warehouse.catalog = CURRENT
-                yield warehouse
-
-        return engine()
-
     # -- reading
 
     def state(self, lock_timeout: float = 60.0) -> CatalogState:
         """What the catalog holds; an empty state if there is none yet, or only the sources' own tables."""
-        from mlforge.catalog import reader
-        from mlforge.catalog.file import is_bare, open_read
-        from mlforge.warehouses.duckdb import reads_catalog
+        from mlforge.build.builder import catalog_state
 
-        if not Path(self.catalog_path).exists():
-            return CatalogState()
-        if self._project and reads_catalog(self._project) and is_bare(self.catalog_path, lock_timeout):
-            return CatalogState()
-        with open_read(self.catalog_path, lock_timeout=lock_timeout) as con:
-            return reader.state(con)
+        return catalog_state(self._project, self.catalog_path, lock_timeout)
 
     @contextmanager
     def _reading(self, lock_timeout: float = 60.0) -> Iterator[DuckDBPyConnection]:

@@ -475,12 +475,26 @@ class StoredSet(Struct, frozen=True, kw_only=True):
     written: tuple[str, ...]  # the entries as the project wrote them, to see whether the user changed the list
 
 
+class Run(Struct, frozen=True, kw_only=True):
+    """What a build did for one feature."""
+
+    feature: str
+    version: str
+    mode: str
+    why: str | None
+    event_rows: int
+    added: int
+    closed: int
+    seconds: float
+
+
 class CatalogState(Struct, frozen=True, kw_only=True):
     """What a catalog holds, as far as planning and retrieval must know."""
 
     features: dict[str, StoredFeature] = {}
     feature_sets: dict[str, tuple[StoredSet, ...]] = {}  # versions oldest first
     last_build: int = 0
+    runs: dict[str, dict[str, Run]] = {}  # feature -> mode -> the newest run of that mode
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -493,6 +507,3 @@ class Candidate(Struct, frozen=True, kw_only=True):
     sql: str
     source_states: dict[str, SourceState]
     warnings: tuple[str, ...] = ()
-    main: str | None = None  # the source whose rows become event rows one by one; None: there is none such
-    main_ref: str | None = None  # the feature whose rows do
-    whole: str | None = None  # why a change of its sources asks for all rows to be read again; None: it does not

@@ -34,19 +34,6 @@ class Part(Struct, frozen=True, kw_only=True):
     last: int | None = None
 
 
-class Run(Struct, frozen=True, kw_only=True):
-    """What a build did for one feature."""
-
-    feature: str
-    version: str
-    mode: str
-    why: str | None
-    event_rows: int
-    added: int
-    closed: int
-    seconds: float
-
-
 class ColumnStats(Struct, frozen=True, kw_only=True):
     """Statistics of one output column of one build. Quantiles leave out NULL and NaN, which are counted."""
 

@@ -11,8 +11,9 @@ from mlforge.build.publish import named_versions, show_feature, show_set
 from mlforge.build.run import set_after
 from mlforge.catalog import log, reader, writer
 from mlforge.catalog.commit import commit
+from mlforge.model import Run
 from mlforge.plan.versions import newest
-from mlforge.records import BuildRecord, Run, Statement
+from mlforge.records import BuildRecord, Statement
 from mlforge.render.lineage import edges
 from mlforge.warehouses.duckdb import reads_catalog
 

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from mlforge.build.work import FeatureResult
+from mlforge.model import Duration
 from mlforge.plan.increments import Scope
 from mlforge.plan.versions import Adopted
 
@@ -24,7 +25,8 @@ class Selection(Struct, frozen=True, kw_only=True):
 
 class BuildOptions(Struct, frozen=True, kw_only=True):
     """How a build runs. ``sample`` is a share of every source's rows: such a build is tried and never committed.
-    ``scope`` says which event times it looks at."""
+    ``scope`` says which event times it looks at; with ``batch`` what was never taken in is, in pieces of that length of
+    event time that are each committed."""
 
     force: bool = False
     release: bool = False
@@ -35,6 +37,7 @@ class BuildOptions(Struct, frozen=True, kw_only=True):
     lock_timeout: float = 60.0
     commit: str = "auto"
     scope: Scope = Scope()
+    batch: Duration | None = None
     adopt: Adopted = Adopted()  # version numbers that a manifest gives
 
 

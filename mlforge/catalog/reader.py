@@ -15,6 +15,7 @@ from mlforge.model import (
     Definition,
     FeatureConfig,
     FeatureRef,
+    Run,
     SourceState,
     StoredFeature,
     StoredSet,
@@ -54,7 +55,18 @@ def state(con: DuckDBPyConnection) -> CatalogState:
         },
         feature_sets=_stored_sets(con.execute(sets).fetchall()),
         last_build=int(con.execute(sql("catalog/next_build")).fetchall()[0][0]) - 1,
+        runs=_last_runs(con),
     )
+
+
+def _last_runs(con: DuckDBPyConnection) -> dict[str, dict[str, Run]]:
+    if (migrations.found(con) or 0) < 2:
+        return {}
+    found: dict[str, dict[str, Run]] = {}
+    for row in con.execute(sql("catalog/last_runs")).fetchall():
+        run = Run(**dict(zip(Run.__struct_fields__, row, strict=True)))
+        found.setdefault(run.feature, {})[run.mode] = run
+    return found
 
 
 def _decoder(kind: type[T]) -> Callable[[str], T]:

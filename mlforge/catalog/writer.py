@@ -14,8 +14,18 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import Entity, FeatureConfig, Kind, Source, SourceState, StoredSet, StoredVersion, Version
-    from mlforge.records import BuildRecord, CheckResult, ColumnStats, Edge, Part, Run, Statement
+    from mlforge.model import (
+        Entity,
+        FeatureConfig,
+        Kind,
+        Run,
+        Source,
+        SourceState,
+        StoredSet,
+        StoredVersion,
+        Version,
+    )
+    from mlforge.records import BuildRecord, CheckResult, ColumnStats, Edge, Part, Statement
 
 Change = Literal["new", "major", "minor", "patch"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mlforge.plan.spans import EVERYTHING, Spans, subtract, union
 from mlforge.render.rowwise import RowWise, row_wise
@@ -20,12 +21,14 @@ Mode = Literal["whole", "incremental", "by_key"]
 class Scope(Struct, frozen=True, kw_only=True):
     """The event times that a build is asked to look at, in microseconds since the epoch; None is no bound.
 
-    ``restate``: times that are made again though nothing changed. ``whole``: everything is made again."""
+    ``restate``: times that are made again though nothing changed. ``whole``: everything is made again. ``backfill``:
+    the bounds are for versions that have not taken in everything yet, and others are brought up to date."""
 
     since: int | None = None
     until: int | None = None
     restate: tuple[int | None, int | None] | None = None
     whole: bool = False
+    backfill: bool = False
 
     @property
     def span(self) -> tuple[int | None, int | None]:
@@ -91,23 +94,19 @@ def next_one(last: StoredVersion, candidate: Candidate, scope: Scope, sources: M
     if isinstance(found, str):
         return _by_key(last, candidate, scope, sources, found)
     old = last.source_states.get(found.source or "")
+    if scope.backfill and old is not None and not old.spans:
+        scope = replace(scope, since=None, until=None)
     spans, todo = _spans(old, scope) if found.source else ((), ())
     made = Increment(main=found.source, ref=found.ref, query=found.query, spans=spans, todo=todo)
     why = _why_whole(last, candidate, found, sources, news, scope)
     if why is not None:
-        return _with(made, why=why, todo=())
+        return replace(made, why=why, todo=())
     parts = compare(old, candidate.source_states[found.source]) if found.source and old else Parts()
     if found.source and sources[found.source].unique_key and not parts.only_new:
         why = f"a part of {found.source} changed, which may bring back rows that it had corrected"
-        return _with(made, why=why, todo=())
+        return replace(made, why=why, todo=())
     limit = scope.span if scope.bounded else None
-    return _with(made, mode="incremental", parts=parts, limit=limit)
-
-
-def _with(made: Increment, **more: object) -> Increment:
-    from msgspec.structs import replace
-
-    return replace(made, **more)
+    return replace(made, mode="incremental", parts=parts, limit=limit)
 
 
 def _rows_of(candidate: Candidate) -> RowWise | str:

@@ -12,6 +12,7 @@ from mlforge.model import Version
 from mlforge.plan import contract, increments
 from mlforge.plan import graph as graphs
 from mlforge.plan.diff import ColumnChange, DefinitionDiff, compare
+from mlforge.plan.estimates import estimate
 from mlforge.plan.fingerprint import metadata_changes
 from mlforge.plan.increments import Increment, Scope
 from mlforge.plan.sets import plan_sets
@@ -95,7 +96,8 @@ class _Planner:
         candidate = _reading(self.candidates[name], upstream)
         stored = self.state.features.get(name)
         step = self._create(candidate, upstream) if stored is None else self._update(stored, candidate, upstream)
-        self.steps[name] = replace(step, reasons=(*step.reasons, *([why] if why else [])))
+        cost = estimate(name, step.increment, candidate, self.state) if step.builds else None
+        self.steps[name] = replace(step, reasons=(*step.reasons, *([why] if why else [])), estimate=cost)
 
     def _read_version(self, reader: str, ref: FeatureRef) -> Version:
         """The version of an upstream feature that its reader gets after this plan."""

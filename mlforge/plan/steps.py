@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from mlforge.model import Candidate, FeatureRef, Version
 from mlforge.plan.diff import ColumnChange
+from mlforge.plan.estimates import Estimate
 from mlforge.plan.increments import Increment
 
 Action = Literal["create", "major", "minor", "patch", "metadata", "release", "none"]
@@ -36,6 +37,7 @@ class FeatureStep(Struct, frozen=True, kw_only=True):
     upstream: dict[str, Version] = {}  # feature that is read -> the version of it that is read
     dependents: tuple[str, ...] = ()  # all features downstream, in the project's order
     increment: Increment = Increment()  # how much of it is made
+    estimate: Estimate | None = None  # what that will cost
 
     @property
     def builds(self) -> bool:

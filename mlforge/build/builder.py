@@ -1,0 +1,171 @@
+"""A project and its catalog, for builds: planning, and running what was planned."""
+
+from __future__ import annotations
+
+import datetime
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mlforge.build.options import BuildOptions, BuildResult, Selection
+from mlforge.model import CatalogState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from mlforge.build.candidates import Analysis
+    from mlforge.build.work import Event
+    from mlforge.model import Project
+    from mlforge.plan.steps import Plan
+    from mlforge.warehouses.duckdb import DuckDB
+
+
+def catalog_state(project: Project | None, catalog_path: str, lock_timeout: float = 60.0) -> CatalogState:
+    """What the catalog holds; an empty state if there is none yet, or only the sources' own tables."""
+    from mlforge.catalog import reader
+    from mlforge.catalog.file import is_bare, open_read
+    from mlforge.warehouses.duckdb import reads_catalog
+
+    if not Path(catalog_path).exists():
+        return CatalogState()
+    if project and reads_catalog(project) and is_bare(catalog_path, lock_timeout):
+        return CatalogState()
+    with open_read(catalog_path, lock_timeout=lock_timeout) as con:
+        return reader.state(con)
+
+
+class Builder:
+    """Builds of one project into one catalog."""
+
+    def __init__(self, project: Project, catalog_path: str) -> None:
+        self.project = project
+        self.catalog_path = catalog_path
+
+    def state(self, lock_timeout: float) -> CatalogState:
+        """What the catalog holds now."""
+        return catalog_state(self.project, self.catalog_path, lock_timeout)
+
+    def build(self, selection: Selection, options: BuildOptions, notify: Callable[[Event], None]) -> BuildResult:
+        """Plan and run the plan, batch by batch if so asked. Raises MlforgeError of the kind that stopped it."""
+        from mlforge.catalog.lock import build_lock
+
+        start = datetime.datetime.now(datetime.UTC)
+        with build_lock(self.catalog_path, options.lock_timeout):
+            for part in self._batches(selection, options):
+                done = self._build_one(selection, part, notify, datetime.datetime.now(datetime.UTC))
+                if done.failed:
+                    return done
+            return self._build_one(selection, replace(options, batch=None), notify, start)
+
+    def _batches(self, selection: Selection, options: BuildOptions) -> Iterator[BuildOptions]:
+        """The builds that come before the last one of a backfill."""
+        from mlforge.build.batches import cuts
+
+        if options.batch is None:
+            return
+        state = self.state(options.lock_timeout)
+        plan, analysis = self.planned(selection, options, state)
+        with self.engine(options) as warehouse:
+            ends = cuts(plan, analysis, state, warehouse, options.batch)
+        for end in ends:
+            yield replace(options, batch=None, scope=replace(options.scope, until=end, backfill=True))
+
+    def _build_one(
+        self, selection: Selection, options: BuildOptions, notify: Callable[[Event], None], start: datetime.datetime
+    ) -> BuildResult:
+        state = self.state(options.lock_timeout)
+        plan, analysis = self.planned(selection, options, state)
+        if plan.nothing_to_do:
+            return BuildResult(plan=plan, build=None)
+        return self._run(plan, analysis, state, options, notify, start)
+
+    def _run(
+        self, plan: Plan, analysis: Analysis, state: CatalogState, options: BuildOptions,
+        notify: Callable[[Event], None], start: datetime.datetime,
+    ) -> BuildResult:  # fmt: skip
+        from mlforge.build.land import land
+        from mlforge.build.run import run
+        from mlforge.build.work import Event
+        from mlforge.catalog.staging import Staging
+
+        warehouse = self.project.warehouse
+        existing = self.catalog_path if Path(self.catalog_path).exists() else None
+        threads, memory = options.threads or warehouse.threads, options.memory_limit or warehouse.memory_limit
+        with Staging(self.catalog_path, threads=threads, memory_limit=memory) as staging:
+            work = run(
+                plan, analysis, state, staging, existing, notify=notify, sample=options.sample,
+                lock_timeout=options.lock_timeout,
+            )  # fmt: skip
+            committed = None
+            if options.sample is None and (existing or not work.failed or work.staged):
+                notify(Event(event="commit_started"))
+                committed = land(
+                    work, plan, staging, self.catalog_path, started_at=start, arguments={"force": options.force},
+                    lock_timeout=options.lock_timeout, mode=options.commit,  # type: ignore[arg-type]
+                    threads=threads, memory_limit=memory,
+                )  # fmt: skip
+                notify(Event(event="committed", seconds=committed.waited))
+        return BuildResult(
+            plan=plan, build=work.build if committed else None, features=tuple(work.results.values()),
+            failed=work.failed, committed=committed,
+            seconds=(datetime.datetime.now(datetime.UTC) - start).total_seconds(),
+        )  # fmt: skip
+
+    def planned(self, selection: Selection, options: BuildOptions, state: CatalogState) -> tuple[Plan, Analysis]:
+        """What a build would do in this state of the catalog, and the features it looked at."""
+        from mlforge.build.candidates import analyse, render_all
+        from mlforge.plan.planner import plan
+
+        analysis = render_all(self.project)
+        wanted = self.selected(analysis, selection, state)
+        with self.engine(options) as warehouse:
+            warehouse.zero_rows = True
+            analyse(analysis, warehouse, wanted, state)
+        planned = plan(
+            analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,
+            force=options.force, upgrade_sets=options.upgrade_sets, release=options.release, adopt=options.adopt,
+            scope=replace(options.scope, whole=True) if options.sample else options.scope, sources=self.project.sources,
+        )  # fmt: skip
+        return planned, analysis
+
+    def selected(self, analysis: Analysis, selection: Selection, state: CatalogState) -> Collection[str]:
+        """The names of the features that are meant. Raises UsageError for a selection of nothing."""
+        from mlforge.plan.selectors import Selectable, select
+
+        selectable = {
+            name: Selectable(
+                path=r.path,
+                tags=r.config.tags,
+                entity=r.config.entity,
+                sources=r.sources,
+                refs=tuple(x.name for x in r.refs),
+            )
+            for name, r in analysis.rendered.items()
+        }
+
+        def changed() -> frozenset[str]:
+            whole = self.planned(Selection(), BuildOptions(), state)[0]
+            return frozenset(s.feature for s in whole.steps if s.action != "none")
+
+        return select(
+            selectable, names=selection.features, tags=selection.tags, select=selection.select,
+            exclude=selection.exclude, schedule=selection.schedule, changed=changed,
+        )  # fmt: skip
+
+    @contextmanager
+    def engine(self, options: BuildOptions = BuildOptions()) -> Iterator[DuckDB]:
+        """An engine on nothing, for binding and for looking at sources."""
+        import duckdb
+
+        from mlforge.catalog.file import attach_read, configure
+        from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
+
+        with duckdb.connect(":memory:") as con:
+            configure(con, options.threads, options.memory_limit)
+            warehouse = DuckDB(con, self.project.root)
+            if reads_catalog(self.project) and Path(self.catalog_path).exists():
+                attach_read(con, self.catalog_path, CURRENT, options.lock_timeout)
+                warehouse.catalog = CURRENT
+            yield warehouse
