@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 from msgspec import Struct
 
+from mlforge.duration import Duration as Duration  # noqa: PLC0414 - a noun like the others, for all who import them
+
 Closed = Literal["left", "right"]
 Kind = Literal["windows", "plain", "static", "on_demand"]
-Unit = Literal["s", "m", "h", "d", "w", "mo", "y"]
 Side = Literal["input", "output"]
 Severity = Literal["error", "warn"]
-
-_FIXED_MICROS = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
-_DURATION = re.compile(r"([1-9][0-9]*)\s*(s|m|h|d|w|mo|y)", re.IGNORECASE)
-
-
-class Duration(Struct, frozen=True, order=False):
-    """A length of time: fixed (s, m, h, d, w) or by the calendar (mo, y)."""
-
-    n: int
-    unit: Unit
-
-    @classmethod
-    def parse(cls, text: str) -> Duration:
-        """Read ``7d``, ``24h``, ``3mo``, or ``0s``. Raises ValueError with the accepted form."""
-        text = text.strip()
-        if re.fullmatch(r"0\s*(s|m|h|d|w)", text, re.IGNORECASE):
-            return cls(0, "s")
-        match = _DURATION.fullmatch(text)
-        if not match:
-            raise ValueError(f"{text!r} is not a duration: write a number and one of s, m, h, d, w, mo, y, as in 7d")
-        return cls(int(match[1]), match[2].lower())  # type: ignore[arg-type]
-
-    @property
-    def micros(self) -> int | None:
-        """Length in microseconds, or None for months and years."""
-        return None if self.unit in ("mo", "y") else self.n * _FIXED_MICROS[self.unit]
-
-    @property
-    def months(self) -> int:
-        """Length in months; 0 for fixed lengths."""
-        return {"mo": 1, "y": 12}.get(self.unit, 0) * self.n
-
-    def __str__(self) -> str:
-        return f"{self.n}{self.unit}"
 
 
 class Source(Struct, frozen=True, kw_only=True):
