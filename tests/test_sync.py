@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 from mlforge.build.options import BuildOptions
+from mlforge.plan.increments import Scope
 from tests.cli.running import Said, mlforge
 from tests.small import Small
 
@@ -339,6 +342,44 @@ def test_files_outside_of_the_project_are_found_again(tmp_path: Path) -> None:
     assert (found["status"], found["sources"]) == ("same", [])
 
 
+def test_rows_of_some_event_times_are_explained(tmp_path: Path) -> None:
+    there = Small(tmp_path / "there")
+    there.write("data/ev.parquet", f"{DAY_ONE} UNION ALL {DAY_TWO}")
+    there.feature("last", LAST)
+    until = datetime(2024, 1, 3, tzinfo=UTC)
+    there.good(scope=Scope(until=int(until.timestamp()) * 1_000_000))
+    manifest(there)
+    (found,) = synced(clone(there, tmp_path / "here"), code=1).values()
+    assert (found["status"], found["rows"], found["rows_here"]) == ("rows", 2, 3)
+    why = "there or here it was built for some event times only: --since, --until, --last or --batch"
+    assert found["reasons"] == [why]
+    assert statuses(synced(there)) == {"last": "same"}
+
+
+def test_days_of_a_table_that_differ_are_named(tmp_path: Path) -> None:
+    config = "name: small\nsources: {ev: {table: main.ev, loaded_at: seen}}\nentities: {user: {key: k}}\n"
+    row = "INSERT INTO ev VALUES (1, '2024-01-{day:02} 10:00', {x}, '2024-01-{day:02} 11:00')"
+    found = {}
+    for name, days in (("there", (1, 2, 3)), ("here", (1, 3, 4))):
+        made = Small(tmp_path / name, config)
+        with duckdb.connect(str(made.catalog)) as con:
+            con.execute("CREATE TABLE ev (k BIGINT, t TIMESTAMP, x BIGINT, seen TIMESTAMP)")
+            for day in days:
+                con.execute(row.format(day=day, x=day))
+            con.execute(row.format(day=3, x=0)) if name == "here" else None
+        made.feature("last", LAST)
+        if name == "there":
+            made.good()
+            manifest(made)
+        else:
+            shutil.copy(tmp_path / "there/manifest.json", made.root)
+            found = synced(made, code=1)
+    assert found["last"]["reasons"] == ["the sources differ"]
+    assert found["last"]["sources"] == [
+        {"source": "ev", "added": ["2024-01-04"], "changed": ["2024-01-03"], "missing": ["2024-01-02"], "note": None}
+    ]
+
+
 def test_another_file_and_another_profile(here: Small) -> None:
     here.config(
         CONFIG + "profiles:\n  default: {warehouse: {kind: duckdb, path: catalog.duckdb}}\n"
@@ -379,7 +420,7 @@ def test_the_manifest_says_what_a_sync_needs(there: Small) -> None:
     assert list(spend["definitions"]) == ["1.0", "2.0"]
     assert list(spend["versions"]) == ["1.0.0", "2.0.0", "2.0.1"]
     assert [bool(v["content"]) for v in spend["versions"].values()] == [False, False, True]
-    files = found["states"][spend["versions"]["2.0.1"]["sources"]["ev"]]["files"]
+    files = found["states"][spend["versions"]["2.0.1"]["sources"]["ev"]]["parts"]
     assert list(files) == ["data/ev/1.parquet", "data/ev/2.parquet"]
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from mlforge.catalog import reader
 from mlforge.catalog.content import version_hash
 from mlforge.errors import ProjectError, UsageError, Where
-from mlforge.model import Definition, Version
+from mlforge.model import Definition, Span, Version
 from mlforge.plan.fingerprint import meanings
 from mlforge.plan.sets import written
 
@@ -28,18 +28,21 @@ Row = dict[str, Any]
 
 
 class SourceEntry(Struct, frozen=True, kw_only=True):
-    """What a source held: its files with their SHA-256, or the number of its rows."""
+    """What a source held: its parts, which are files with their SHA-256 or slices of a table, and its rows."""
 
-    files: dict[str, str] = {}
+    parts: dict[str, str] = {}
     rows: int | None = None
 
 
 class VersionEntry(Struct, frozen=True, kw_only=True):
-    """One version. ``sources`` are digests; ``content`` of its rows is there for the newest and the current version."""
+    """One version. ``sources`` are digests; ``content`` of its rows is there for the newest and the current version.
+
+    ``spans``: sources of which only some event times were taken in, and which."""
 
     reason: str
     rows: int
     sources: dict[str, str]
+    spans: dict[str, tuple[Span, ...]] = {}
     content: str | None = None
 
 
@@ -146,13 +149,14 @@ def digest(state: SourceState, root: str | None) -> str:
     """The digest of what a source held that is the same wherever the project lies."""
     if not state.files:
         return state.digest
-    lines = (f"{path}\0{found}" for path, found in sorted(entry(state, root).files.items()))
+    lines = (f"{path}\0{found}" for path, found in sorted(entry(state, root).parts.items()))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def entry(state: SourceState, root: str | None) -> SourceEntry:
     """What a source held, as a manifest says it."""
-    return SourceEntry(files={_relative(f.path, root): f.digest for f in state.files}, rows=state.rows)
+    parts = {_relative(path, root): found for path, found in state.parts.items() if path}
+    return SourceEntry(parts=parts, rows=state.rows)
 
 
 def _described(feature: StoredFeature) -> set[Version]:
@@ -180,6 +184,7 @@ def _feature(con: DuckDBPyConnection, state: CatalogState, feature: StoredFeatur
                 reason=v.reason,
                 rows=v.rows,
                 sources={name: digest(s, root) for name, s in v.source_states.items()},
+                spans={name: s.spans for name, s in v.source_states.items() if s.spans},
                 content=version_hash(con, state, v) if v.version in described else None,
             )
             for v in feature.versions

@@ -214,24 +214,29 @@ def _compared(work: _Work, con: DuckDBPyConnection | None, state: CatalogState, 
         return Compared(feature=name, status="failed", version=str(version), reasons=("it was not built",))
     content = version_hash(con, state, stored)
     sources = tuple(_source_diffs(work, there.sources, stored))
-    same = content == there.content
-    status, reasons = _verdict(known, version, same, bool(sources))
+    partial = bool(there.spans) or any(s.spans for s in stored.source_states.values())
+    status, reasons = _verdict(known, version, content == there.content, bool(sources), partial)
     return Compared(
         feature=name, status=status, version=str(version), built=name in work.built, reasons=reasons,
         content=there.content, content_here=content, rows=there.rows, rows_here=stored.rows, sources=sources,
     )  # fmt: skip
 
 
-def _verdict(known: FeatureEntry, version: Version, same: bool, other_sources: bool) -> tuple[Status, tuple[str, ...]]:
-    if not same:
-        if other_sources:
-            return "rows", ("the sources differ",)
-        return "rows", (
-            "the sources are the same: another version of mlforge or DuckDB, or Python that is not deterministic",
-        )
-    if known.held and known.current != str(version):
-        return "held", (f"rolled back to {known.current} where the manifest was written: mlforge rollback does that",)
-    return "same", ()
+def _verdict(
+    known: FeatureEntry, version: Version, same: bool, other_sources: bool, partial: bool
+) -> tuple[Status, tuple[str, ...]]:
+    if same:
+        if known.held and known.current != str(version):
+            return "held", (
+                f"rolled back to {known.current} where the manifest was written: mlforge rollback does that",
+            )
+        return "same", ()
+    reasons = [text for found, text in ((other_sources, "the sources differ"), (partial, _PARTIAL)) if found]
+    return "rows", tuple(reasons or [_UNEXPLAINED])
+
+
+_PARTIAL = "there or here it was built for some event times only: --since, --until, --last or --batch"
+_UNEXPLAINED = "the sources are the same: another version of mlforge or DuckDB, or Python that is not deterministic"
 
 
 def _source_diffs(work: _Work, there: dict[str, str], stored: StoredVersion) -> Iterator[SourceDiff]:
@@ -245,16 +250,16 @@ def _source_diffs(work: _Work, there: dict[str, str], stored: StoredVersion) -> 
 
 
 def _source_diff(name: str, there: SourceEntry | None, here: SourceEntry) -> SourceDiff:
-    if there is None or not (there.files or here.files):
+    if there is None or not (there.parts or here.parts):
         both = there is not None and there.rows is not None and there.rows != here.rows
         note = f"{there.rows} rows there, {here.rows} here" if there and both else "other rows"
         return SourceDiff(source=name, note=note)
-    shared = there.files.keys() & here.files.keys()
+    shared = there.parts.keys() & here.parts.keys()
     return SourceDiff(
         source=name,
-        added=tuple(sorted(here.files.keys() - there.files.keys())),
-        changed=tuple(sorted(path for path in shared if there.files[path] != here.files[path])),
-        missing=tuple(sorted(there.files.keys() - here.files.keys())),
+        added=tuple(sorted(here.parts.keys() - there.parts.keys())),
+        changed=tuple(sorted(path for path in shared if there.parts[path] != here.parts[path])),
+        missing=tuple(sorted(there.parts.keys() - here.parts.keys())),
     )
 
 
