@@ -20,7 +20,7 @@ SHELL := bash
 NOT_CORE := --ignore=tests/test_packaging.py --ignore=tests/test_docs.py --ignore=tests/test_layout.py \
     --ignore=tests/orchestration
 
-.PHONY: help demo demo-daily test test-duckdb test-long test-orchestration bench check docs example-catalog clean
+.PHONY: help demo demo-leak demo-daily test test-duckdb test-long test-orchestration bench check docs example-catalog clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -52,6 +52,9 @@ demo: $(VENV)/.demo ## build examples/flights and take a training set from it
 
 demo-daily: $(VENV)/.demo ## a month of daily builds of examples/flights, and what each day cost
 	$(BIN)/python examples/flights/daily.py
+
+demo-leak: $(VENV)/.demo ## plant a leak in a copy of examples/flights and let verify catch it
+	$(BIN)/python examples/flights/leak.py
 
 test: $(VENV)/.dev ## every test, with coverage
 	$(BIN)/python -m pytest tests -m 'not long' -n $(WORKERS) --dist loadfile \

@@ -156,9 +156,14 @@ def _show_rows(m: Mismatch) -> None:
     if m.reason:
         echo(f"  {m.reason}")
     word = "may not" if m.reason else "after"
-    named = [{"": word, **r} for r in m.rows] + [{"": "may", **r} for r in m.inside]
-    if named:
-        table(named, list(dict.fromkeys(name for r in named for name in r)), data=True)
+    own = [{"": word, **r} for r in m.rows if "source" not in r] + [{"": "may", **r} for r in m.inside]
+    by_source: dict[str, list[Row]] = {}
+    for r in m.rows:
+        if "source" in r:
+            by_source.setdefault(r["source"], []).append({"": word, **{k: v for k, v in r.items() if k != "source"}})
+    for rows in [own, *by_source.values()]:
+        if rows:
+            table(rows, list(rows[0]), data=True)
 
 
 def _value(value: object) -> str:

@@ -38,11 +38,8 @@ class Cut:
 def cuts(stored: StoredVersion, project: Project, types: Mapping[str, Mapping[str, str]]) -> dict[str, Cut]:
     """How each source of a version is cut: by its ``timestamp`` setting, else by the column that the feature's own
     timestamp plainly copies. ``types`` are the columns of each source."""
-    import sqlglot
-
     definition = stored.definition
-    tree = sqlglot.parse_one(definition.sql, dialect="duckdb")
-    copied = copied_column(tree, definition.timestamp) if definition.timestamp else None
+    copied = copied_time(stored)
     found = {}
     for name in definition.sources:
         own = copied[1] if copied and copied[0] == name else None
@@ -52,17 +49,17 @@ def cuts(stored: StoredVersion, project: Project, types: Mapping[str, Mapping[st
     return found
 
 
-def copies_time(stored: StoredVersion) -> bool:
-    """Whether the feature's timestamp plainly copies a column of a source, so that its delay is one of source rows.
+def copied_time(stored: StoredVersion) -> tuple[str, str] | None:
+    """The source and its column that the feature's timestamp plainly copies: then its delay is one of source rows.
 
     The delay of any other timestamp may be there for the timestamp: that of a day's start, for the day."""
     import sqlglot
 
     definition = stored.definition
     if definition.timestamp is None:
-        return False
+        return None
     tree = sqlglot.parse_one(definition.sql, dialect="duckdb")
-    return copied_column(tree, definition.timestamp) is not None
+    return copied_column(tree, definition.timestamp)
 
 
 def _is_time(columns: Mapping[str, str], name: str | None, *, text: bool) -> bool:

@@ -16,7 +16,7 @@ from mlforge.sql.bind import bind
 from mlforge.sql.physical import FLOATS, view
 from mlforge.sql.refs import ref_values, with_ref_times
 from mlforge.sql.templates import ident, sql
-from mlforge.verify.cuts import CUT_SCHEMA, Cut, carried, copies_time, cuts, key_items, over_cut, row_refs
+from mlforge.verify.cuts import CUT_SCHEMA, Cut, carried, copied_time, cuts, key_items, over_cut, row_refs
 from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
 
 if TYPE_CHECKING:
@@ -158,7 +158,11 @@ class Case:
     @cached_property
     def end(self) -> str:
         """The column of the bounds at which sources are cut."""
-        return "_mlforge_until" if copies_time(self.stored) else "_mlforge_now"
+        return "_mlforge_until" if self._copied else "_mlforge_now"
+
+    @cached_property
+    def _copied(self) -> tuple[str, str] | None:
+        return copied_time(self.stored)
 
     @property
     def loaded(self) -> bool:
@@ -270,14 +274,20 @@ class Case:
     def rows(self) -> str:
         """The event rows of all the labels' keys, from whole sources."""
         if "rows" not in self._rows:
-            query = self._carried or self.query
-            self.stamped = self._carried is not None and any(c.column for c in self.cuts.values())
-            text = any(c.text for c in self.cuts.values())
+            self.stamped = self.row_wise and self._stamps
+            query = self._carried if self.stamped else self.query
+            types = self.engine.warehouse.describe(str(query))
             self._rows["rows"] = name = self.engine.name("rows")
             self.con.execute(
-                sql("verify/rows", name=name, query=query, stamped=self.stamped, stamped_text=text, **self._event())
+                sql("verify/rows", name=name, query=query, types=types, stamped=self.stamped, **self._event())
             )
         return self._rows["rows"]
+
+    @property
+    def _stamps(self) -> bool:
+        """Whether event rows need the time of their source rows: where that is not the feature's own time."""
+        timed = [(c.source, str(c.column).lower()) for c in self.cuts.values() if c.column]
+        return bool(timed) and timed != [(self._copied[0], self._copied[1].lower())] if self._copied else bool(timed)
 
     def _event(self) -> dict[str, object]:
         return {
