@@ -17,6 +17,7 @@ from mlforge.unit.run import differences
 from mlforge.unit.sample import sample
 from mlforge.unit.session import Session
 from mlforge.unit.shapes import sources_engine
+from mlforge.unit.values import FLOATS, INTEGERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _LABELS = 2  # keys that values are expected of
 _HEAD = "# Rows of the sources as they were, and what {feature} made of them: look whether it is what you mean.\n"
-_NUMBERS = ("INT", "DECIMAL", "DOUBLE", "FLOAT")
 
 
 def generate(project: Project, feature: str, key: Sequence[str], rows: int, *, force: bool = False) -> str:
@@ -117,10 +117,14 @@ def _labels(bench: Bench, test: UnitTest, state: CatalogState) -> list[dict[str,
     full = [row for row in rows if sum(v is not None for v in row.values()) == most]
     times = [row[shown.timestamp] for row in full] if shown.timestamp else []
     at = {"label_time": max(times) + datetime.timedelta(hours=1)} if times else {}
-    asked = {column: 1 if any(n in kind for n in _NUMBERS) else None for column, kind in compiled.request.items()}
+    asked = {column: 1 if _is_number(kind) else None for column, kind in compiled.request.items()}
     keys = dict.fromkeys(tuple(row[k.name] for k in shown.keys) for row in rows)
     names = [k.name for k in compiled.keys]
     return [_plain(dict(zip(names, key, strict=True)) | at | asked) for key in list(keys)[:_LABELS]]
+
+
+def _is_number(kind: str) -> bool:
+    return kind in INTEGERS or kind in FLOATS or kind.startswith("DECIMAL")
 
 
 def _values(bench: Bench, test: UnitTest, state: CatalogState, labels: list[dict[str, Any]]) -> list[dict[str, Any]]:

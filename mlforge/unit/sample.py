@@ -11,6 +11,7 @@ from mlforge.model import SOURCE_SCHEMA, Column
 from mlforge.render.lineage import edges
 from mlforge.sql.templates import ident, sql
 from mlforge.unit.bench import sources_of, upstream_of
+from mlforge.unit.values import FLOATS, INTEGERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from mlforge.unit.bench import Bench
     from mlforge.warehouses.duckdb import DuckDB
 
-_PLAIN = ("VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP", "FLOAT", "DOUBLE")
-_NUMBERS = ("INT", "DECIMAL")
+_PLAIN = ("VARCHAR", "BOOLEAN", "DATE", "TIMESTAMP", *INTEGERS, *FLOATS)
 
 
 def sample(
@@ -48,19 +48,33 @@ def sample(
 def _origins(bench: Bench, feature: str) -> dict[str, dict[str, str]]:
     """For each source the column that each key of the feature comes from, where the SQL says so plainly."""
     found: dict[str, dict[str, str]] = {}
-    own = {k.name.lower() for k in bench.analysis.features[feature].candidate.compiled.keys}
+    own = {name.lower() for name in _keys(bench, feature)}
+    parts = bench.analysis.features[feature].candidate.compiled.parts
     for name in reversed(upstream_of(bench.analysis, feature)):
-        definition = bench.analysis.features[name].candidate.definition
-        keys = tuple(Column(name=k.name, type=k.type) for k in definition.keys if k.name.lower() in own)
-        for edge in edges(replace(definition, columns=keys)):
-            if edge.kind == "source" and edge.column and edge.origin_column:
-                found.setdefault(edge.origin, {}).setdefault(edge.column.lower(), edge.origin_column)
+        for key, source, column in _key_columns(bench, name):
+            asked = column.lower() if parts else key.lower()  # of a surrogate key only its parts stand in a source
+            if asked in own:
+                found.setdefault(source, {}).setdefault(asked, column)
     return found
+
+
+def _key_columns(bench: Bench, feature: str) -> list[tuple[str, str, str]]:
+    """The columns of sources that the keys of a feature are made of: key, source, column."""
+    definition = bench.analysis.features[feature].candidate.definition
+    keys = tuple(Column(name=k.name, type=k.type) for k in definition.keys)
+    found = edges(replace(definition, columns=keys))
+    return [(e.column, e.origin, e.origin_column) for e in found if e.kind == "source" and e.column and e.origin_column]
+
+
+def _keys(bench: Bench, feature: str) -> tuple[str, ...]:
+    """What --key may name: the keys, or the parts of a surrogate key."""
+    compiled = bench.analysis.features[feature].candidate.compiled
+    return compiled.parts or tuple(k.name for k in compiled.keys)
 
 
 def _wanted(bench: Bench, feature: str, key: Sequence[str]) -> dict[str, list[str]]:
     """The values that are asked for, by key column."""
-    keys = [k.name for k in bench.analysis.features[feature].candidate.compiled.keys]
+    keys = _keys(bench, feature)
     found: dict[str, list[str]] = {}
     for text in key:
         name, equals, value = text.partition("=")
@@ -105,10 +119,7 @@ def _joined_columns(bench: Bench, feature: str) -> set[str]:
         equal = (c for e in tree.find_all(exp.EQ) for c in e.find_all(exp.Column))
         using = (i for j in tree.find_all(exp.Join) for i in j.args.get("using") or ())
         names |= {c.name.lower() for c in (*equal, *using)}
-        definition = bench.analysis.features[name].candidate.definition
-        keys = tuple(Column(name=k.name, type=k.type) for k in definition.keys)
-        found = edges(replace(definition, columns=keys))
-        names |= {e.origin_column.lower() for e in found if e.kind == "source" and e.column and e.origin_column}
+        names |= {column.lower() for _, _, column in _key_columns(bench, name)}
     return names
 
 
@@ -149,7 +160,7 @@ def _rows(
 
 def _read_as(kind: str) -> str | None:
     """The type to cast to, so that YAML can hold the value; None: as it is."""
-    if kind in _PLAIN or any(word in kind for word in _NUMBERS) or kind.endswith("]") or kind.startswith("STRUCT"):
+    if kind in _PLAIN or kind.startswith(("DECIMAL", "STRUCT")) or kind.endswith("]"):
         return None
     return "TIMESTAMP" if kind == "TIMESTAMP WITH TIME ZONE" else "VARCHAR"
 

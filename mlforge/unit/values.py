@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from mlforge.project.yamldoc import Value
 
-_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-             "UHUGEINT")  # fmt: skip
-_FLOATS = ("FLOAT", "DOUBLE")
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+            "UHUGEINT")  # fmt: skip
+FLOATS = ("FLOAT", "DOUBLE")
 _DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?")
@@ -52,8 +52,8 @@ def _reason(data: Any, kind: str) -> str | None:
     if kind == "BOOLEAN":
         return None if isinstance(data, bool) else "not true or false"
     decimal = _DECIMAL.fullmatch(kind)
-    if kind in _INTEGERS or kind in _FLOATS or decimal:
-        return _not_a_number(data, None if kind in _FLOATS else int(decimal[2]) if decimal else 0)
+    if kind in INTEGERS or kind in FLOATS or decimal:
+        return _not_a_number(data, None if kind in FLOATS else int(decimal[2]) if decimal else 0)
     if kind == "DATE":
         return None if _is_date(data) else "not a date as in 2024-03-01"
     if kind.startswith("TIMESTAMP"):

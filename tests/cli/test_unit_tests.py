@@ -225,7 +225,7 @@ sources:
   info: {path: data/info.parquet}
 entities:
   pair: {key: [k, s]}
-  code: {key: c}
+  made: {key: id, from: [land, s]}
 """
 
 
@@ -253,13 +253,20 @@ def test_generate_with_every_type_of_value(tmp_path: Path) -> None:
         '{{ config(entity="pair", timestamp="t") }}\nSELECT k, s, t, size FROM {{ source("ev") }} e '
         'JOIN {{ source("info") }} i ON e.land = i.code',
     )
-    for feature, key in (("all_types", "k=1"), ("joined", "k=2")):
+    small.feature(
+        "surrogate",
+        '{{ config(entity="made", timestamp="t") }}\nSELECT {{ surrogate_key("land", "s") }} AS id, t, COUNT(*) OVER ever '
+        'AS n FROM {{ source("ev") }}',
+    )
+    for feature, key in (("all_types", "k=1"), ("joined", "k=2"), ("surrogate", "LAND=FR")):
         small.forge.generate_test(feature, key=[key], rows=3)
-    assert [o.status for o in small.forge.test()] == ["passed", "passed"]
+    assert [o.status for o in small.forge.test()] == ["passed", "passed", "passed"]
     (types,) = yaml.safe_load((tmp_path / "tests/all_types.yaml").read_text())["tests"]
     (row,) = types["given"]["ev"]
     assert (row["s"], row["text"], row["d"]) == ("yes", "07:30", 0.1)
     assert "land" not in row
+    (made,) = yaml.safe_load((tmp_path / "tests/surrogate.yaml").read_text())["tests"]
+    assert made["given"]["ev"] == [{"s": "no", "t": "2024-01-02 10:00:00", "land": "FR"}]
     (joined,) = yaml.safe_load((tmp_path / "tests/joined.yaml").read_text())["tests"]
     assert joined["given"]["info"] == [{"code": "FR", "size": 7}]
     assert joined["expect"] == [{"k": 2, "s": "no", "t": "2024-01-02 10:00:00", "size": 7}]
