@@ -8,6 +8,8 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlforge.unit.compare import Expected, any_order, same
 
@@ -100,3 +102,16 @@ NAN = float("nan")
 )
 def test_when_two_values_are_the_same(one: Any, other: Any, equal: bool) -> None:
     assert same(one, other) is equal
+
+
+COLUMN_SETS = st.lists(st.sets(st.sampled_from("ktx"), min_size=1), min_size=6, max_size=6)
+
+
+@given(st.permutations(range(6)), COLUMN_SETS, st.lists(st.integers(0, 2), min_size=6, max_size=6))
+def test_parts_of_the_rows_always_match(order: list[int], named: list[set[str]], values: list[int]) -> None:
+    """Whatever each expected row leaves out, some assignment of rows fits: that of the rows they were taken from."""
+    rows = [{"k": n % 3, "t": n, "x": value} for n, value in enumerate(values)]
+    parts = [{c: rows[n][c] for c in named[n]} for n in order]
+    assert any_order(want(*parts), rows, ["k", "t"]) == []
+    wrong = [{**parts[0], "x": 9}, *parts[1:]]
+    assert any_order(want(*wrong), rows, ["k", "t"]), "no row has this value"
