@@ -313,6 +313,21 @@ def test_what_reads_an_older_major_cannot_be_made_again(there: Small, tmp_path: 
     assert statuses(found) == others(share="definition")
 
 
+def test_a_feature_set_that_alone_has_changed(there: Small, tmp_path: Path) -> None:
+    other = Small(tmp_path / "other", CONFIG)
+    shutil.copytree(there.root, other.root, dirs_exist_ok=True)
+    mate = clone(other, tmp_path / "here")
+    synced(mate)
+    for project in (other, mate):
+        project.config(CONFIG.replace("  s2: [last]", "  s2: [last, profile]"))
+    other.good()
+    manifest(other)
+    shutil.copy(other.root / "manifest.json", mate.root)
+    found = synced(mate)
+    assert (found["s2"]["status"], found["s2"]["version"]) == ("same", 2)
+    assert not any(found[name]["built"] for name in FEATURES)
+
+
 def test_keys_and_prefixes_of_a_feature_set_are_compared(there: Small, tmp_path: Path) -> None:
     other = Small(tmp_path / "other", CONFIG)
     shutil.copytree(there.root, other.root, dirs_exist_ok=True)

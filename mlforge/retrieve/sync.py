@@ -63,7 +63,7 @@ def sync(
     Raises UsageError and ProjectError for the manifest, FeatureError for a project that does not compile, and what a
     build raises."""
     work = _Work(read(Path(path)), here, here.verbs(here.project).state(options.lock_timeout))
-    _exclude(work, _unreadable(here))
+    _exclude(work, _unreadable(work))
     _compare_definitions(work, here.verbs(replace(here.project, feature_sets={})), options)
     verbs = here.verbs(replace(here.project, feature_sets=_pinned_sets(work)))
     result = _build(work, verbs, options, notify)
@@ -86,6 +86,7 @@ class _Work:
     here: Here
     state: CatalogState
     found: dict[str, Compared] = field(default_factory=dict)
+    idle: list[str] = field(default_factory=list)  # features of which a build would make nothing
     built: set[str] = field(default_factory=set)
 
     @property
@@ -130,13 +131,15 @@ class _Work:
         return None
 
 
-def _unreadable(here: Here) -> dict[str, str]:
-    """Sources that cannot be read here, and why."""
+def _unreadable(work: _Work) -> dict[str, str]:
+    """Sources of the manifest's features that cannot be read here, and why."""
+    sources = work.here.project.sources
+    used = {s for name, known in work.manifest.features.items() for s in known.definition(work.target(name)).sources}
     broken = {}
-    with here.engine() as warehouse:
-        for name, source in here.project.sources.items():
+    with work.here.engine() as warehouse:
+        for name in sorted(used & sources.keys()):
             try:
-                warehouse.bind_source(source)
+                warehouse.bind_source(sources[name])
             except ProjectError as error:
                 broken[name] = error.message
     return broken
@@ -182,6 +185,7 @@ def _compare_definitions(work: _Work, verbs: Verbs, options: BuildOptions) -> No
     for step in (s for s in plan.steps if s.feature in eligible):  # upstream ones first
         name, wanted = step.feature, work.target(step.feature)
         stored, there = work.stored(name, wanted), work.manifest.features[name].definition(wanted)
+        work.idle += [name] if step.action == "none" else []
         diff = compare(there, step.candidate.definition)
         if why := work.lost_upstream(name):
             work.close(name, "blocked", why)
@@ -195,13 +199,15 @@ def _compare_definitions(work: _Work, verbs: Verbs, options: BuildOptions) -> No
 
 def _build(work: _Work, verbs: Verbs, options: BuildOptions, notify: Callable[[Event], None]) -> BuildResult | None:
     wanted = tuple(name for name in work.open if work.stored(name, work.target(name)) is None)
+    if not wanted:  # feature sets are made by any build, so one of nothing else will do
+        wanted = tuple(work.idle[:1])
     if not wanted:
         return None
     result = verbs.build(Selection(features=wanted), replace(options, adopt=work.adopt(wanted)), notify)
     for one in result.features:
         if one.feature in wanted and one.status in ("failed", "skipped"):
             work.close(one.feature, "failed", one.error or one.status)
-        elif one.feature in wanted:
+        elif one.status == "built":
             work.built.add(one.feature)
     return result
 
