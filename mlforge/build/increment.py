@@ -71,6 +71,7 @@ def make(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, co
 def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, compiled: Compiled) -> Found:
     increment = _verified(work, step, last)
     known = {} if increment.main is None else _ledger(work, last, increment.main)
+    increment = _with_lost(increment, step, known)
     counts, checks = _read_new(work, step, found, compiled, increment)
     region = _region(work, step, compiled, increment, counts, known)
     table = materialise.staged(f"{compiled.table}__new")
@@ -102,6 +103,15 @@ def _verified(work: Work, step: FeatureStep, last: StoredVersion) -> Increment:
             parts, changed=(*parts.changed, *changed), grown=tuple(g for g in parts.grown if g[0] not in changed)
         ),
     )
+
+
+def _with_lost(increment: Increment, step: FeatureStep, known: dict[str, Part]) -> Increment:
+    """The increment, with the parts that are gone of which rows were taken in though they were never done with."""
+    if increment.main is None:
+        return increment
+    gone = known.keys() - step.candidate.source_states[increment.main].parts.keys()
+    removed = tuple(sorted(gone | set(increment.parts.removed)))
+    return replace(increment, parts=replace(increment.parts, removed=removed))
 
 
 def _ledger(work: Work, last: StoredVersion, source: str) -> dict[str, Part]:
@@ -171,7 +181,8 @@ def _region(
         days = work.runner.run(sql("feature/islands", events=_NEW, keys=keys))
         new = tuple((lo, hi + 1) for lo, hi in days)  # type: ignore[operator,misc]
         work.runner.run(sql("feature/changed_keys", name=_KEYS, events=_NEW, keys=keys, timed=True))
-    old = _of_parts(known, (*increment.parts.changed, *increment.parts.removed))
+    parts = increment.parts
+    old = _of_parts(known, (*parts.added, *parts.changed, *parts.removed))  # an added one may be known in part
     refs = _of_refs(work, step)
     more = union(old, refs, increment.todo, _lookback(step, known, counts))
     spans = union(new, more)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlforge.cli import times
 from mlforge.cli.context import Schedule, forge, set_profile, words
 from mlforge.cli.output import cell, count, echo, encode, print_json, styled, table
 from mlforge.cli.verifying import finish, verified_value, verify_built
@@ -76,6 +77,11 @@ def plan(
     exclude: Exclude = None,
     schedule: Schedule = None,
     force: Force = False,
+    full_refresh: times.FullRefresh = False,
+    since: times.Since = None,
+    until: times.Until = None,
+    last: times.Last = None,
+    restate: times.Restate = None,
     release: Release = False,
     upgrade_sets: Upgrade = False,
     strict: Strict = False,
@@ -88,7 +94,10 @@ def plan(
     """Show what a build would do, and why. Nothing is computed or written."""
     from mlforge.build.options import BuildOptions
 
-    options = BuildOptions(force=force, release=release, upgrade_sets=upgrade_sets)
+    options = BuildOptions(
+        force=force or full_refresh, release=release, upgrade_sets=upgrade_sets,
+        scope=times.scope(since, until, last, restate, full_refresh=full_refresh),
+    )  # fmt: skip
     made = forge(ctx, strict=strict).plan(selection(features, tags, select, exclude, schedule), options)
     show_plan(made, as_json)
     if exit_code and not made.nothing_to_do:
@@ -120,10 +129,21 @@ def _show_step(step: FeatureStep) -> None:
     arrow = _arrow(step.version_from, step.version_to)
     held = f" (held: {step.current_to} stays current)" if step.held else ""
     echo(f"{styled(word.ljust(9), colours.get(step.action, 'cyan'))} {step.feature} {arrow}{held}")
-    for reason in step.reasons:
+    for reason in (*step.reasons, *([how(step)] if step.builds else [])):
         echo(f"            {reason}")
     if step.dependents and step.action in ("major", "minor"):
         echo(f"            read by {', '.join(step.dependents)}")
+
+
+def how(step: FeatureStep) -> str:
+    """How much of a feature a step makes, why not less, and what that will cost, in words."""
+    words = {"whole": "all rows", "incremental": "only what changed reaches", "by_key": "the keys that changed"}
+    text = f"makes {words[step.increment.mode]}"
+    if step.increment.why and not step.new_table:
+        text += f": {step.increment.why}"
+    if step.estimate:
+        text += f" (about {step.estimate.rows:,} rows of the source, {step.estimate.seconds:.1f} s)"
+    return text
 
 
 def _arrow(old: object, new: object) -> str:
@@ -165,6 +185,11 @@ def _step_value(step: FeatureStep) -> dict[str, Any]:
         "columns": step.columns,
         "reads": {name: str(version) for name, version in step.upstream.items()},
         "read_by": step.dependents,
+        "mode": step.increment.mode if step.builds else None,
+        "why": step.increment.why,
+        "parts": step.increment.parts,
+        "times": step.increment.todo,
+        "estimate": step.estimate,
     }
 
 
@@ -177,6 +202,12 @@ def build(
     exclude: Exclude = None,
     schedule: Schedule = None,
     force: Force = False,
+    full_refresh: times.FullRefresh = False,
+    since: times.Since = None,
+    until: times.Until = None,
+    last: times.Last = None,
+    restate: times.Restate = None,
+    batch: times.Batch = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     sample: Annotated[
         str | None, typer.Option("--sample", help="Try it on a share of every source, as in 1%; nothing is kept.")
@@ -199,8 +230,10 @@ def build(
     from mlforge.cli.progress import reporter
 
     options = BuildOptions(
-        force=force, release=release, upgrade_sets=upgrade_sets, sample=_share(sample), threads=threads,
-        memory_limit=_memory(memory_limit), lock_timeout=lock_timeout, commit=_commit(commit),
+        force=force or full_refresh, release=release, upgrade_sets=upgrade_sets, sample=_share(sample),
+        threads=threads, memory_limit=_memory(memory_limit), lock_timeout=lock_timeout, commit=_commit(commit),
+        scope=times.scope(since, until, last, restate, full_refresh=full_refresh),
+        batch=times.duration("--batch", batch),
     )  # fmt: skip
     chosen = selection(features, tags, select, exclude, schedule)
     if dry_run:
@@ -263,12 +296,13 @@ def show_result(result: BuildResult, options: BuildOptions) -> None:
         if step.action in ("release", "metadata") or (step.held and step.builds):
             _show_step(step)
     rows = [
-        {"feature": r.feature, "version": r.version, "change": r.action, "status": r.status, "rows": r.rows,
+        {"feature": r.feature, "version": r.version, "change": r.action, "status": r.status, "made": r.mode,
+         "rows": r.rows, "added": r.added, "closed": r.closed,
          "seconds": round(r.seconds, 2), "without_key_or_time": r.nowhere or None}
         for r in worked
     ]  # fmt: skip
     echo()
-    names = ["feature", "version", "change", "status", "rows", "seconds"]
+    names = ["feature", "version", "change", "status", "made", "rows", "added", "closed", "seconds"]
     names += ["without_key_or_time"] if any(r.nowhere for r in worked) else []
     table(rows, names, empty="no version was made")
     for check in (c for r in worked for c in r.checks if not c.passed):

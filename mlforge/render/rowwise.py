@@ -24,8 +24,8 @@ _JOINS = ("", "INNER", "CROSS", "OUTER", "SEMI", "ANTI")
 class RowWise:
     """The relation whose rows become event rows, and the event relation with ``PART`` carried along.
 
-    ``source`` None: the rows are those of the feature ``ref``, and ``query`` is unchanged. ``beside`` are the sources
-    that are joined or looked into: while they stay as they are, each event row depends on its own row alone."""
+    ``source`` None: the rows are those of the feature ``ref``, and ``query`` is unchanged, as it is with keys.
+    ``beside`` are the sources that are joined or looked into: while they stay as they are, each event row depends on its own row alone."""
 
     source: str | None
     ref: str | None
@@ -53,11 +53,11 @@ def row_wise(query: str, *, keys: Sequence[str] = ()) -> RowWise | str:
     sources = [n for t in tree.find_all(type(main)) if (n := source_name(t)) is not None]
     if sources.count(name or "") > 1 or (ref and [ref_name(t) for t in tree.find_all(type(main))].count(ref) > 1):
         return f"it reads {name or ref} more than once"
-    if name:
-        for step in reversed(path):
-            _carry(step)
+    carried = bool(name) and not keys
+    for step in reversed(path) if carried else ():
+        _carry(step)
     beside = tuple(dict.fromkeys(n for n in sources if n != name))
-    return RowWise(name, ref, str(tree.sql("duckdb")) if name else query, beside)
+    return RowWise(name, ref, str(tree.sql("duckdb")) if carried else query, beside)
 
 
 @dataclass(frozen=True)
@@ -187,5 +187,3 @@ def _carry(step: _Step) -> None:
             return
     column = exp.column(PART, table=exp.to_identifier(alias, quoted=True) if alias else None, quoted=True)
     step.select.append("expressions", exp.alias_(column, PART, quoted=True))
-    if step.select.args.get("group"):
-        raise _Not("it has GROUP BY")
