@@ -25,7 +25,8 @@ class RowWise:
     """The relation whose rows become event rows, and the event relation with ``PART`` carried along.
 
     ``source`` None: the rows are those of the feature ``ref``, and ``query`` is unchanged, as it is with keys.
-    ``beside`` are the sources that are joined or looked into: while they stay as they are, each event row depends on its own row alone."""
+    ``beside`` are the sources that are joined or looked into: while they stay as they are, each event row depends on
+    its own row alone."""
 
     source: str | None
     ref: str | None
