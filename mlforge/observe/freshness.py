@@ -13,6 +13,7 @@ from mlforge.build.validate import render_each
 from mlforge.errors import MlforgeError, ProjectError, UsageError, WarehouseError, did_you_mean
 from mlforge.model import SOURCE_SCHEMA, CatalogState
 from mlforge.observe.clock import before, instant, micros
+from mlforge.observe.lateness import asked
 from mlforge.sql.bind import bind
 from mlforge.sql.templates import ident, sql
 
@@ -160,7 +161,7 @@ def _newest_row(warehouse: DuckDB, source: Source, limit: int) -> _Newest:
             text = sql(
                 "observe/newest", instant=sql("lib/micros_of_any", x=ident(column)), relation=relation, limit=limit
             )
-            at, later = warehouse.con.execute(text).fetchall()[0]
+            at, later = asked(warehouse, source, text)
             return _Newest(at, basis, later, "no row has a time that is not in the future" if later else "no rows")
     return _newest_file(warehouse, source, limit)
 
@@ -207,7 +208,7 @@ def _newest_event(
     compiled = version.compiled
     if compiled.kind == "static":
         return _Newest(limit, "build")
-    if compiled.interval is not None and compiled.kind == "windows":
+    if compiled.interval is not None:
         in_sources = _in_sources(project, warehouse, version, limit)
         if in_sources is not None:
             return in_sources

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from mlforge.errors import ProjectError
+from mlforge.errors import ProjectError, Where
 from mlforge.model import SOURCE_SCHEMA, Duration
 from mlforge.observe.clock import spoken
 from mlforge.render.copies import copied_column
 from mlforge.sql.templates import ident, sql
+from mlforge.warehouses.duckdb import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from mlforge.warehouses.duckdb import DuckDB
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+LARGEST = {"parquet": 4_000_000_000, "csv": 200_000_000, "json": 100_000_000}
+"""Bytes of files above which a plan does not look at all rows."""
+
 _STEPS = {"s": (1, 2, 5, 10, 15, 30), "m": (1, 2, 5, 10, 15, 30), "h": (1, 2, 3, 4, 6, 8, 12, 18),
           "d": (1, 2, 3, 4, 5, 6, 7, 10, 14, 21, 30, 45, 60, 90)}  # fmt: skip
 
@@ -65,6 +70,22 @@ def rounded_up(seconds: int) -> Duration:
     return Duration(-(-seconds // 86_400), "d")
 
 
+def asked(warehouse: DuckDB, source: Source, query: str) -> tuple[Any, ...]:
+    """The one row of a query over a source. Raises ProjectError for rows that cannot be read."""
+    import duckdb
+
+    try:
+        row: tuple[Any, ...] = warehouse.con.execute(query).fetchall()[0]
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error as error:
+        raise ProjectError(
+            f"source {source.name!r} cannot be read: {first_line(error)}",
+            where=Where(source.file or warehouse.config_file, source.line),
+        ) from error
+    return row
+
+
 def lateness(warehouse: DuckDB, source: Source) -> Lateness | None:
     """How late the rows of a source are, or None: it does not have both times, or no row has them.
 
@@ -80,7 +101,7 @@ def lateness(warehouse: DuckDB, source: Source) -> Lateness | None:
         "observe/lateness", loaded_at=source.loaded_at, timestamp=source.timestamp, relation=relation,
         quantiles=list(QUANTILES.values()),
     )  # fmt: skip
-    rows, early, most, *found = warehouse.con.execute(text).fetchall()[0]
+    rows, early, most, *found = asked(warehouse, source, text)
     if not rows:
         return None
     values = dict(zip(QUANTILES, found, strict=True))
@@ -133,10 +154,30 @@ def noted(plan: Plan, project: Project, engine: Callable[[], AbstractContextMana
     timed = [project.sources[n] for n in names if project.sources[n].loaded_at and project.sources[n].timestamp]
     if not timed:
         return plan
+    notes: list[str] = []
     with engine() as warehouse:
-        found = [(source, lateness(warehouse, source)) for source in timed]
-    notes = [text for s, late in found if late for text in in_words(advice(late, s, definitions))]
+        for source in timed:
+            notes += _notes(warehouse, source, definitions)
     return replace(plan, notes=(*plan.notes, *notes))
+
+
+def _notes(warehouse: DuckDB, source: Source, definitions: Iterable[Definition]) -> list[str]:
+    if not _is_quick(warehouse, source):
+        return [f"mlforge inspect source {source.name} shows how late its rows come: it is too large to look here"]
+    try:
+        late = lateness(warehouse, source)
+    except ProjectError as error:
+        return [f"how late the rows of {source.name} come is not known: {error.message}"]
+    return in_words(advice(late, source, definitions)) if late else []
+
+
+def _is_quick(warehouse: DuckDB, source: Source) -> bool:
+    """Whether two columns of the source are read in about a second: text must be read whole."""
+    if "://" in (source.path or ""):
+        return False
+    if source.format not in LARGEST:
+        return True
+    return sum(Path(file).stat().st_size for file in warehouse.files(source)) <= LARGEST[source.format]
 
 
 def described(

@@ -146,6 +146,17 @@ def test_an_age_that_cannot_be_told_fails(small: Small, settings: str, text: str
     assert text in str(found.text)
 
 
+def test_rows_that_cannot_be_read_fail_alone(small: Small) -> None:
+    options = "options: {header: true, columns: {k: BIGINT, t: TIMESTAMP}}"
+    good = "path: data/ev.parquet, timestamp: t, max_age: 1d"
+    bad = f"path: data/bad.csv, timestamp: t, max_age: 1d, {options}"
+    small.config(f"name: small\nsources:\n  ev: {{{good}}}\n  bad: {{{bad}}}\nentities:\n  user: {{key: k}}\n")
+    (small.root / "data/bad.csv").write_text("k,t\n1,2024-01-01 00:00:00\n2,never\n")
+    found = ages(small)
+    assert (found["ev"].state, found["bad"].state) == ("fresh", "unknown")
+    assert "source 'bad' cannot be read" in str(found["bad"].text)
+
+
 def test_a_source_given_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow as pa
 
@@ -195,6 +206,10 @@ def test_windows_with_and_without_snapshots(small: Small) -> None:
     windows = "SELECT k, t, SUM(x) OVER last_7d AS s FROM {{ source('ev') }}"
     small.feature("exact", f'{{{{ config(entity="user", timestamp="t", max_age="2d") }}}}\n{windows}')
     small.feature("daily", f'{{{{ config(entity="user", timestamp="t", interval="1d", max_age="2d") }}}}\n{windows}')
+    rows = "SELECT k, t, x FROM {{ source('ev') }}"
+    small.feature(
+        "kept", f'{{{{ config(entity="user", timestamp="t", interval="1d", ttl="4d", max_age="2d") }}}}\n{rows}'
+    )
     small.rows("1, '2024-06-01 09:00', 5", "1, '2024-06-05', 7")
     small.good()
     assert small.sql("SELECT max(t) FROM features.daily") == [(datetime.datetime(2024, 6, 13),)]
@@ -202,6 +217,7 @@ def test_windows_with_and_without_snapshots(small: Small) -> None:
     assert found["exact"].newest == found["daily"].newest == datetime.datetime(2024, 6, 5)
     assert (found["exact"].state, found["daily"].state) == ("stale", "stale")
     assert found["daily"].basis == "event time in the sources"
+    assert (found["kept"].state, found["kept"].newest) == ("stale", datetime.datetime(2024, 6, 5))
     bare = {f.name: f for f in mlf.open(small.catalog).freshness(now=NOW)}
     assert (bare["exact"].basis, bare["exact"].newest) == ("event time", datetime.datetime(2024, 6, 5))
     assert (bare["daily"].basis, bare["daily"].newest) == ("snapshot", datetime.datetime(2024, 6, 9))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlforge.model import Duration, Source
+from mlforge.observe import lateness as lates
 from mlforge.observe.lateness import lateness, rounded_up
 from mlforge.warehouses.duckdb import DuckDB
 from tests.cli.running import mlforge
@@ -131,6 +132,21 @@ def test_plan_proposes_a_delay_where_features_state_less(small: Small) -> None:
     assert "f states" not in mlforge("-C", small.root, "plan", "--features", "enough").out
     small.good()
     assert "rows of source" not in mlforge("-C", small.root, "plan").out
+
+
+def test_plan_does_not_read_all_of_a_large_source(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lates.LARGEST, "parquet", 100)
+    notes = small.forge.plan().notes
+    assert notes == ("mlforge inspect source ev shows how late its rows come: it is too large to look here",)
+
+
+def test_rows_that_cannot_be_read_do_not_stop_a_plan(small: Small) -> None:
+    columns = "{k: BIGINT, t: TIMESTAMP, l: TIMESTAMP, x: BIGINT}"
+    path = "{path: data/ev.csv, timestamp: t, loaded_at: l, options: {header: true, columns: " + columns + "}}"
+    small.config(CONFIG.replace("{path: data/ev.parquet, timestamp: t, loaded_at: l}", path))
+    (small.root / "data/ev.csv").write_text("k,t,l,x\n1,2024-01-01 00:00:00,2024-01-01 00:00:00,1\n1,never,never,1\n")
+    (note,) = small.forge.plan().notes
+    assert "how late the rows of ev come is not known: source 'ev' cannot be read" in note
 
 
 def test_inspect_shows_the_distribution(small: Small) -> None:
