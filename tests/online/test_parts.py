@@ -116,7 +116,7 @@ def test_values_that_do_not_fit(duckdb_type: str, value: Any, wanted: str) -> No
 
 @settings(max_examples=400, deadline=None, database=None)
 @given(
-    st.integers(micros("1931-01-01"), micros("2060-01-01")),
+    st.integers(micros("1931-01-01"), micros("2037-01-01")),
     st.sampled_from(INTERVALS),
     st.sampled_from([None, *ZONES]),
 )
@@ -176,8 +176,7 @@ def test_expressions_are_what_duckdb_makes_of_them(con: duckdb.DuckDBPyConnectio
         instant = at or dt.datetime(2024, 3, 1)
         expected = con.execute(query, [a, n, x, instant]).fetchall()[0][0]
         found = evaluate(tree, (a, n, x), micros(instant))
-        assert found == expected or (found != found and expected != expected), (a, n, x, instant)
-        assert type(found) is type(expected)
+        assert repr(found) == repr(expected), (a, n, x, instant)
 
     same()
 

@@ -1,0 +1,228 @@
+"""Reading: what is asked for, in which words it is refused, what comes back, and what it costs to import."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import mlforge as mlf
+from mlforge.errors import OnlineError, StoreDownError
+from mlforge.online import AsyncClient, Client, Value
+from mlforge.online.base import open_store
+from mlforge.online.publish import Settings, publish
+from mlforge.online.values import micros
+from tests.online.served import NOON
+from tests.small import Small
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.online.servers import RedisServer
+
+YAML = """\
+name: shop
+sources:
+  ev: {path: data/ev.parquet}
+entities:
+  user: {key: uid, from: [first, born]}
+  pair: {key: [a, b]}
+feature_sets:
+  basket: [spend, {feature: pairs, keys: {a: left}, prefix: p_}]
+"""
+EVENTS = "SELECT * FROM (VALUES ('Ada', DATE '1815-12-10', 1, 'x', TIMESTAMP '{t}', 10.5::DOUBLE), ('Bob', NULL, 2, 'y', TIMESTAMP '{t}', NULL)) v(first, born, a, b, t, amount)"
+FEATURES = {
+    "spend": """{{ config(entity="user", timestamp="t", ttl="1h") }}
+SELECT {{ surrogate_key("first", "born") }} AS uid, t, amount AS last_amount, SUM(amount) OVER last_2h AS total,
+    date_diff('minute', MAX(t) OVER ever, as_of()) AS age, strftime(as_of(), '%H:%M') AS clock
+FROM {{ source("ev") }}""",
+    "pairs": """{{ config(entity="pair") }}
+SELECT a, b, struct_pack(n := count(*), days := list(t::DATE)) AS s FROM {{ source("ev") }} GROUP BY a, b""",
+    "ratio": """{{ config(entity="user", on_demand=true, request={"price": "DECIMAL(8,2)"}) }}
+SELECT price / spend.total AS share, spend.age + 1 AS next FROM {{ ref("spend") }} AS spend""",
+}
+ADA = {"first": "Ada", "born": dt.date(1815, 12, 10)}
+AT = "2024-03-01T12:30"
+
+
+@pytest.fixture(scope="module")
+def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("shop")
+    project = Small(root, YAML)
+    project.write("data/ev.parquet", EVENTS.format(t=NOON))
+    for name, text in FEATURES.items():
+        project.feature(name, text)
+    project.good()
+    store = open_store({"kind": "sqlite", "path": str(root / "online.db")})
+    from mlforge.catalog import reader
+
+    with project.forge._reading() as con:
+        publish(con, reader.state(con), store, Settings("shop", now=micros("2024-03-01T12:05")))
+    store.close()
+    return root / "online.db"
+
+
+@pytest.fixture
+def client(store_path: Path) -> Iterator[Client]:
+    made = Client(f"sqlite://{store_path}", "shop")
+    yield made
+    made.close()
+
+
+def test_surrogate_keys_are_given_as_themselves_or_as_what_they_are_made_of(client: Client) -> None:
+    key = mlf.surrogate_key(*ADA.values())
+    rows = client.get_online_features("spend:total", [ADA, {"uid": key}, {"first": "Bob", "born": None}], at=AT)
+    assert rows == [{**ADA, "total": 10.5}, {"uid": key, "total": 10.5}, {"first": "Bob", "born": None, "total": None}]
+
+
+def test_a_feature_set_with_keys_and_prefix(client: Client) -> None:
+    (row,) = client.get_online_features("basket", [{**ADA, "left": 1, "b": "x"}], at=AT)
+    assert row == {
+        **ADA, "left": 1, "b": "x", "last_amount": 10.5, "total": 10.5, "age": 30, "clock": "12:30",
+        "p_s": {"n": 1, "days": [dt.date(2024, 3, 1)]},
+    }  # fmt: skip
+
+
+def test_status_event_time_and_version(client: Client) -> None:
+    (row,) = client.get_online_features("spend", [ADA], at="2024-03-01T13:00:00.000001", with_status=True)
+    noon = dt.datetime(2024, 3, 1, 12)
+    assert row["last_amount"] == Value(None, "EXPIRED", noon, "1.0.0")
+    assert row["total"] == Value(10.5, "PRESENT", noon, "1.0.0")
+    assert row["age"] == Value(60, "PRESENT", noon, "1.0.0")
+    (row,) = client.get_online_features("spend", [{"uid": "nobody"}], at=AT, with_status=True)
+    assert row["total"] == Value(None, "MISSING", None, "1.0.0")
+    assert row["clock"].value == "12:30"
+    (row,) = client.get_online_features("spend", [ADA], at="2024-03-01T11:54:59", with_status=True)
+    assert {row[c].status for c in ("last_amount", "total", "age", "clock")} == {"OUT_OF_RANGE"}
+    assert row["age"].value is None
+
+
+def test_a_row_without_a_key_has_no_features(client: Client) -> None:
+    (row,) = client.get_online_features(["spend", "ratio"], [{"uid": None, "price": 1}], at=AT, with_status=True)
+    assert {(v.value, v.status) for n, v in row.items() if n not in ("uid", "price")} == {(None, "MISSING")}
+
+
+def test_on_demand_features_are_evaluated_with_request_columns(client: Client) -> None:
+    rows = client.get_online_features(
+        "ratio", [{**ADA, "price": 21}, {**ADA, "price": None}, {"uid": "nobody", "price": 1}], at=AT
+    )
+    assert [(r["share"], r["next"]) for r in rows] == [(2.0, 31), (None, 31), (None, None)]
+
+
+@pytest.mark.parametrize(
+    ("features", "row", "message", "hint"),
+    [
+        ("spnd", ADA, "'spnd' is not published", "did you mean 'spend'?"),
+        ("spend@2", ADA, "spend@2 is not published", "published: spend@1.0"),
+        ("basket@7", ADA, "'basket' is not published", None),
+        ("spend:totl", ADA, "spend has no column 'totl'", "did you mean 'total'?"),
+        ([], ADA, "no feature is asked for", "name features, or a feature set"),
+        (["spend", "spend"], ADA, "column 'last_amount' comes from spend and from spend", "full_names=True"),
+        ("spend", {**ADA, "total": 1}, "column 'total' comes from the entity rows and from a feature", "prefix"),
+        ("spend", {"frist": "Ada", "born": None}, "an entity row has no 'uid' nor 'first', a key of spend", "keys="),
+        ("pairs", {"a": 1}, "an entity row has no 'b', a key of pairs", "known: a"),
+        ("pairs", {"a": "1", "b": "x"}, "'a' of an entity row is '1' (str), and key 'a' is INTEGER", "give an integer"),
+        ("pairs", {"a": 2**40, "b": "x"}, "key 'a' is INTEGER", "give an integer from -2147483648 to 2147483647"),
+        ("pairs", {"a": 1.0, "b": "x"}, "'a' of an entity row is 1.0 (float)", "give an integer"),
+        ("ratio", ADA, "an entity row has no 'price', a request column of ratio", "it is a DECIMAL(8,2)"),
+        ("ratio", {**ADA, "price": "much"}, "ratio cannot be evaluated for these entity rows", None),
+        (mlf.FeatureSpec("spend", keys={"user": "x"}), ADA, "spend has no key 'user'", "known: uid"),
+    ],
+)
+def test_what_is_refused(client: Client, features: Any, row: dict[str, Any], message: str, hint: str | None) -> None:
+    with pytest.raises(OnlineError) as caught:
+        client.get_online_features(features, [row], at=AT)
+    assert message in caught.value.message
+    assert hint is None or hint in (caught.value.hint or "")
+
+
+def test_specs_and_full_names(client: Client) -> None:
+    spec = mlf.FeatureSpec("pairs", keys={"a": "left"}, columns=["S"], prefix="x_", version="1")
+    (row,) = client.get_online_features([spec, "spend:total"], [{**ADA, "left": 2, "b": "y"}], at=AT, full_names=True)
+    assert [n for n in row if n not in (*ADA, "left", "b")] == ["x_pairs__s", "spend__total"]
+
+
+def test_the_caller_keeps_its_rows(client: Client) -> None:
+    rows = [dict(ADA), dict(ADA)]
+    assert len(client.get_online_features("spend", rows, at=AT)) == 2
+    assert rows == [ADA, ADA]
+    assert client.get_online_features("spend", [], at=AT) == []
+
+
+def test_now_is_the_default(client: Client) -> None:
+    (row,) = client.get_online_features("spend:age", [ADA])
+    minutes = (dt.datetime.now(dt.UTC).replace(tzinfo=None) - dt.datetime(2024, 3, 1, 12)).total_seconds() / 60
+    assert abs(row["age"] - minutes) < 2
+
+
+def test_nothing_is_published(tmp_path: Path, redis_server: RedisServer) -> None:
+    for url in (f"sqlite://{tmp_path}/none.db", redis_server.url):
+        client = Client(url, "nowhere")
+        with pytest.raises(OnlineError, match="nothing is published as 'nowhere' here"):
+            client.get_online_features("spend", [ADA])
+        client.close()
+    assert not (tmp_path / "none.db").exists()
+    with pytest.raises(OnlineError, match="the client needs the namespace it reads"):
+        Client(f"sqlite://{tmp_path}/none.db")
+
+
+def test_a_client_of_an_event_loop(store_path: Path) -> None:
+    async def read() -> list[Any]:
+        client = AsyncClient({"kind": "sqlite", "path": str(store_path), "namespace": "shop"})
+        one = client.get_online_features("spend:total", [ADA], at=AT)
+        two = client.get_online_features("ratio:next", [{**ADA, "price": 1}], at=AT)
+        found = await asyncio.gather(one, two)
+        found.append((await client.manifest()).generation)
+        await client.close()
+        return found
+
+    first, second, generation = asyncio.run(read())
+    assert (first[0]["total"], second[0]["next"], generation) == (10.5, 31, 1)
+
+
+def test_an_async_client_says_that_the_store_is_away() -> None:
+    async def read() -> None:
+        client = AsyncClient("redis://127.0.0.1:1/0", "shop")
+        try:
+            await client.get_online_features("spend", [ADA])
+        finally:
+            await client.close()
+
+    with pytest.raises(StoreDownError, match=r"Redis at redis://127\.0\.0\.1:1/0 does not answer"):
+        asyncio.run(read())
+
+
+READ = """
+import sys
+{block}
+from mlforge.online import Client
+rows = Client("sqlite://{path}", "shop").get_online_features(
+    {features!r}, [{{"uid": {uid!r}, "price": 1, "a": 1, "b": "x"}}], at="2024-03-01T12:30")
+print([rows[0].get(c) for c in ("total", "age", "share")])
+print(sorted({{m.split(".")[0] for m in sys.modules}} & {{"duckdb", "sqlglot", "pyarrow", "jinja2", "numpy", "redis", "yaml", "typer"}}))
+"""
+ABSENT = "for name in ('duckdb', 'sqlglot', 'pyarrow', 'jinja2'): sys.modules[name] = None"
+
+
+def run(path: Path, features: Any, block: str = "") -> subprocess.CompletedProcess[str]:
+    code = READ.format(path=path, features=features, uid=mlf.surrogate_key(*ADA.values()), block=block)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_reading_imports_no_engine(store_path: Path) -> None:
+    done = run(store_path, ["spend:total,age", "pairs"])
+    assert done.stdout.splitlines() == ["[10.5, 30, None]", "[]"], done.stderr
+
+
+def test_without_duckdb_stored_columns_are_served_and_others_are_a_clear_error(store_path: Path) -> None:
+    done = run(store_path, ["spend:total,age", "pairs"], ABSENT)
+    assert done.stdout.splitlines()[0] == "[10.5, 30, None]", done.stderr
+    for features, what in (("ratio", "share, next of ratio"), ("spend:clock", "clock of spend")):
+        done = run(store_path, features, ABSENT)
+        assert f"{what} need DuckDB to be evaluated, which is not installed" in done.stderr
+        assert "pip install 'mlforge[online-sql]'" in done.stderr
