@@ -62,7 +62,7 @@ def compact(
         _step("attached")
         _check_log(catalog)
         target = workdir.path / catalog.name
-        _rewrite(con, target)
+        _rewrite(con, target, catalog)
         _compare(con, catalog)
         _step("compared")
         con.execute(f"DETACH {NEW}")
@@ -78,10 +78,19 @@ def _check_log(catalog: Path) -> None:
         )
 
 
-def _rewrite(con: DuckDBPyConnection, target: Path) -> None:
+def _rewrite(con: DuckDBPyConnection, target: Path, catalog: Path) -> None:
+    """Raises CatalogError for what DuckDB cannot copy: before 2.0, tables of the user's own with foreign keys."""
+    import duckdb
+
     con.execute(sql("catalog/attach_new", path=str(target), name=NEW, storage=file.STORAGE_VERSION))
     con.execute("SET preserve_insertion_order = true")
-    con.execute(sql("catalog/copy_database", old=OLD, new=NEW))
+    try:
+        con.execute(sql("catalog/copy_database", old=OLD, new=NEW))
+    except (duckdb.ConstraintException, duckdb.CatalogException, duckdb.BinderException) as error:
+        raise CatalogError(
+            f"{catalog} cannot be written anew: {str(error).splitlines()[0]}",
+            hint="the file is as it was: what gc deleted is gone, and its space will be used again",
+        ) from error
     con.execute(f"CHECKPOINT {NEW}")
     _step("rewritten")
 
@@ -105,7 +114,7 @@ def _digest(con: DuckDBPyConnection, table: str) -> object:
 def _unequal(catalog: Path, what: str) -> CatalogError:
     return CatalogError(
         f"{catalog} cannot be written anew: {what} would not be the same; the file is as it was",
-        hint="report this with the DuckDB version; leave out --compact meanwhile",
+        hint="report this with the DuckDB version; what gc deleted is gone, and its space will be used again",
     )
 
 

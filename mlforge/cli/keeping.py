@@ -135,6 +135,8 @@ def gc(
         from mlforge.catalog.compact import sentence
 
         echo(sentence(found.compacted))
+    elif compact:
+        echo("would write the file anew")
 
 
 def doctor(ctx: typer.Context, as_json: Json = False) -> None:

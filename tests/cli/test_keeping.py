@@ -168,6 +168,7 @@ def test_gc_gives_the_space_back(shop: Shop) -> None:
     assert "the file has " in said
     assert " before\n" in said or "cannot be made smaller" in said
     assert shop.run("gc", "--compact", "--dry-run", "--json").json["compacted"] is None
+    assert "would write the file anew\n" in shop.run("gc", "--compact", "--dry-run").out
 
 
 def test_gc_without_a_catalog(shop: Shop) -> None:
