@@ -137,7 +137,11 @@ def _show_step(step: FeatureStep) -> None:
 
 def how(step: FeatureStep) -> str:
     """How much of a feature a step makes, why not less, and what that will cost, in words."""
-    words = {"whole": "all rows", "incremental": "only what changed reaches", "by_key": "the keys that changed"}
+    words = {
+        "whole": "all rows",
+        "incremental": "the rows that the change reaches",
+        "by_key": "all rows of the keys that changed",
+    }
     text = f"makes {words[step.increment.mode]}"
     if step.increment.why and not step.new_table:
         text += f": {step.increment.why}"

@@ -200,3 +200,20 @@ def test_the_ledger_says_what_was_taken_in(small: Small) -> None:
     ]
     runs = small.sql("SELECT mode, event_rows, added, closed FROM mlforge.runs WHERE feature = 'rows' ORDER BY build")
     assert runs == [("whole", 120, 120, 0), ("incremental", 6, 6, 6)]
+
+
+def test_gc_forgets_what_no_version_holds(small: Small) -> None:
+    small.good()
+    put(small, 39, 3.0)
+    small.good()
+    small.forge.gc(small.forge.keep(patches=1, days=0))
+    assert small.sql("SELECT count(*), count(patch_to) FROM mlforge.intervals") == [(120, 0)]
+
+
+def test_a_source_that_shows_its_file_names_is_incremental_too(small: Small) -> None:
+    small.config(CONFIG.replace("path: data/ev", "path: data/ev, options: {filename: true}"))
+    small.feature("rows", PLAIN.replace("k, t, x", "k, t, x, parse_filename(filename) AS file"))
+    small.good()
+    put(small, 40)
+    assert modes(small.build("rows")) == {"rows": "incremental"}
+    assert small.sql("SELECT DISTINCT file FROM features.rows WHERE t >= TIMESTAMP '2024-02-10'") == [("040.parquet",)]
