@@ -356,8 +356,8 @@ def put_statements(con: DuckDBPyConnection, build: int, ran: Iterable[Statement]
 
 
 def delete_versions(con: DuckDBPyConnection, feature: str, versions: Iterable[Version]) -> None:
-    """Forget versions of a feature, for gc, and what they alone took in. Builds and the SQL they ran stay; views and rows
-    are not touched."""
+    """Forget versions of a feature, for gc, and what they alone took in. Builds and the SQL they ran stay; views and
+    rows are not touched."""
     names = [str(version) for version in versions]
     for table in ("versions", "columns", "stats", "checks", "lineage"):
         con.execute(sql("catalog/delete_listed", table=table, column="version", feature=True), [names, feature])
