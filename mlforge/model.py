@@ -389,6 +389,7 @@ class SourceState(Struct, frozen=True, kw_only=True):
     files: tuple[FileState, ...] = ()
     slices: tuple[Slice, ...] = ()
     rows: int | None = None  # tables and data objects
+    shape: str = ""  # how CSV and JSON files are read, as far as DuckDB guesses it from them
     spans: tuple[Span, ...] = ()
 
     @property

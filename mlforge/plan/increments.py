@@ -141,6 +141,8 @@ def _why_unknown(last: StoredVersion, candidate: Candidate, source: str | None) 
     old, new = last.source_states.get(source), candidate.source_states[source]
     if old is None:
         return f"source {source} is read for the first time"
+    if old.shape != new.shape:
+        return f"the files of {source} are read in another way now: their types or their dialect, which DuckDB guesses"
     if "" in old.parts.keys() | new.parts.keys() and old.digest != new.digest:
         return f"source {source} has neither files, nor loaded_at or cursor, to say which of its rows changed"
     return None

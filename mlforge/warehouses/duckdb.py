@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from mlforge.errors import ProjectError, WarehouseError, Where
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
-from mlforge.render.rowwise import PART
 from mlforge.sql.templates import ident, sql, statements
 from mlforge.warehouses.reading import ALL, Reading
 
@@ -28,6 +27,7 @@ _SUFFIXES = {
     "json": (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"),
 }
 _WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+_SNIFFED = 10  # CSV files that DuckDB looks into before it reads them all
 CURRENT = "_mlforge_catalog"
 """Name under which the catalog as it is gets attached, read-only."""
 
@@ -74,11 +74,13 @@ class DuckDB:
 
         Raises ProjectError at the source's line if it cannot be read."""
         where = Where(source.file or self.config_file, source.line)
-        self._bind(source, reading, where, ())
+        columns: tuple[str, ...] = ()
+        if reading.needs_part and source.unique_key:  # the tie of equal rows must not see where a row lies
+            self._bind(source, ALL, where, ())
+            columns = tuple(self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}"))
+        self._bind(source, reading, where, columns)
         types = self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")
         self._check_settings(source, types, where)
-        if reading.needs_part and source.unique_key:  # the tie of equal rows must not see where a row lies
-            self._bind(source, reading, where, tuple(c for c in types if c != PART))
         if self.zero_rows and source.format in _SUFFIXES:
             script = sql("warehouse/empty_source", schema=SOURCE_SCHEMA, name=source.name, columns=types)
             for statement in statements(script):
@@ -101,13 +103,13 @@ class DuckDB:
             raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
 
     def _read_files(self, source: Source, reading: Reading) -> list[str]:
-        """The files to open. DuckDB itself skips Parquet and JSON files by name; of CSV files the first stays, from
-        which types are guessed."""
+        """The files to open. DuckDB itself skips Parquet and JSON files by name; of CSV files those stay from which types
+        are guessed."""
         files = self.files(source)
         if source.format != "csv" or reading.parts is None or source.unique_key:
             return files
         wanted = {name for name, _ in reading.parts}
-        return [f for n, f in enumerate(files) if n == 0 or self._shown(f) in wanted]
+        return [f for n, f in enumerate(files) if n < _SNIFFED or self._shown(f) in wanted]
 
     def _absolute(self, source: Source, reading: Reading) -> Reading:
         """The reading with files named as DuckDB names them."""
@@ -221,7 +223,25 @@ class DuckDB:
             return SourceState(digest=_digest(str(r) for r in rows))
         known = {f.path: f for f in before.files} if before else {}
         states = tuple(self._file_state(Path(p), known) for p in self.files(source))
-        return SourceState(digest=_digest(f"{s.path}\0{s.digest}" for s in states), files=states)
+        digest = _digest(f"{s.path}\0{s.digest}" for s in states)
+        same = before is not None and before.digest == digest
+        return SourceState(digest=digest, files=states, shape=before.shape if before and same else self._shape(source))
+
+    def _shape(self, source: Source) -> str:
+        """A digest of what DuckDB guesses of files that do not say how they are to be read."""
+        import duckdb
+
+        if source.format == "parquet":
+            return ""
+        types = self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")
+        if source.format == "json":
+            return _digest(f"{c} {t}" for c, t in types.items())
+        first = self.files(source)[0]
+        try:
+            dialect = self.con.execute(sql("warehouse/sniff", file=first, options=source.options)).fetchall()
+        except duckdb.Error:  # an option that only reading knows: then the file itself stands for it
+            return self._file_state(Path(first), {}).digest
+        return _digest([*(f"{c} {t}" for c, t in types.items()), str(dialect)])
 
     def _file_state(self, path: Path, known: Mapping[str, FileState]) -> FileState:
         name = self._shown(str(path))
@@ -236,7 +256,7 @@ class DuckDB:
     def _state_of_rows(self, source: Source) -> SourceState:
         if (kind := self._slice_type(source)) is not None:
             rows = self.con.execute(
-                sql("warehouse/slices", s=source, relation=self._relation(source), slice_type=kind)
+                sql("warehouse/slices", s=source, relation=self._relation(source), slice_type=kind, up_to=[])
             ).fetchall()
             slices = tuple(Slice(name=n, rows=r, total=t, last=x) for n, r, t, x in rows)
             return SourceState(
