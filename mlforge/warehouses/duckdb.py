@@ -103,8 +103,8 @@ class DuckDB:
             raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
 
     def _read_files(self, source: Source, reading: Reading) -> list[str]:
-        """The files to open. DuckDB itself skips Parquet and JSON files by name; of CSV files those stay from which types
-        are guessed."""
+        """The files to open. DuckDB itself skips Parquet and JSON files by name; of CSV files those stay from which
+        types are guessed."""
         files = self.files(source)
         if source.format != "csv" or reading.parts is None or source.unique_key:
             return files
