@@ -15,7 +15,7 @@ from mlforge.online.records import visible
 from mlforge.online.values import EXPIRED, MISSING, Value, find, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from mlforge.online.manifest import OnDemand, Output
     from mlforge.online.records import Head
@@ -63,26 +63,22 @@ def _found(
     found: list[Found] = []
     steps: list[int] = []
     generation, dead = head.generation, head.dead
-    for name, record in zip(names, records, strict=True):
-        payload = visible(record, generation, dead) if record is not None else None
-        if payload is None:
-            found.append((None, NO_KEY, *nothing) if name is None else unknown)
-            steps.append(0)
-            continue
-        raw, step = find(payload, at)
-        found.append((None, OUT_OF_RANGE, *nothing) if raw is None else _decoded(decode, raw, read))
-        steps.append(step)
-    return found, steps
-
-
-def _decoded(decode: Callable[[Any], Found], raw: msgspec.Raw, read: Read) -> Found:
     try:
-        return decode(raw)
+        for name, record in zip(names, records, strict=True):
+            payload = visible(record, generation, dead) if record is not None else None
+            if payload is None:
+                found.append((None, NO_KEY, *nothing) if name is None else unknown)
+                steps.append(0)
+                continue
+            packed, step = find(payload, at)
+            found.append((None, OUT_OF_RANGE, *nothing) if packed is None else decode(packed))
+            steps.append(step)
     except msgspec.ValidationError as error:
         raise OnlineError(
-            f"a value of {read.opened.table.feature} is none that Python can hold: {error}",
+            f"a value of {opened.table.feature} is none that Python can hold: {error}",
             hint="dates and timestamps must lie in the years 1 to 9999",
         ) from error
+    return found, steps
 
 
 def _add_stored(

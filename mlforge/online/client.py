@@ -4,6 +4,7 @@ Importing this imports neither duckdb, sqlglot nor pyarrow: what a reader must k
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,7 +52,9 @@ class _Reading:
         self.at = at
         self.with_status = with_status
         self.names = plan.names(rows)
-        self.wanted = [head, *(n for names in self.names for n in names if n is not None)]
+        self.wanted = [head]
+        for names in self.names:
+            self.wanted += [n for n in names if n is not None] if None in names else names  # type: ignore[arg-type]
 
     def answer(self, book: _Book, values: Sequence[bytes | None]) -> list[dict[str, Any]] | None:
         """The rows; None if the head has moved."""
@@ -59,7 +62,12 @@ class _Reading:
             return None
         given = iter(values)
         next(given)
-        records = [[None if n is None else next(given) for n in names] for names in self.names]
+        records: list[list[bytes | None]] = []
+        for names in self.names:
+            if None in names:
+                records.append([None if n is None else next(given) for n in names])
+            else:
+                records.append(list(islice(given, len(names))))
         try:
             return answer(self.plan, self.rows, records, self.names, book.head, self.at, with_status=self.with_status)
         except Torn:

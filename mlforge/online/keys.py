@@ -39,7 +39,7 @@ def encoder(kind: str, duckdb_type: str) -> Callable[[Any], bytes]:
 
 
 def _text(value: Any) -> bytes:
-    if isinstance(value, uuid.UUID):
+    if type(value) is not str and isinstance(value, uuid.UUID):
         value = str(value)
     if not isinstance(value, str):
         raise Unfit("text")
@@ -58,6 +58,9 @@ def _integer(duckdb_type: str) -> Callable[[Any], bytes]:
     low, high = _RANGES[duckdb_type]
 
     def encode(value: Any) -> bytes:
+        if type(value) is int and low <= value <= high:
+            digits = b"%d" % value
+            return b"i%d:%b" % (len(digits), digits)
         if isinstance(value, decimal.Decimal) and value.is_finite() and value == value.to_integral_value():
             value = int(value)
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):

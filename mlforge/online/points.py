@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from mlforge.online.layout import key_sql
-from mlforge.online.values import ALWAYS, MISSING, Points, pack
+from mlforge.online.values import ALWAYS, MISSING, pack, pack_points
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
@@ -70,20 +68,20 @@ def _packed(rows: Iterator[tuple[Any, ...]]) -> Iterator[Item]:
     """Rows of (name, instant, step, event time, state, columns ...), those of a name together, as points."""
     name: str | None = None
     times: list[int] = []
-    values: list[msgspec.Raw] = []
-    last, step, raw = b"", 0, msgspec.Raw
+    values: list[bytes] = []
+    last, step = b"", 0
     for row in rows:
         value = pack(row[3:])
         if row[0] != name:
             if name is not None:
-                yield name, pack(Points(times, values, step))
-            name, step, times, values = row[0], row[2], [row[1]], [raw(value)]
+                yield name, pack_points(times, values, step)
+            name, step, times, values = row[0], row[2], [row[1]], [value]
         elif value != last:
             times.append(row[1])
-            values.append(raw(value))
+            values.append(value)
         last = value
     if name is not None:
-        yield name, pack(Points(times, values, step))
+        yield name, pack_points(times, values, step)
 
 
 def empty(con: DuckDBPyConnection, layout: Layout) -> bytes:

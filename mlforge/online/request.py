@@ -48,6 +48,11 @@ class Read:
 
     def name(self, row: Mapping[str, Any]) -> bytes | None:
         """The name of the row's record; None if the row has no key. Raises OnlineError for what is no key."""
+        if len(self.keys) == 1 and (value := row.get(self.keys[0])) is not None:
+            try:
+                return self.opened.lead + self.opened.encoders[0](value)
+            except Unfit:
+                pass  # said below
         found = self.opened.lead
         for column, encode, key in zip(self.keys, self.opened.encoders, self.opened.table.keys, strict=True):
             try:
@@ -100,8 +105,9 @@ class Plan:
 
     def names(self, rows: Sequence[Mapping[str, Any]]) -> list[list[bytes | None]]:
         """For each read the names of all rows' records."""
+        isdisjoint = self.columns.isdisjoint
         for row in rows:
-            if not self.columns.isdisjoint(row):
+            if not isdisjoint(row):
                 shared = min(self.columns.intersection(row))
                 raise OnlineError(f"column {shared!r} comes from the entity rows and from a feature", hint=_NAMES)
         return [[read.name(row) for row in rows] for read in self.reads]
@@ -121,8 +127,12 @@ class Planner:
 
     def plan(self, features: Any, *, full_names: bool) -> Plan:
         """The plan for references and sets. Raises OnlineError for what is not published, with the nearest word."""
+        if isinstance(features, str) and (features, full_names) in self._plans:
+            return self._plans[features, full_names]
         listed = (features,) if isinstance(features, (str, FeatureRef)) else tuple(features)
-        key = (tuple(f if isinstance(f, str) else repr(f) for f in listed), full_names)
+        key: Any = (tuple(f if isinstance(f, str) else repr(f) for f in listed), full_names)
+        if isinstance(features, str):
+            key = (features, full_names)
         if key not in self._plans:
             if len(self._plans) > 1000:
                 self._plans.clear()

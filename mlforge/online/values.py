@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import struct
+import time
 import uuid
 from bisect import bisect_right
+from struct import Struct
 from typing import TYPE_CHECKING, Any, Literal, Optional, TypedDict
 
 import msgspec
@@ -43,28 +46,38 @@ class Value(msgspec.Struct, frozen=True):
     step: int = 0
 
 
-class Points(msgspec.Struct, frozen=True, array_like=True):
-    """Values of one key: ``values[i]`` holds from ``times[i]`` (microseconds since the epoch) on.
-
-    Each value is packed by itself: event time, state, then the stored columns."""
-
-    times: list[int]
-    values: list[msgspec.Raw]
-    step: int = 0
-
-
-_points = msgspec.msgpack.Decoder(Points).decode
+_FIRST = Struct("<qIq")  # step, number of points, first instant
+_INSTANT = Struct("<q").unpack_from
+_END = Struct("<I").unpack_from
+_TIMES = 12
+_first = _FIRST.unpack_from
 pack = msgspec.msgpack.Encoder().encode
 
 
-def find(payload: bytes, at: int) -> tuple[msgspec.Raw | None, int]:
+def pack_points(times: Sequence[int], values: Sequence[bytes], step: int = 0) -> bytes:
+    """Values of one key: ``values[i]`` holds from ``times[i]`` (microseconds since the epoch) on.
+
+    Step and number, little-endian, 64 and 32 bits; the instants, 64 bits each; where each value ends, 32 bits each; the
+    values, each packed by itself: event time, state, then the stored columns."""
+    ends, at = [], 0
+    for value in values:
+        at += len(value)
+        ends.append(at)
+    count = len(times)
+    return struct.pack(f"<qI{count}q{count}I", step, count, *times, *ends) + b"".join(values)
+
+
+def find(payload: bytes, at: int) -> tuple[bytes | None, int]:
     """The packed values at an instant, None before the first point, and the step."""
-    points = _points(payload)
-    times = points.times
-    index = 0 if len(times) == 1 else bisect_right(times, at) - 1
-    if index < 0 or times[index] > at:
-        return None, points.step
-    return points.values[index], points.step
+    step, count, first = _first(payload)
+    if at < first:
+        return None, step
+    if count == 1:
+        return payload[24:], step
+    index = bisect_right(range(count), at, key=lambda i: _INSTANT(payload, _TIMES + 8 * i)[0]) - 1
+    ends, values = _TIMES + 8 * count, _TIMES + 12 * count
+    start = _END(payload, ends + 4 * index - 4)[0] if index else 0
+    return payload[values + start : values + _END(payload, ends + 4 * index)[0]], step
 
 
 _PLAIN: dict[str, Any] = {
@@ -100,7 +113,7 @@ def micros(at: datetime.datetime | datetime.date | str | None) -> int:
 
     Raises OnlineError for what is no instant."""
     if at is None:
-        at = datetime.datetime.now(datetime.UTC)
+        return time.time_ns() // 1000
     if isinstance(at, str):
         try:
             at = datetime.datetime.fromisoformat(at)

@@ -9,6 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from mlforge.online.clock import boundary
 from mlforge.online.compiling import expression
 from mlforge.online.expressions import evaluate
 from mlforge.online.layout import key_sql, type_tree
-from mlforge.online.values import ALWAYS, Points, find, micros, moment, pack, row_decoder
+from mlforge.online.values import ALWAYS, find, micros, moment, pack, pack_points, row_decoder
 from mlforge.sql.keys import kind_of
 from tests.oracle.clock import boundary as expected_boundary
 from tests.oracle.strategies import INTERVALS, ZONES
@@ -216,13 +217,11 @@ def test_types_that_no_store_carries(duckdb_type: str) -> None:
 
 
 def test_points_are_found_by_bisection() -> None:
-    import msgspec
-
     def at(times: list[int], instant: int) -> Any:
-        payload = pack(Points(times, [msgspec.Raw(pack(n)) for n in range(len(times))], 7))
-        raw, step = find(payload, instant)
+        payload = pack_points(times, [pack(n) for n in range(len(times))], 7)
+        packed, step = find(payload, instant)
         assert step == 7
-        return None if raw is None else msgspec.msgpack.decode(raw)
+        return None if packed is None else msgspec.msgpack.decode(packed)
 
     assert [at([10, 20, 30], t) for t in (9, 10, 19, 20, 29, 30, 10**15)] == [None, 0, 0, 1, 1, 2, 2]
     assert [at([10], t) for t in (9, 10, 11)] == [None, 0, 0]
