@@ -87,13 +87,14 @@ def _decode(path: Path) -> dict[str, Any]:
 
 
 def drain(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Path]:
-    """Move records of datasets and publishes into their tables, in the caller's transaction.
+    """Move records of datasets, publishes and verifications into their tables, in the caller's transaction.
 
     Returns the files that the caller deletes after COMMIT. A crash between leaves files whose records are in the table
     already: they are recognised by id, here and by readers."""
     return [
         *_drain(con, catalog_path, "dataset", "datasets", _dataset),
         *_drain(con, catalog_path, "publish", "publishes", _publish),
+        *_drain(con, catalog_path, "verification", "verifications", _verification),
     ]
 
 
@@ -128,5 +129,20 @@ def _publish(record: dict[str, Any]) -> dict[str, Any]:
         "id": record["id"],
         "created_at": writer.utc(record["created_at"]),
         **{name: record[name] for name in ("kind", "store", "namespace", "generation", "features")},
+        "record": writer.encode(record),
+    }
+
+
+def _verification(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": record["id"],
+        "created_at": writer.utc(record["created_at"]),
+        "status": record["status"],
+        "features": [f"{f['feature']}@{f['version']}" for f in record["features"]],
+        "labels": record["sample"],
+        "seed": record["seed"],
+        "known_as_of": record["known_as_of"],
+        "values": record["values"],
+        "mismatched": record["mismatched"],
         "record": writer.encode(record),
     }

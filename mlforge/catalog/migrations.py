@@ -22,6 +22,7 @@ MIGRATIONS = (
     Migration(1, "init", "catalog/001_init"),
     Migration(2, "intervals", "catalog/002_intervals"),
     Migration(3, "publishes", "catalog/003_publishes"),
+    Migration(4, "verifications", "catalog/004_verifications"),
 )
 
 OLDEST_READABLE = 1

@@ -195,6 +195,12 @@ def test_what_was_found_is_recorded(project: Small) -> None:
     record = json.loads(path.read_text())
     assert (record["id"], record["status"], record["features"][0]["feature"]) == (found.id, "passed", "f")
     assert found.id in path.name
+    feature(project, "g", TIMED, "SELECT k, t, x FROM {ev}")
+    project.good("g")
+    assert not path.exists()
+    rows = project.sql('SELECT id, status, features, "values", mismatched, record FROM mlforge.verifications')
+    assert rows[0][:5] == (found.id, "passed", ["f@1.0.0"], 1000, 0)
+    assert json.loads(rows[0][5])["features"][0]["labels"] == 1000
 
 
 def test_a_set_with_keys_and_prefixes_is_verified_by_label_rows(project: Small) -> None:
