@@ -11,8 +11,8 @@ from mlforge.errors import OnlineError
 from mlforge.online.clock import boundary
 from mlforge.online.expressions import evaluate
 from mlforge.online.manifest import Table
-from mlforge.online.records import visible
-from mlforge.online.values import EXPIRED, MISSING, Value, find, moment
+from mlforge.online.records import GONE, entry_head, visible
+from mlforge.online.values import EXPIRED, MISSING, Value, find, moment, points_head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,17 +62,26 @@ def _found(
     unknown = empty if at >= opened.table.since else (None, OUT_OF_RANGE, *nothing)
     found: list[Found] = []
     steps: list[int] = []
+    add, add_step = found.append, steps.append
     generation, dead = head.generation, head.dead
     try:
         for name, record in zip(names, records, strict=True):
+            if record is not None:  # nearly always: one entry that readers see, one point that has begun
+                newest, length = entry_head(record)
+                if newest <= generation and newest not in dead and length != GONE:
+                    step, count, first = points_head(record, 8)
+                    if count == 1 and first <= at:
+                        add(decode(record[32 : 8 + length]))
+                        add_step(step)
+                        continue
             payload = visible(record, generation, dead) if record is not None else None
             if payload is None:
-                found.append((None, NO_KEY, *nothing) if name is None else unknown)
-                steps.append(0)
+                add((None, NO_KEY, *nothing) if name is None else unknown)
+                add_step(0)
                 continue
             packed, step = find(payload, at)
-            found.append((None, OUT_OF_RANGE, *nothing) if packed is None else decode(packed))
-            steps.append(step)
+            add((None, OUT_OF_RANGE, *nothing) if packed is None else decode(packed))
+            add_step(step)
     except msgspec.ValidationError as error:
         raise OnlineError(
             f"a value of {opened.table.feature} is none that Python can hold: {error}",
@@ -85,11 +94,10 @@ def _add_stored(
     result: list[dict[str, Any]], part: Part, table: Table, found: list[Found], steps: list[int], at: int,
     with_status: bool,
 ) -> None:  # fmt: skip
-    columns = part.stored
-    if columns is not None and not with_status:
+    if part.stored is not None and not with_status:
+        names, pick = part.stored
         for row, values in zip(result, found, strict=True):
-            for name, place in columns:
-                row[name] = values[place]
+            row.update(zip(names, pick(values), strict=True))
         return
     whens = _instants(table, steps, at)
     engine = _by_engine(part, table, found, whens)

@@ -59,8 +59,8 @@ def _integer(duckdb_type: str) -> Callable[[Any], bytes]:
 
     def encode(value: Any) -> bytes:
         if type(value) is int and low <= value <= high:
-            digits = b"%d" % value
-            return b"i%d:%b" % (len(digits), digits)
+            digits = str(value)
+            return f"i{len(digits)}:{digits}".encode()
         if isinstance(value, decimal.Decimal) and value.is_finite() and value == value.to_integral_value():
             value = int(value)
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):

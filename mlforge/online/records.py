@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _HEAD = Struct(">II")
-_unpack = _HEAD.unpack_from
+entry_head = _HEAD.unpack_from
 GONE = 2**32 - 1
 
 
@@ -49,7 +49,7 @@ def entries(record: bytes) -> list[Entry]:
     """The entries of a record, newest first."""
     found, at = [], 0
     while at < len(record):
-        generation, length = _unpack(record, at)
+        generation, length = entry_head(record, at)
         size = 0 if length == GONE else length
         found.append(Entry(generation, None if length == GONE else record[at + 8 : at + 8 + size]))
         at += 8 + size
@@ -69,7 +69,7 @@ def visible(record: bytes | None, generation: int, dead: Collection[int]) -> byt
     Raises Torn if the record has moved on since the head was read."""
     if record is None:
         return None
-    newest, length = _unpack(record)
+    newest, length = entry_head(record)
     if newest <= generation and newest not in dead:
         return None if length == GONE else record[8 : 8 + length]
     listed = entries(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import OnlineError, did_you_mean
@@ -46,13 +47,18 @@ class Read:
     keys: tuple[str, ...]  # columns of the entity row, one for each key column
     parts: tuple[str, ...]  # natural columns of a surrogate, used where the key itself is not given
 
+    def names(self, rows: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
+        """The names of all rows' records."""
+        if len(self.keys) == 1:
+            column, encode, lead = self.keys[0], self.opened.encoders[0], self.opened.lead
+            try:
+                return [lead + encode(row[column]) for row in rows]
+            except (KeyError, Unfit):
+                pass  # one row has no key, or another: said below
+        return [self.name(row) for row in rows]
+
     def name(self, row: Mapping[str, Any]) -> bytes | None:
         """The name of the row's record; None if the row has no key. Raises OnlineError for what is no key."""
-        if len(self.keys) == 1 and (value := row.get(self.keys[0])) is not None:
-            try:
-                return self.opened.lead + self.opened.encoders[0](value)
-            except Unfit:
-                pass  # said below
         found = self.opened.lead
         for column, encode, key in zip(self.keys, self.opened.encoders, self.opened.table.keys, strict=True):
             try:
@@ -89,10 +95,15 @@ class Part:
     reads: tuple[int, ...]  # positions in Plan.reads
 
     @cached_property
-    def stored(self) -> tuple[tuple[str, int], ...] | None:
-        """Names and positions of the columns, where all of them are stored as they are."""
-        places = [(n, o.position) for n, o in self.columns if o.position is not None]
-        return tuple((n, p + 2) for n, p in places) if len(places) == len(self.columns) else None
+    def stored(self) -> tuple[tuple[str, ...], Callable[[tuple[Any, ...]], tuple[Any, ...]]] | None:
+        """Names of the columns and what picks them from decoded values, where all of them are stored as they are."""
+        places = [o.position + 2 for _, o in self.columns if o.position is not None]
+        if len(places) != len(self.columns):
+            return None
+        names = tuple(n for n, _ in self.columns)
+        if len(places) == 1:
+            return names, itemgetter(slice(places[0], places[0] + 1))
+        return names, itemgetter(*places)
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,7 @@ class Plan:
             if not isdisjoint(row):
                 shared = min(self.columns.intersection(row))
                 raise OnlineError(f"column {shared!r} comes from the entity rows and from a feature", hint=_NAMES)
-        return [[read.name(row) for row in rows] for read in self.reads]
+        return [read.names(rows) for read in self.reads]
 
 
 _NAMES = "full_names=True gives feature__column; or give one of them a prefix, or name its columns"

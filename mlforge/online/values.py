@@ -50,7 +50,7 @@ _FIRST = Struct("<qIq")  # step, number of points, first instant
 _INSTANT = Struct("<q").unpack_from
 _END = Struct("<I").unpack_from
 _TIMES = 12
-_first = _FIRST.unpack_from
+points_head = _FIRST.unpack_from
 pack = msgspec.msgpack.Encoder().encode
 
 
@@ -69,7 +69,7 @@ def pack_points(times: Sequence[int], values: Sequence[bytes], step: int = 0) ->
 
 def find(payload: bytes, at: int) -> tuple[bytes | None, int]:
     """The packed values at an instant, None before the first point, and the step."""
-    step, count, first = _first(payload)
+    step, count, first = points_head(payload)
     if at < first:
         return None, step
     if count == 1:
