@@ -270,7 +270,7 @@ def test_every_table_and_column_is_described(con):
         ).fetchall()
         == []
     )
-    assert len(con.execute("SELECT 1 FROM duckdb_tables() WHERE schema_name = 'mlforge'").fetchall()) == 16
+    assert len(con.execute("SELECT 1 FROM duckdb_tables() WHERE schema_name = 'mlforge'").fetchall()) == 17
 
 
 def test_comments_on_a_view(con):
