@@ -77,7 +77,7 @@ def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion
     table = materialise.staged(f"{compiled.table}__new")
     rows = union(reach.rows_of(compiled, region.spans))
     made = _make_rows(work, step, found, last, compiled, region, rows)
-    materialise.fill_table(work.runner, made, table)
+    materialise.fill_table(work.runner, made, table, kept=rows)
     current = f"{CURRENT}.store.{ident(compiled.table)}"
     keyed = _KEYS if region.keyed else None
     size = materialise.make_patch(work.runner, made, compiled.table, current, table, spans=rows, keyed=keyed)
@@ -159,7 +159,8 @@ def _events(
     query = with_ref_times(text, physicals, compiled.timestamp)
     counts = materialise.make_events(
         work.runner, replace(compiled, event_sql=query), found.compilation.timestamp_type,
-        found.candidate.config.timestamp_format, name=name, carried=reading.carry, keep=True,
+        found.candidate.config.timestamp_format, name=name, carried=reading.carry,
+        keep=name != materialise.READ_EVENTS, counted=name != materialise.READ_EVENTS,
     )  # fmt: skip
     return named(work, counts)
 

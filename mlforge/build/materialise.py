@@ -67,7 +67,7 @@ class EventCounts:
 
 def make_events(
     runner: Runner, compiled: Compiled, timestamp_type: str | None, format_: str | None, *, name: str = EVENTS,
-    carried: bool = False, keep: bool = False,
+    carried: bool = False, keep: bool = False, counted: bool = True,
 ) -> EventCounts:  # fmt: skip
     """Make the temporary relation of event rows. It is a view where reading it twice costs less than keeping it, unless
     ``keep`` asks for a table. ``carried``: its rows say which part of the source they are from."""
@@ -78,6 +78,8 @@ def make_events(
     )  # fmt: skip
     forget(runner.con, name)
     runner.run(script)
+    if not counted:
+        return EventCounts(0, 0)
     keys = [k.name for k in compiled.keys]
     found = runner.run(
         sql("feature/part_ranges", keys=keys, timed=bool(timestamp_type), relation=name, carried=carried)
@@ -109,14 +111,18 @@ def make_table(runner: Runner, compiled: Compiled, table: str, last: int | None 
     return compiled
 
 
-def fill_table(runner: Runner, compiled: Compiled, table: str, last: int | None = None) -> None:
-    """Make ``table`` from the event rows with the scales that ``compiled`` has."""
+def fill_table(
+    runner: Runner, compiled: Compiled, table: str, last: int | None = None, kept: Spans | None = None
+) -> None:
+    """Make ``table`` from the event rows with the scales that ``compiled`` has.
+
+    With ``kept`` no more than the rows of these times need be made."""
     if compiled.kind == "static":
         runner.run(sql("feature/static", f=Physical(compiled, EVENTS), table=table, events=EVENTS))
     elif compiled.interval is None:
         _exact(runner, compiled, table, temporary=False)
     elif compiled.kind == "windows" and Physical(compiled, EVENTS).tileable:
-        _tiles(runner, compiled, table, last)
+        _tiles(runner, compiled, table, last, kept)
     else:
         _snapshots(runner, compiled, table, last)
 
@@ -144,7 +150,7 @@ def make_rows(runner: Runner, compiled: Compiled, table: str) -> None:
     _exact(runner, compiled, table, temporary=True)
 
 
-def _tiles(runner: Runner, compiled: Compiled, table: str, last: int | None) -> None:
+def _tiles(runner: Runner, compiled: Compiled, table: str, last: int | None, kept: Spans | None) -> None:
     feature = Physical(compiled, EVENTS, ingredients=compiled.uses_as_of)
     parts = tiles(feature)
     settled = reach.settled(compiled, last)
@@ -159,6 +165,7 @@ def _tiles(runner: Runner, compiled: Compiled, table: str, last: int | None) -> 
             partials=parts.partials,
             totals=parts.totals,
             merges=parts.merges,
+            kept=kept,
             settled=settled,
             open_from=settled and reach.events_of(compiled, ((settled, None),))[0][0],
         )

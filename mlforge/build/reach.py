@@ -29,8 +29,10 @@ def _longest(compiled: Compiled) -> int:
 
 
 def _slack(compiled: Compiled) -> int:
-    """Up to the next boundary, wherever a time zone puts it."""
-    return 1 + (_at_most(compiled.interval) + 2 * DAY if compiled.interval else 0)
+    """Up to the next boundary, wherever a time zone or the calendar puts it."""
+    if compiled.interval is None:
+        return 1
+    return 1 + _at_most(compiled.interval) + (2 * DAY if compiled.timezone or compiled.interval.months else 0)
 
 
 def _endless(compiled: Compiled) -> bool:
