@@ -70,7 +70,7 @@ test-long: $(VENV)/.dev ## the long runs: 50,000 cases against the oracle, and m
 	$(BIN)/python -m pytest tests -m long -n $(WORKERS)
 
 test-orchestration: $(VENV)/.dev $(ORCHESTRATORS:%=.venv-%/.stamp) ## run the examples for cron, Airflow and Dagster
-	MLFORGE_ORCHESTRATORS=1 $(BIN)/python -m pytest tests/orchestration
+	MLFORGE_ORCHESTRATORS=1 $(BIN)/python -m pytest tests/orchestration -n $(WORKERS) --dist loadfile
 
 bench: $(VENV)/.dev ## the benchmarks, beside hand-written forms
 	$(BIN)/python -m benchmarks
