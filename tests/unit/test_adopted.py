@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mlforge.errors import FeatureError
 from mlforge.model import CatalogState, FeatureSet, Version
 from mlforge.plan.planner import plan
 from mlforge.plan.versions import Adopted
@@ -64,6 +65,13 @@ def test_a_number_that_cannot_follow_is_not_taken(made: Any, here: str, wanted: 
     found = step(made, state(stored(F, here)), wanted)
     assert str(found.version_to) == instead
     assert "numbered as in the manifest" not in found.reasons
+
+
+def test_a_contract_lets_a_manifest_through_and_nothing_else() -> None:
+    pinned = candidate(definition(items={**ITEMS, "c": "z"}), contract=True)
+    assert str(step(pinned, state(stored(F)), "1.1.0").version_to) == "1.1.0"
+    with pytest.raises(FeatureError, match="contract=true"):
+        step(pinned, state(stored(F)), "1.0.0")
 
 
 def test_readers_read_the_adopted_version() -> None:
