@@ -19,9 +19,10 @@ from mlforge.retrieve.training import KeySql, TrainingSet, training_set
 from mlforge.sql.templates import ident, sql
 from mlforge.verify.compare import compared, differences, explained
 from mlforge.verify.cuts import carried, cuts
+from mlforge.verify.engine import Engine
 from mlforge.verify.result import FeatureVerdict, Verification, VerifyOptions
 from mlforge.verify.sample import DAY, pick, stored_labels
-from mlforge.verify.values import Case, Engine, stated
+from mlforge.verify.values import Case, stated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -99,7 +100,7 @@ def _by_itself(
     if stored.compiled.request:
         return _unproven(asked, f"give label rows: it needs {', '.join(stored.compiled.request)} with the request")
     with engine(project, state) as own:
-        if lost := _changed(own, stored):
+        if lost := _lost(own, stored):
             return _unproven(asked, lost)
         table = _own_labels(con, own, stored, options.sample, options.seed)
     if table is None:
@@ -215,7 +216,7 @@ def _verdict(
     import duckdb
 
     start = time.perf_counter()
-    if lost := _changed(own, asked.stored):
+    if lost := _lost(own, asked.stored):
         return _unproven(asked, lost)
     case = Case(own, asked.stored, own.name("labels"), frozenset(c.lower() for c in asked.columns))
     text = sql(
@@ -250,14 +251,19 @@ def _judged(case: Case, asked: Request, member: Member, label_time: str | None) 
     )  # fmt: skip
 
 
-def _changed(own: Engine, stored: StoredVersion) -> str | None:
+def _lost(own: Engine, stored: StoredVersion) -> str | None:
     """Why nothing can be recomputed: sources are not what the version, or one that it reads, was built from."""
     if any("function" in (s.get("options") or {}) for s in stored.definition.sources.values()):
         return f"the rows of {stored.feature} come from a Python function, which cannot be cut"
-    if lost := own.changed(stored):
-        return f"source {', '.join(lost)} has changed since {stored.feature}@{stored.version} was built: build first"
-    read = [own.upstream(n, v) for n, v in stored.definition.refs.items()]
-    return next((reason for v in read if (reason := _changed(own, v))), None)
+    if reason := own.lost(stored):
+        return reason
+    if stored.compiled.kind == "on_demand":
+        read = [own.state.features[r.feature].get(Version.parse(r.version)) for r in stored.compiled.refs]
+    else:
+        read = [own.upstream(n, v) for n, v in stored.definition.refs.items()]
+        if newer := [str(v.feature) for v in read if v.build > stored.build]:
+            return f"it was built before the newest rows of {', '.join(newer)}: build first"
+    return next((reason for v in read if (reason := _lost(own, v))), None)
 
 
 def _unproven(asked: Request, reason: str) -> FeatureVerdict:

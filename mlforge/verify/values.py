@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,22 +9,21 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace as with_changes
 
-from mlforge.catalog.file import attach_read
-from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Version
+from mlforge.model import SOURCE_SCHEMA, Version
 from mlforge.sql.bind import bind
-from mlforge.sql.physical import FLOATS, view
+from mlforge.sql.physical import FLOATS
 from mlforge.sql.refs import ref_values, with_ref_times
 from mlforge.sql.templates import ident, sql
 from mlforge.verify.cuts import CUT_SCHEMA, Cut, carried, copied_time, cuts, key_items, over_cut, row_refs
-from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import Aggregate, CatalogState, Closed, Compiled, Duration, Output, Project, StoredVersion
+    from mlforge.model import Aggregate, Closed, Compiled, Duration, Output, StoredVersion
     from mlforge.sql.refs import TimedJoin
+    from mlforge.verify.engine import Engine
 
 MOST_CUTS = 100
 """Instants for which the sources of a feature that is joined by ref() are cut one by one."""
@@ -49,64 +47,6 @@ def stated(stored: StoredVersion) -> Bounds:
     """The bounds that the definition states."""
     d = stored.definition
     return Bounds(d.closed, d.delay.micros or 0, d.interval, d.timezone)
-
-
-class Engine:
-    """A connection of its own over the project's sources, in which features are recomputed."""
-
-    def __init__(
-        self, con: DuckDBPyConnection, project: Project, state: CatalogState, *, loaded_by: int | None = None
-    ) -> None:
-        self.con = con
-        self.project = project
-        self.state = state
-        self.warehouse = DuckDB(con, project.root)
-        self.warehouse.loaded_by = loaded_by
-        self._types: dict[str, dict[str, str]] = {}
-        self._changed: dict[tuple[str, str], bool] = {}
-        self._numbers = itertools.count()
-        con.execute(f"CREATE SCHEMA {ident(CUT_SCHEMA)}")
-        if reads_catalog(project):
-            self._attach()
-
-    def name(self, what: str) -> str:
-        """A name for a temporary table."""
-        return f"_mlforge_{what}{next(self._numbers)}"
-
-    def source(self, name: str) -> dict[str, str]:
-        """The columns of a source, which is readable from then on. Raises ProjectError."""
-        if name not in self._types:
-            self.warehouse.bind_source(self.project.sources[name])
-            self._types[name] = self.warehouse.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(name)}")
-        return self._types[name]
-
-    def changed(self, stored: StoredVersion) -> list[str]:
-        """Sources that are gone, or hold other rows than when the version was built."""
-        return [n for n in stored.definition.sources if n not in self.project.sources or self._differs(stored, n)]
-
-    def _differs(self, stored: StoredVersion, name: str) -> bool:
-        self.source(name)
-        before = stored.source_states.get(name)
-        key = (name, before.digest if before else "")
-        if key not in self._changed:
-            now = self.warehouse.state(self.project.sources[name], before)
-            self._changed[key] = before is None or now.digest != before.digest
-        return self._changed[key]
-
-    def upstream(self, feature: str, version: str) -> StoredVersion:
-        """The newest version of the MAJOR.MINOR, or the full version, that a feature reads."""
-        known = self.state.features[feature].versions
-        return max((v for v in known if f"{v.version}.".startswith(f"{version}.")), key=lambda v: v.version)
-
-    def stored_rows(self, stored: StoredVersion) -> None:
-        """Make a feature readable as ``_mlforge_ref.<name>``: its rows as the catalog has them."""
-        self._attach()
-        self.con.execute(view(REF_SCHEMA, stored.feature, bind(self.state, stored, f"{CURRENT}.")))
-
-    def _attach(self) -> None:
-        if self.warehouse.catalog is None:
-            attach_read(self.con, self.project.warehouse.path, CURRENT)
-            self.warehouse.catalog = CURRENT
 
 
 @dataclass

@@ -11,6 +11,7 @@ import pytest
 from mlforge.errors import ProjectError, UsageError
 from mlforge.verify.result import VerifyOptions
 from tests.cli.running import mlforge
+from tests.verify.conftest import HOURLY
 from tests.verify.planting import tamper
 
 if TYPE_CHECKING:
@@ -153,6 +154,20 @@ def test_sources_that_changed_since_the_build_prove_nothing(project: Small) -> N
     )
     (found,) = project.forge.verify().features
     assert found.unproven == ("source ev has changed since f@1.0.0 was built: build first",)
+
+
+def test_a_feature_that_lags_behind_what_it_reads_proves_nothing(project: Small) -> None:
+    feature(project, "up", TIMED, "SELECT k, t, n FROM {ev}")
+    feature(project, "f", TIMED, "SELECT p.k, p.t, MAX(u.n) OVER last_1d AS m FROM {{{{ source('price') }}}} p "
+            "JOIN {{{{ ref('up') }}}} u ON p.k = u.k")  # fmt: skip
+    project.good()
+    assert project.forge.verify("f").passed
+    project.write("data/ev.parquet", f"SELECT * FROM ({HOURLY}) WHERE n <> 200")
+    project.good("up")
+    (found,) = project.forge.verify("f").features
+    assert found.unproven == ("it was built before the newest rows of up: build first",)
+    project.good()
+    assert project.forge.verify("f").passed
 
 
 def test_rows_that_were_loaded_late_are_counted_and_fail_only_as_of_an_instant(project: Small) -> None:
