@@ -103,7 +103,7 @@ def _drain(
     row: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> list[Path]:  # fmt: skip
     paths = _files(catalog_path, kind)
-    ids = con.execute(sql("catalog/select", table=table, columns=["id"], order=[], where=[])).fetchall()
+    ids = con.execute(sql("catalog/select", table=table, columns=["id"], order=[], where={})).fetchall()
     known = {found[0] for found in ids}
     records = [_decode(path) for path in paths]
     writer.insert(con, table, (row(record) for record in records if record["id"] not in known))

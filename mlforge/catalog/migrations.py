@@ -49,7 +49,7 @@ def migrate(con: DuckDBPyConnection) -> list[int]:
     for migration in missing:
         for statement in statements(sql(migration.template)):
             con.execute(statement)
-        con.execute(sql("catalog/record_migration"), [migration.id, migration.name, _mlforge_version()])
+        con.execute(sql("catalog/record_migration", id=migration.id, name=migration.name, version=_mlforge_version()))
     return [m.id for m in missing]
 
 

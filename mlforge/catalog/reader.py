@@ -121,8 +121,7 @@ _JSON = {"config", "definition", "compiled", "source_states", "sample", "quantil
 def rows(con: DuckDBPyConnection, table: str, columns: Sequence[str], order: Sequence[str], **where: Any) -> list[Row]:
     """Rows of a table of ``mlforge`` as dicts, those that equal every value of ``where`` that is not None."""
     given = {column: value for column, value in where.items() if value is not None}
-    statement = sql("catalog/select", table=table, columns=columns, order=order, where=list(given))
-    found = con.execute(statement, list(given.values())).fetchall()
+    found = con.execute(sql("catalog/select", table=table, columns=columns, order=order, where=given)).fetchall()
     return [{c: _plain(c, v) for c, v in zip(columns, row, strict=True)} for row in found]
 
 

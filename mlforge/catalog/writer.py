@@ -48,13 +48,12 @@ def insert(con: DuckDBPyConnection, table: str, rows: Iterable[dict[str, Any]]) 
     todo = list(rows)
     for start in range(0, len(todo), _BATCH):
         batch = todo[start : start + _BATCH]
-        statement = sql("catalog/insert", table=table, columns=list(batch[0]), rows=len(batch))
-        con.execute(statement, [value for row in batch for value in row.values()])
+        con.execute(sql("catalog/insert", table=table, columns=list(batch[0]), rows=[list(r.values()) for r in batch]))
 
 
 def delete(con: DuckDBPyConnection, table: str, **where: Any) -> None:
     """Delete the rows of a table of ``mlforge`` that equal every given value."""
-    con.execute(sql("catalog/delete", table=table, where=list(where)), list(where.values()))
+    con.execute(sql("catalog/delete", table=table, where=where))
 
 
 def next_build(con: DuckDBPyConnection) -> int:
@@ -280,7 +279,7 @@ def put_entities(con: DuckDBPyConnection, entities: Iterable[tuple[Entity, Seque
 
 def _replace(con: DuckDBPyConnection, table: str, key: str, rows: list[dict[str, Any]]) -> None:
     names = [row[key] for row in rows]
-    con.execute(sql("catalog/delete_listed", table=table, column=key, feature=False), [names])
+    con.execute(sql("catalog/delete_listed", table=table, column=key, listed=names, feature=None))
     insert(con, table, rows)
 
 
@@ -299,7 +298,7 @@ def put_feature_set(
         "build": build,
         "created_at": utc(created_at),
     }
-    con.execute(sql("catalog/retire_sets"), [stored.name])
+    con.execute(sql("catalog/retire_sets", name=stored.name))
     insert(con, "feature_sets", [row])
 
 
@@ -332,7 +331,7 @@ def _instant(con: DuckDBPyConnection, micros: int | None) -> datetime.datetime |
     try:
         return datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=micros)
     except OverflowError:
-        return str(con.execute("SELECT CAST(make_timestamp(?) AS VARCHAR)", [micros]).fetchall()[0][0])
+        return str(con.execute(f"SELECT CAST(make_timestamp({micros}) AS VARCHAR)").fetchall()[0][0])
 
 
 def end_parts(con: DuckDBPyConnection, feature: str, version: Version, parts: Sequence[tuple[str, str]] | None) -> None:
@@ -360,7 +359,7 @@ def delete_versions(con: DuckDBPyConnection, feature: str, versions: Iterable[Ve
     rows are not touched."""
     names = [str(version) for version in versions]
     for table in ("versions", "columns", "stats", "checks", "lineage"):
-        con.execute(sql("catalog/delete_listed", table=table, column="version", feature=True), [names, feature])
+        con.execute(sql("catalog/delete_listed", table=table, column="version", listed=names, feature=feature))
     con.execute(sql("catalog/sweep_intervals"))
 
 

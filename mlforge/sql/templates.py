@@ -47,7 +47,8 @@ def literal(value: Any) -> str:
     if isinstance(value, float):
         return repr(value) + "::DOUBLE" if math.isfinite(value) else f"'{value}'::DOUBLE"
     if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
+        quoted = "'" + value.replace("'", "''") + "'"
+        return quoted if "\0" not in value else "(" + quoted.replace("\0", "' || chr(0) || '") + ")"
     if isinstance(value, datetime.datetime):
         return f"'{value.isoformat(sep=' ')}'::{'TIMESTAMPTZ' if value.tzinfo else 'TIMESTAMP'}"
     if isinstance(value, datetime.date):
