@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlforge.warehouses.duckdb import DuckDB
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
-LARGEST = {"parquet": 4_000_000_000, "csv": 200_000_000, "json": 100_000_000}
+LARGEST = {"parquet": 500_000_000, "csv": 100_000_000, "json": 50_000_000}
 """Bytes of files above which a plan does not look at all rows."""
 
 _STEPS = {"s": (1, 2, 5, 10, 15, 30), "m": (1, 2, 5, 10, 15, 30), "h": (1, 2, 3, 4, 6, 8, 12, 18),
@@ -172,7 +172,7 @@ def _notes(warehouse: DuckDB, source: Source, definitions: Iterable[Definition])
 
 
 def _is_quick(warehouse: DuckDB, source: Source) -> bool:
-    """Whether two columns of the source are read in about a second: text must be read whole."""
+    """Whether two columns of the source are read in a few seconds: text must be read whole."""
     if "://" in (source.path or ""):
         return False
     if source.format not in LARGEST:
