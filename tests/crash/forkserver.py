@@ -23,6 +23,7 @@ import mlforge as mlf
 from mlforge.build.options import BuildOptions
 from mlforge.catalog import commit as commits
 from mlforge.errors import MlforgeError
+from mlforge.model import Duration
 
 for name in ("build.candidates", "build.land", "build.run", "catalog.staging", "plan.planner", "retrieve"):
     importlib.import_module(f"mlforge.{name}")
@@ -32,8 +33,12 @@ def say(**message) -> None:
     os.write(1, (json.dumps(message) + "\n").encode())
 
 
-def build(project: str, *, largest_file: int | None = None, as_nobody: bool = False, **options) -> None:
+def build(
+    project: str, *, largest_file: int | None = None, as_nobody: bool = False, batch: str | None = None, **options
+) -> None:
     commits.PATIENCE = 0.2
+    if batch:
+        options["batch"] = Duration.parse(batch)
     if largest_file:  # a write past it fails as it does on a full disk
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))

@@ -90,6 +90,44 @@ TEXTS = {
         "SUM(v) OVER last_7d AS v7, COUNT(*) OVER ever AS n",
         relation='(SELECT k, t, x AS v FROM {{ source("ev") }} UNION ALL SELECT k, t, price FROM {{ source("side") }})',
     ),
+    # event relations that take some looking into
+    "looked_up": Text(
+        '{{ config(entity="user", timestamp="t") }}\nSELECT e.k, e.t, e.x, p.price/*more*/\n'
+        'FROM {{ source("ev") }} AS e ASOF LEFT JOIN {{ source("side") }} AS p ON p.j = e.j AND e.t >= p.t\n',
+        "e.i + 1 AS more",
+    ),
+    "only_light": _user(
+        "SUM(x) OVER last_7d AS x7, s AS last_s",
+        relation='{{ source("ev") }} WHERE j IN (SELECT j FROM {{ source("place") }} WHERE weight < 30)',
+    ),
+    "with_cte": Text(
+        '{{ config(entity="user", timestamp="t") }}\n'
+        'WITH e AS (SELECT * FROM {{ source("ev") }} WHERE i > -5), f AS (SELECT k, t, x * 2 AS y FROM e)\n'
+        "SELECT k, t, SUM(y) OVER last_7d AS y7, COUNT(*) OVER ever AS n FROM f\n"
+    ),
+    "computed": Text(
+        '{{ config(entity="user", timestamp="at", interval="1d") }}\n'
+        "SELECT k + 1 AS k, t + to_hours(coalesce(i, 0) % 50) AS at, SUM(x) OVER last_7d AS x7, COUNT(*) OVER last_30d AS n\n"
+        'FROM {{ source("ev") }}\n'
+    ),
+    # told how to be made
+    "before_by_key": _user("x, lag(x) OVER (PARTITION BY k ORDER BY t, id, x) AS before", 'incremental="by_key"'),
+    "steps_by_key": _user(
+        "SUM(step) OVER last_7d AS s7, COUNT(*) OVER ever AS n",
+        'incremental="by_key", interval="1d"',
+        '(SELECT *, i - lag(i) OVER (PARTITION BY k ORDER BY t, id, x) AS step FROM {{ source("ev") }})',
+    ),
+    "grouped_by_key": Text(
+        '{{ config(entity="user", timestamp="t", incremental="by_key") }}\n'
+        "SELECT k, date_trunc('day', e.t) + INTERVAL 1 DAY AS t, SUM(x) AS x, COUNT(*) AS n\n"
+        'FROM {{ source("ev") }} AS e GROUP BY ALL\n'
+    ),
+    "static_by_key": Text(
+        '{{ config(entity="user", incremental="by_key") }}\nSELECT k, MAX(x) AS hi, COUNT(*) AS n FROM {{ source("ev") }} '
+        "GROUP BY k\n"
+    ),
+    "never": _user("x, s", 'incremental="never"'),
+    "looking_back": _user("SUM(x) OVER last_7d AS x7, COUNT(*) OVER last_30d AS n", 'interval="1d", lookback="10d"'),
     # snapshots
     "tiles": _user(_TILED, 'interval="1d"', more=_N),
     "tiles_ever": _user("SUM(x) OVER ever AS x, COUNT(*) OVER last_7d AS n, MAX(i) OVER ever AS hi", 'interval="1d"'),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KEYED = ", unique_key: id, loaded_at: loaded, deleted: gone"
 KINDS = {
     "parquet": "{path: 'data/ev/*.parquet'}",
-    "csv": "{path: 'data/ev/*.csv', options: {header: true, columns: {"
+    "csv": "{path: 'data/ev/*.csv', options: {header: true, delim: ',', quote: '\"', escape: '\"', columns: {"
     + ", ".join(f"{name}: {kind}" for name, kind in COLUMNS.items())
     + "}}}",
     "keyed files": f"{{path: 'data/ev/*.parquet'{KEYED}}}",
@@ -203,6 +203,8 @@ class Main:
         if found is None:
             return
         name, row = found
+        if self.kind == "loaded table" and row["loaded"] >= START + self.clock // 3 * HOUR:
+            return  # one that comes in the same instant would look like the one that goes
         self.clock += 3
         if self.keyed:
             self.store.add([row | {"loaded": START + self.clock // 3 * HOUR, "seq": self.clock, "gone": True}])

@@ -103,9 +103,10 @@ class Gc:
 
 @dataclass(frozen=True)
 class Build:
-    """A build: of everything, of one feature, by force, or twice in a row."""
+    """A build: of everything, of one feature, by force, twice in a row, of everything anew, of some times anew; or one
+    that looks only at times from or until some day on."""
 
-    how: Literal["all", "some", "force", "twice"] = "all"
+    how: Literal["all", "some", "force", "twice", "whole", "restate", "since", "until"] = "all"
     n: int = 0
 
 
@@ -175,7 +176,9 @@ def _deeds() -> st.SearchStrategy[Step]:
 
 def _builds() -> st.SearchStrategy[Step]:
     whole = st.just(Build())
-    more = st.builds(Build, st.sampled_from(["some", "force", "twice"]), st.integers(0, 99))
+    more = st.builds(
+        Build, st.sampled_from(["some", "force", "twice", "whole", "restate", "since", "until"]), st.integers(0, 99)
+    )
     return st.one_of(whole, whole, whole, whole, more, st.builds(Kill, st.integers(0, 110)))
 
 

@@ -217,3 +217,33 @@ def test_a_source_that_shows_its_file_names_is_incremental_too(small: Small) -> 
     put(small, 40)
     assert modes(small.build("rows")) == {"rows": "incremental"}
     assert small.sql("SELECT DISTINCT file FROM features.rows WHERE t >= TIMESTAMP '2024-02-10'") == [("040.parquet",)]
+
+
+def test_a_correction_of_a_row_that_waits_waits_too(tmp_path: Path) -> None:
+    small = Small(tmp_path, CONFIG.replace("path: data/ev", "path: data/ev, unique_key: [id], loaded_at: at"))
+    small.feature("rows", PLAIN)
+    row = "SELECT {id} AS id, 1 AS k, TIMESTAMP '{t}' AS t, TIMESTAMP '{at}' AS at, {x}::DOUBLE AS x"
+    small.write("data/ev/a.parquet", row.format(id=1, t="2024-01-02", at="2024-01-02", x=1))
+    small.write("data/ev/b.parquet", row.format(id=2, t="2024-02-05", at="2024-02-05", x=2))
+    small.good()
+    small.write("data/ev/c.parquet", row.format(id=1, t="2024-02-07", at="2024-02-07", x=3))
+    small.build(scope=Scope(since=day(30)))
+    small.good()
+    assert [x for _, _, x in small.sql("FROM features.rows ORDER BY t")] == [2.0, 3.0]
+
+
+def test_what_a_ref_changed_does_not_wait(small: Small) -> None:
+    small.config(CONFIG.replace("entities", "  late: {path: data/late}\nentities"))
+    small.write("data/late/0.parquet", "SELECT 1::BIGINT AS k, TIMESTAMP '2024-01-02' AS t, 5::DOUBLE AS level")
+    small.feature("level", '{{ config(entity="user", timestamp="t") }}\nSELECT k, t, level FROM {{ source("late") }}\n')
+    small.feature(
+        "with_level",
+        '{{ config(entity="user", timestamp="t") }}\n'
+        'SELECT e.k, e.t, e.x, l.level FROM {{ source("ev") }} AS e LEFT JOIN {{ ref("level") }} AS l ON l.k = e.k\n',
+    )
+    small.good()
+    small.write("data/late/1.parquet", "SELECT 2::BIGINT AS k, TIMESTAMP '2024-01-01' AS t, 7::DOUBLE AS level")
+    small.good("level")
+    small.build(scope=Scope(since=day(30)))
+    small.good()
+    assert small.sql("SELECT count(*) FROM features.with_level WHERE level = 7") == [(40,)]
