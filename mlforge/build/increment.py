@@ -40,10 +40,12 @@ class Whole(Exception):
 
 @dataclass(frozen=True)
 class Region:
-    """Event times at which rows may have changed; ``keyed``: those of the keys in ``_KEYS`` alone."""
+    """Event times at which rows may have changed; ``keyed``: those of the keys in ``_KEYS`` alone. ``waiting``: some
+    new rows, or rows that they correct, are of times that this build was not to look at."""
 
     spans: Spans
     keyed: bool
+    waiting: bool
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def make(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, co
 def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, compiled: Compiled) -> Found:
     increment = _verified(work, step, last)
     known = {} if increment.main is None else _ledger(work, last, increment.main)
-    increment = _with_lost(increment, step, known)
+    increment = _with_lost(work, increment, step, known)
     counts, checks = _read_new(work, step, found, compiled, increment)
     region = _region(work, step, compiled, increment, counts, known)
     table = materialise.staged(f"{compiled.table}__new")
@@ -81,7 +83,8 @@ def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion
     current = f"{CURRENT}.store.{ident(compiled.table)}"
     keyed = _KEYS if region.keyed else None
     size = materialise.make_patch(work.runner, made, compiled.table, current, table, spans=rows, keyed=keyed)
-    parts, gone, states = _taken_in(step, increment, counts, known, last)
+    kin = increment.main is not None and bool(work.analysis.project.sources[increment.main].unique_key)
+    parts, gone, states = _taken_in(step, increment, counts, known, last, none=kin and region.waiting)
     return Found(made, counts, size, tuple(checks), region.spans, rows, parts, gone, states)
 
 
@@ -105,11 +108,13 @@ def _verified(work: Work, step: FeatureStep, last: StoredVersion) -> Increment:
     )
 
 
-def _with_lost(increment: Increment, step: FeatureStep, known: dict[str, Part]) -> Increment:
+def _with_lost(work: Work, increment: Increment, step: FeatureStep, known: dict[str, Part]) -> Increment:
     """The increment, with the parts that are gone of which rows were taken in though they were never done with."""
     if increment.main is None:
         return increment
     gone = known.keys() - step.candidate.source_states[increment.main].parts.keys()
+    if gone and work.analysis.project.sources[increment.main].unique_key:
+        raise Whole(f"a part of {increment.main} is gone, which may bring back rows that it had corrected")
     removed = tuple(sorted(gone | set(increment.parts.removed)))
     return replace(increment, parts=replace(increment.parts, removed=removed))
 
@@ -186,12 +191,13 @@ def _region(
     old = _of_parts(known, (*parts.added, *parts.changed, *parts.removed))  # an added one may be known in part
     refs = _of_refs(work, step)
     more = union(old, refs, increment.todo, _lookback(step, known, counts))
-    spans = union(new, more)
-    if increment.limit is not None:
-        spans = intersect(spans, union([increment.limit], increment.todo))
+    limit = EVERYTHING if increment.limit is None else (increment.limit,)
+    # What refs have changed is known in this build alone, so that no time of it may wait.
+    spans = union(intersect(union(new, more), limit), increment.todo, refs)
     if increment.spans:
         spans = intersect(spans, increment.spans)
-    return Region(at_most(spans, _MOST), keyed=bool(counts.parts) and not more)  # no rows, no keys
+    keyed = bool(counts.parts) and not more  # no rows, no keys
+    return Region(at_most(spans, _MOST), keyed, waiting=bool(subtract(new, limit)))
 
 
 def _of_parts(known: dict[str, Part], names: tuple[str, ...]) -> Spans:
@@ -271,11 +277,18 @@ def _times(work: Work, step: FeatureStep, compiled: Compiled, spans: Spans) -> R
 
 
 def _taken_in(
-    step: FeatureStep, increment: Increment, counts: EventCounts, known: dict[str, Part], last: StoredVersion
+    step: FeatureStep,
+    increment: Increment,
+    counts: EventCounts,
+    known: dict[str, Part],
+    last: StoredVersion,
+    *,
+    none: bool = False,
 ) -> tuple[tuple[Part, ...], tuple[tuple[str, str], ...], dict[str, SourceState]]:
     """The ledger's new entries, those that end, and the states of the sources as far as they were taken in.
 
-    A part with rows at times that this build was not to look at stays as it was, so that the next build finds it."""
+    A part with rows at times that this build was not to look at stays as it was, so that the next build finds it;
+    ``none``: so do all, since rows that correct each other lie in several."""
     states = dict(step.candidate.source_states)
     main = increment.main
     if main is None:
@@ -284,14 +297,15 @@ def _taken_in(
     ranges = {p.part: p for p in counts.parts}
     grown = {name for name, _ in increment.parts.grown}
     touched = (*increment.parts.added, *increment.parts.changed, *(name for name, _ in increment.parts.grown))
-    pending = {n for n in (*touched, *increment.parts.removed) if _is_pending(increment, ranges.get(n), known.get(n))}
+    seen = (*touched, *increment.parts.removed)
+    pending = {n for n in seen if none or _is_pending(increment, ranges.get(n), known.get(n))}
     parts = []
     for name in touched:
         digest = old.parts.get(name, "pending") if name in pending else now.parts[name]
         before = known.get(name) if name in pending | grown else None
         parts.append(_entry(main, name, digest, ranges.get(name), before))
-    gone = tuple((main, n) for n in (*touched, *increment.parts.removed) if n in known and n not in pending)
-    gone += tuple((main, n) for n in touched if n in known and n in pending)
+    ended = {*touched, *(n for n in increment.parts.removed if n not in pending)}
+    gone = tuple((main, n) for n in sorted(ended & known.keys()))
     states[main] = replace(_without(now, old, pending), spans=increment.spans)
     return tuple(parts), gone, states
 
