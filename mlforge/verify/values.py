@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from mlforge.sql.refs import TimedJoin
     from mlforge.verify.engine import Engine
 
+MOST_KEYS = 50
+"""Keys of one instant that are written into its query, so that the engine reads no other."""
+
 MOST_CUTS = 100
 """Instants for which the sources of a feature that is joined by ref() are cut one by one."""
 
@@ -247,7 +250,12 @@ class Case:
             if self.stored.definition.refs or not number:
                 self._cut(b, instant)  # again: a feature that is joined may have cut its own
             self._until(instant)
-            text = sql("verify/cut_rows", query=found, bounds=limits, end=self.end, **self._event())
+            places = sql("verify/keys_at", bounds=limits, end=self.end, keys=self.keys, most=MOST_KEYS + 1)
+            asked = self.con.execute(places).fetchall()
+            text = sql(
+                "verify/cut_rows", query=found, bounds=limits, end=self.end, types=[k.type for k in self.f.keys],
+                asked=asked if len(asked) <= MOST_KEYS else (), **self._event(),
+            )  # fmt: skip
             self.con.execute(sql("verify/add_rows", name=made, query=text, exists=bool(number)))
         return made
 
