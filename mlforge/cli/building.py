@@ -8,6 +8,7 @@ import typer
 
 from mlforge.cli import times
 from mlforge.cli.context import Schedule, forge, set_profile, words
+from mlforge.cli.online import published_value, show_published
 from mlforge.cli.output import cell, count, echo, encode, print_json, styled, table
 from mlforge.cli.verifying import finish, verified_value, verify_built
 
@@ -225,6 +226,9 @@ def build(
     release: Release = False,
     upgrade_sets: Upgrade = False,
     verify: Annotated[bool, typer.Option("--verify", help="Then verify what was built: see mlforge verify.")] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Then publish what is good to the online store: see mlforge publish.")
+    ] = False,
     strict: Strict = False,
     profile: Profile = None,
     as_json: Json = False,
@@ -247,10 +251,14 @@ def build(
         fs = forge(ctx, strict=strict)
         result = fs.build(chosen, options, notify)
         found = verify_built(fs, result) if verify else None
+        good = online and sample is None and not (found and found.failed)
+        published = fs.publish() if good else None
     if as_json:
-        echo(encode({**result_value(result), **({} if found is None else verified_value(found, result))}).decode())
+        more = {} if found is None else verified_value(found, result)
+        echo(encode({**result_value(result), **more, **published_value(published)}).decode())
     else:
         show_result(result, options)
+        show_published(published)
     if found is not None:
         finish(found, quiet=as_json)
     if result.failed:

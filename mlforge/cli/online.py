@@ -46,9 +46,9 @@ def publish(
     done = forge(ctx).publish(words(features), words(feature_sets), force=force, full=full, notify=shown)
     shown.end()
     if as_json:
-        print_json({**_plain(done), "versions": done.versions})
+        print_json(published_value(done)["published"])
     else:
-        _say(done)
+        show_published(done)
 
 
 class _Shown:
@@ -72,13 +72,19 @@ class _Shown:
             echo("", err=True)
 
 
-def _plain(done: Published) -> dict[str, Any]:
+def published_value(done: Published | None) -> dict[str, Any]:
+    """What a publish adds to the last line of a build with --json."""
     from msgspec.structs import asdict
 
-    return {**asdict(done), "tables": [asdict(t) for t in done.tables]}
+    if done is None:
+        return {}
+    return {"published": {**asdict(done), "tables": [asdict(t) for t in done.tables], "versions": done.versions}}
 
 
-def _say(done: Published) -> None:
+def show_published(done: Published | None) -> None:
+    """Print what a publish did, if there was one."""
+    if done is None:
+        return
     if done.nothing_to_do:
         echo(f"nothing to publish: {done.namespace} is up to date, generation {done.generation}")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +55,17 @@ def test_publish_of_some_as_json(shop: Shop) -> None:
     assert "user_spend" not in shop.run("online", "status").out
     found = shop.run("publish", "-s", "spend_v1", "--full", "--json").json
     assert "user_spend@1.1.0" in found["versions"]
+
+
+def test_build_and_publish_in_one_go(shop: Shop) -> None:
+    said = shop.run("build", "--online")
+    assert "published shop, generation 1" in said.out
+    shop.pay("202,7,2024-06-02 10:00:00,grocer,10.00,settled")
+    last = shop.run("build", "--online", "--json").out.strip().splitlines()[-1]
+    published = json.loads(last)["published"]
+    assert published["generation"] == 2
+    assert {t["table"]: (t["action"], t["keys"]) for t in published["tables"]}["user_spend@1.1"] == ("changed", 1)
+    assert "published" not in shop.run("build", "--online", "--sample", "50%", "--force").out
 
 
 def test_status_tells_versions_and_ages(shop: Shop) -> None:
