@@ -102,7 +102,13 @@ def _redis() -> Callable[..., Store]:
     return RedisStore
 
 
-STORES = {"sqlite": _sqlite, "redis": _redis}
+def _dynamodb() -> Callable[..., Store]:
+    from mlforge.online.dynamodb import DynamoDBStore
+
+    return DynamoDBStore
+
+
+STORES = {"sqlite": _sqlite, "redis": _redis, "dynamodb": _dynamodb}
 
 
 def _maker(kind: str) -> Callable[..., Store]:

@@ -16,7 +16,7 @@ from mlforge.project.yamldoc import Value, parse
 if TYPE_CHECKING:
     from pathlib import Path
 
-_OF_KIND = {"sqlite": {"path"}, "redis": {"url", "options"}}
+_OF_KIND = {"sqlite": {"path"}, "redis": {"url", "options"}, "dynamodb": {"table", "region", "endpoint", "create"}}
 
 
 def read_online(root: Path, profile: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
     ),
     "profile": (
         Setting("warehouse", "section", "The engine that computes and stores.", of="warehouse"),
-        Setting("online", "section", "The store that services read features from; without it, a SQLite file.", of="online"),
+        Setting("online", "section", "The store that services read from; without it, a SQLite file.", of="online"),
     ),
     "warehouse": (
         Setting("kind", "text", "The engine. This version opens duckdb only.", default="duckdb", choices=WAREHOUSES),
@@ -79,9 +79,13 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("memory_limit", "text", "Memory to use, as in 4GB; without it, DuckDB's default."),
     ),
     "online": (
-        Setting("kind", "text", "sqlite, redis, or a kind that another package adds.", default="sqlite"),
+        Setting("kind", "text", "sqlite, redis, dynamodb, or a kind that another package adds.", default="sqlite"),
         Setting("path", "text", "File of a SQLite store, online.db if none is named; relative to mlforge.yaml."),
         Setting("url", "text", "Address of a Redis store: redis://user:password@host:6379/0; rediss:// is TLS."),
+        Setting("table", "text", "Table of a DynamoDB store, mlforge-online if none is named."),
+        Setting("region", "text", "AWS region of a DynamoDB store; without it, that of the environment."),
+        Setting("endpoint", "text", "Address of a DynamoDB store that is not AWS's."),
+        Setting("create", "boolean", "Make the DynamoDB table, billed on demand, if it is not there."),
         Setting("timeout", "integer", "Seconds that one call may take, or wait for another writer.", minimum=1),
         Setting("options", "object", "Options of redis-py, as it names them: ssl_ca_certs ..."),
         Setting("namespace", "text", "Name that features are published under; without it, the project's name."),

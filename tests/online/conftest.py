@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlforge.online.base import Store, open_store
-from tests.online.servers import RedisServer
+from tests.online.servers import MotoServer, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-STORES = ("sqlite", "redis")
+STORES = ("sqlite", "redis", "dynamodb")
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,21 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"), "--appendonly", "no")
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[MotoServer]:
+    server = MotoServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials of nobody."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
 
 
 @pytest.fixture
@@ -37,6 +52,10 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """The section ``online`` of a profile, for each kind of store."""
     if request.param == "sqlite":
         return {"kind": "sqlite", "path": str(tmp_path / "online.db")}
+    if request.param == "dynamodb":
+        moto: MotoServer = request.getfixturevalue("moto_server")
+        moto.reset()
+        return {"kind": "dynamodb", "table": "features", "endpoint": moto.endpoint, "create": True}
     server: RedisServer = request.getfixturevalue("redis_server")
     found = {"kind": "redis", "url": server.url}
     import redis

@@ -1,0 +1,217 @@
+"""An online store in DynamoDB: one item for each name, key ``name``, attribute ``value``, both binary.
+
+Reads are strongly consistent. A reader knows the head before it reads; if the head is still the same in the answer,
+then every value was read after that head was shown, so the answer is of one version although a batch is not one
+instant."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mlforge.errors import OnlineError, StoreDownError, UsageError
+
+try:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+except ImportError as error:
+    raise UsageError("the DynamoDB store needs the package boto3", hint="pip install 'mlforge[dynamodb]'") from error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mlforge.online.base import Change
+
+BATCH = 100  # keys in one BatchGetItem, a limit of DynamoDB
+THREADS = 16  # conditional writes at once: a batch of them would be all or nothing
+_NAMES = {"#n": "name", "#v": "value"}
+_LOST = "ConditionalCheckFailedException"
+
+
+class DynamoDBStore:
+    """An online store in a table of DynamoDB, whose partition key is ``name``, binary.
+
+    ``create``: make the table, on demand, if it is not there. ``endpoint``: another address than AWS's. Credentials are
+    boto3's own affair. ``timeout``: seconds that one call may take."""
+
+    kind = "dynamodb"
+
+    def __init__(
+        self, table: str = "mlforge-online", *, region: str | None = None, endpoint: str | None = None,
+        create: bool = False, timeout: float = 5.0,
+    ) -> None:  # fmt: skip
+        self.table = table
+        config = Config(
+            connect_timeout=timeout, read_timeout=timeout, max_pool_connections=THREADS,
+            retries={"mode": "standard", "max_attempts": 3},
+        )  # fmt: skip
+        try:
+            self._client = boto3.client("dynamodb", region_name=region, endpoint_url=endpoint, config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise UsageError(f"settings of the online store do not fit: {error}") from error
+        self._create = create
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mlforge-dynamodb")
+
+    def read(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """One BatchGetItem for each hundred names, at once; what DynamoDB leaves out is asked for again."""
+        distinct = list(dict.fromkeys(names))
+        parts = [distinct[n : n + BATCH] for n in range(0, len(distinct), BATCH)]
+        found: dict[bytes, bytes] = {}
+        with self._in_words():
+            if len(parts) > 1:  # the first holds the head, which must not be read after any value
+                found.update(self._batch(parts[0]))
+                for more in self._pool.map(self._batch, parts[1:]):
+                    found.update(more)
+            elif parts:
+                found = self._batch(parts[0])
+        return [found.get(name) for name in names]
+
+    def _batch(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
+        left: dict[str, Any] = {
+            self.table: {"Keys": [{"name": {"B": n}} for n in names], "ConsistentRead": True}
+        }  # fmt: skip
+        found: dict[bytes, bytes] = {}
+        pause = 0.02
+        while left:
+            try:
+                answer = self._client.batch_get_item(RequestItems=left)
+            except ClientError as error:
+                if self._missing(error):
+                    return {}
+                raise
+            for item in answer["Responses"].get(self.table, []):
+                found[item["name"]["B"]] = item["value"]["B"]
+            left = answer.get("UnprocessedKeys") or {}
+            if left:
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, 1.0)
+        return found
+
+    def _missing(self, error: ClientError) -> bool:
+        """Whether the table is not there, which reads like an empty one if it would be made for writing."""
+        return self._create and _code(error) == "ResourceNotFoundException"
+
+    async def aread(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """``read`` in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read_alone, list(names))
+
+    def _read_alone(self, names: Sequence[bytes]) -> list[bytes | None]:
+        """``read`` from within the pool: a part never waits for a free thread there."""
+        found: dict[bytes, bytes] = {}
+        distinct = list(dict.fromkeys(names))
+        with self._in_words():
+            for start in range(0, len(distinct), BATCH):
+                found.update(self._batch(distinct[start : start + BATCH]))
+        return [found.get(name) for name in names]
+
+    def swap(self, changes: Sequence[Change]) -> list[bool]:
+        """One conditional write for each change, some at once. If one fails, others may have been applied."""
+        with self._in_words():
+            return list(self._pool.map(self._swap_one, changes))
+
+    def _swap_one(self, change: Change) -> bool:
+        try:
+            self._write(change)
+        except ClientError as error:
+            if _code(error) == _LOST:
+                return False
+            if not self._missing(error):
+                raise
+            self._make_table()
+            return self._swap_one(change)
+        return True
+
+    def _write(self, change: Change) -> None:
+        condition: dict[str, Any] = {"TableName": self.table}
+        if change.old is None:
+            condition |= {"ConditionExpression": "attribute_not_exists(#n)", "ExpressionAttributeNames": {"#n": "name"}}
+        else:
+            condition |= {
+                "ConditionExpression": "#v = :old", "ExpressionAttributeNames": {"#v": "value"},
+                "ExpressionAttributeValues": {":old": {"B": change.old}},
+            }  # fmt: skip
+        if change.new is None:
+            self._client.delete_item(Key={"name": {"B": change.name}}, **condition)
+        else:
+            self._client.put_item(Item={"name": {"B": change.name}, "value": {"B": change.new}}, **condition)
+
+    def _make_table(self) -> None:
+        try:
+            self._client.create_table(
+                TableName=self.table, BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "B"}],
+                KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
+            )  # fmt: skip
+        except ClientError as error:
+            if _code(error) != "ResourceInUseException":  # another thread was faster
+                raise
+        self._client.get_waiter("table_exists").wait(TableName=self.table, WaiterConfig={"Delay": 1})
+
+    def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
+        """A Scan of the whole table, for all of which DynamoDB charges: only what is seldom needed does it."""
+        more: dict[str, Any] = {}
+        while True:
+            with self._in_words():
+                try:
+                    answer = self._client.scan(
+                        TableName=self.table, ProjectionExpression="#n", ConsistentRead=True,
+                        ExpressionAttributeNames={"#n": "name"}, **more,
+                    )  # fmt: skip
+                except ClientError as error:
+                    if self._missing(error):
+                        return
+                    raise
+            names = [name for item in answer["Items"] if (name := item["name"]["B"]).startswith(prefix)]
+            if names:
+                yield names
+            if "LastEvaluatedKey" not in answer:
+                return
+            more["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def status(self) -> dict[str, Any]:
+        """Kind, table, and what DynamoDB counted of it, which may be some hours old."""
+        with self._in_words():
+            found = self._client.describe_table(TableName=self.table)["Table"]
+        return {
+            "kind": self.kind, "at": f"{self._client.meta.endpoint_url}/{self.table}", "version": "2012-08-10",
+            "names": found.get("ItemCount", 0), "bytes": found.get("TableSizeBytes", 0),
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """Let threads and connections go; new ones come when they are needed."""
+        self._pool.shutdown()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mlforge-dynamodb")
+        self._client.close()
+
+    async def aclose(self) -> None:
+        """Let connections go."""
+        self.close()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            if _code(error) == "ValidationException":
+                raise OnlineError(
+                    f"DynamoDB refuses what is written or asked: {error}",
+                    hint="a key may have 2,048 bytes, and a key's values 400 KB: a smaller max_points may help",
+                ) from error
+            raise self._down(error) from error
+        except BotoCoreError as error:
+            raise self._down(error) from error
+
+    def _down(self, error: Exception) -> StoreDownError:
+        return StoreDownError(
+            f"DynamoDB does not answer as it should for table {self.table!r}: {error}",
+            hint="are region, credentials and table right? create: true makes the table",
+        )
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
