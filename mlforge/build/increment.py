@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mlforge.build import describe, materialise, reach, reads
+from mlforge.build import describe, ledger, materialise, reach, reads
 from mlforge.build.scales import with_scales
-from mlforge.catalog import reader
 from mlforge.plan.spans import EVERYTHING, at_most, intersect, subtract, union
-from mlforge.records import Part
 from mlforge.sql.refs import with_ref_times
 from mlforge.sql.templates import ident, sql
 from mlforge.warehouses.duckdb import CURRENT
@@ -20,13 +18,13 @@ from mlforge.warehouses.reading import Reading
 
 if TYPE_CHECKING:
     from mlforge.build.candidates import Analysed
-    from mlforge.build.materialise import EventCounts, PartRange, PatchSize
+    from mlforge.build.materialise import EventCounts, PatchSize
     from mlforge.build.work import Work
     from mlforge.model import Compiled, SourceState, StoredVersion
     from mlforge.plan.increments import Increment
     from mlforge.plan.spans import Spans
     from mlforge.plan.steps import FeatureStep
-    from mlforge.records import CheckResult, ColumnStats
+    from mlforge.records import CheckResult, ColumnStats, Part
 
 _NEW = "_mlforge_new_events"  # event rows of the parts that changed
 _KEYS = "_mlforge_changed_keys"
@@ -72,7 +70,7 @@ def make(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, co
 
 def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, compiled: Compiled) -> Found:
     increment = _verified(work, step, last)
-    known = {} if increment.main is None else _ledger(work, last, increment.main)
+    known = {} if increment.main is None else _known(work, last, increment.main)
     increment = _with_lost(work, increment, step, known)
     counts, checks = _read_new(work, step, found, compiled, increment)
     region = _region(work, step, compiled, increment, counts, known)
@@ -84,7 +82,7 @@ def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion
     keyed = _KEYS if region.keyed else None
     size = materialise.make_patch(work.runner, made, compiled.table, current, table, spans=rows, keyed=keyed)
     kin = increment.main is not None and bool(work.analysis.project.sources[increment.main].unique_key)
-    parts, gone, states = _taken_in(step, increment, counts, known, last, none=kin and region.waiting)
+    parts, gone, states = ledger.taken_in(step, increment, counts, known, last, none=kin and region.waiting)
     return Found(made, counts, size, tuple(checks), region.spans, rows, parts, gone, states)
 
 
@@ -119,9 +117,8 @@ def _with_lost(work: Work, increment: Increment, step: FeatureStep, known: dict[
     return replace(increment, parts=replace(increment.parts, removed=removed))
 
 
-def _ledger(work: Work, last: StoredVersion, source: str) -> dict[str, Part]:
-    found = reader.ledger(work.runner.con, CURRENT, last.feature, last.version)
-    parts = {p.part: p for p in found if p.source == source}
+def _known(work: Work, last: StoredVersion, source: str) -> dict[str, Part]:
+    parts = ledger.known(work, last, source)
     if not parts:
         raise Whole("the catalog does not say which parts of its source it has taken in")
     return parts
@@ -276,66 +273,6 @@ def _times(work: Work, step: FeatureStep, compiled: Compiled, spans: Spans) -> R
     return Reading(column=origin[1], column_type=kind, spans=at_most(spans, 20))
 
 
-def _taken_in(
-    step: FeatureStep,
-    increment: Increment,
-    counts: EventCounts,
-    known: dict[str, Part],
-    last: StoredVersion,
-    *,
-    none: bool = False,
-) -> tuple[tuple[Part, ...], tuple[tuple[str, str], ...], dict[str, SourceState]]:
-    """The ledger's new entries, those that end, and the states of the sources as far as they were taken in.
-
-    A part with rows at times that this build was not to look at stays as it was, so that the next build finds it;
-    ``none``: so do all, since rows that correct each other lie in several."""
-    states = dict(step.candidate.source_states)
-    main = increment.main
-    if main is None:
-        return (), (), states
-    now, old = states[main], last.source_states[main]
-    ranges = {p.part: p for p in counts.parts}
-    grown = {name for name, _ in increment.parts.grown}
-    touched = (*increment.parts.added, *increment.parts.changed, *(name for name, _ in increment.parts.grown))
-    seen = (*touched, *increment.parts.removed)
-    pending = {n for n in seen if none or _is_pending(increment, ranges.get(n), known.get(n))}
-    parts = []
-    for name in touched:
-        digest = old.parts.get(name, "pending") if name in pending else now.parts[name]
-        before = known.get(name) if name in pending | grown else None
-        parts.append(_entry(main, name, digest, ranges.get(name), before))
-    ended = {*touched, *(n for n in increment.parts.removed if n not in pending)}
-    gone = tuple((main, n) for n in sorted(ended & known.keys()))
-    states[main] = replace(_without(now, old, pending), spans=increment.spans)
-    return tuple(parts), gone, states
-
-
-def _is_pending(increment: Increment, new: PartRange | None, old: Part | None) -> bool:
-    if increment.limit is None:
-        return False
-    held = [(p.first, p.last + 1) for p in (new, old) if p is not None and p.first is not None and p.last is not None]
-    return bool(subtract(held, [increment.limit]))
-
-
-def _entry(source: str, name: str, digest: str, new: PartRange | None, old: Part | None) -> Part:
-    """What the ledger says of a part. ``old``: what it said before, of a part that is taken in bit by bit."""
-    both = [p for p in (new, old) if p is not None]
-    return Part(
-        source=source, part=name, digest=digest, rows=sum(p.rows or 0 for p in both),
-        first=min((p.first for p in both if p.first is not None), default=None),
-        last=max((p.last for p in both if p.last is not None), default=None),
-    )  # fmt: skip
-
-
-def _without(now: SourceState, old: SourceState, pending: set[str]) -> SourceState:
-    """The state of a source as far as it was taken in: pending parts are as before."""
-    if not pending:
-        return now
-    files = [f for f in now.files if f.path not in pending] + [f for f in old.files if f.path in pending]
-    slices = [s for s in now.slices if s.name not in pending] + [s for s in old.slices if s.name in pending]
-    return replace(now, digest=f"pending {now.digest}", files=tuple(files), slices=tuple(slices))
-
-
 def _by_key(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion, compiled: Compiled) -> Found:
     """All rows of the keys that have new rows."""
     increment = _verified(work, step, last)
@@ -356,13 +293,8 @@ def _by_key(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion,
     materialise.fill_table(work.runner, made, table)
     current = f"{CURRENT}.store.{ident(compiled.table)}"
     size = materialise.make_patch(work.runner, made, compiled.table, current, table, keyed=_KEYS)
-    parts, gone, states = _taken_in(step, increment, counts, _known(work, last, source.name), last)
+    parts, gone, states = ledger.taken_in(step, increment, counts, ledger.known(work, last, source.name), last)
     return Found(made, counts, size, tuple(checks), EVERYTHING, None, parts, gone, states)
-
-
-def _known(work: Work, last: StoredVersion, source: str) -> dict[str, Part]:
-    found = reader.ledger(work.runner.con, CURRENT, last.feature, last.version)
-    return {p.part: p for p in found if p.source == source}
 
 
 def described(
