@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlforge.errors import MlforgeError as MlforgeError
     from mlforge.forge import Forge as Forge
     from mlforge.forge import open as open
+    from mlforge.online.dynamodb import DynamoDBStore as DynamoDBStore
+    from mlforge.online.redis import RedisStore as RedisStore
     from mlforge.project.metrics import Count as Count
     from mlforge.project.metrics import Max as Max
     from mlforge.project.metrics import Mean as Mean
@@ -52,6 +54,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Count": "mlforge.project.metrics",
     "Definitions": "mlforge.definitions",
+    "DynamoDBStore": "mlforge.online.dynamodb",
     "Entity": "mlforge.project.stated",
     "FeatureSpec": "mlforge.retrieve",
     "Forge": "mlforge.forge",
@@ -61,6 +64,7 @@ _HOMES = {
     "Median": "mlforge.project.metrics",
     "Min": "mlforge.project.metrics",
     "MlforgeError": "mlforge.errors",
+    "RedisStore": "mlforge.online.redis",
     "Rolling": "mlforge.project.metrics",
     "Source": "mlforge.project.stated",
     "Std": "mlforge.project.metrics",
@@ -87,6 +91,7 @@ _HOMES = {
 __all__ = [
     "Count",
     "Definitions",
+    "DynamoDBStore",
     "Entity",
     "FeatureSpec",
     "Forge",
@@ -96,6 +101,7 @@ __all__ = [
     "Median",
     "Min",
     "MlforgeError",
+    "RedisStore",
     "Rolling",
     "Source",
     "Std",

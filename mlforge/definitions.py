@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mlforge.model import FeatureFile
+    from mlforge.online.base import Store
 
 
 class Definitions(Forge):
@@ -32,12 +33,14 @@ class Definitions(Forge):
         entities: Iterable[Entity] = (),
         feature_sets: Mapping[str, Iterable[Any]] | None = None,
         store: WarehouseConfig | str | os.PathLike[str] = "catalog.duckdb",
+        online: Store | Mapping[str, Any] | str = "online.db",
         vars: Mapping[str, Any] | None = None,
         keep: Mapping[str, int] | None = None,
         strict: bool = False,
     ) -> None:
         """``features``: functions under ``@mlf.feature``, modules that hold such, SQL and Python files, and folders of
-        them. ``store``: where the catalog is. Paths count from the current folder; the rest is as in mlforge.yaml.
+        them. ``store``: where the catalog is. ``online``: an online store, its URL or file, or the settings of a
+        profile's ``online``. Paths count from the current folder; the rest is as in mlforge.yaml.
 
         Raises ProjectError, FeatureError for a Python file that fails, UsageError for a path that does not exist."""
         where = caller()
@@ -54,6 +57,7 @@ class Definitions(Forge):
             features=by_name(found),
         )  # fmt: skip
         super().__init__(project, warehouse.path)
+        self._online = online
 
 
 def _listed(what: str, given: Any, where: Where) -> list[Any]:

@@ -6,12 +6,13 @@ is a class with seven methods and an entry point of the group ``mlforge.online_s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mlforge.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 GROUP = "mlforge.online_stores"
 
@@ -66,7 +67,7 @@ def open_store(settings: Mapping[str, Any] | str) -> Store:
     """The store that a profile's ``online:`` section, or a URL (``sqlite:///path``, ``redis://host:6379/0``), names.
 
     Nothing is connected yet. Raises UsageError for an unknown kind or setting."""
-    given = _of_url(settings) if isinstance(settings, str) else dict(settings)
+    given = settings_of(settings)
     kind = given.pop("kind", "sqlite")
     for name in CLIENT_SETTINGS:
         given.pop(name, None)
@@ -79,6 +80,13 @@ def open_store(settings: Mapping[str, Any] | str) -> Store:
 
 CLIENT_SETTINGS = ("namespace", "max_points", "grace")
 """Keys of the section ``online`` that are about publishing, whatever the store."""
+
+
+def settings_of(given: Store | Mapping[str, Any] | str) -> dict[str, Any]:
+    """Settings from a URL, the path of a SQLite file, or settings; a store itself becomes the setting ``store``."""
+    if isinstance(given, str):
+        return _of_url(given)
+    return dict(given) if isinstance(given, Mapping) else {"store": given}
 
 
 def _of_url(url: str) -> dict[str, Any]:

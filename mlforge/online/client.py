@@ -4,6 +4,7 @@ Importing this imports neither duckdb, sqlglot nor pyarrow: what a reader must k
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from mlforge.online.values import micros
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from mlforge.model import FeatureRef
     from mlforge.online.base import Store
@@ -78,9 +79,9 @@ class _Base:
     """What the two clients share."""
 
     def __init__(self, store: Store | str | Mapping[str, Any], namespace: str | None = None) -> None:
-        if namespace is None and not isinstance(store, str) and hasattr(store, "get"):
-            namespace = store.get("namespace")
-        self.store: Store = open_store(store) if isinstance(store, str) or hasattr(store, "keys") else store  # type: ignore[arg-type]
+        if isinstance(store, Mapping):
+            namespace = namespace or store.get("namespace")
+        self.store: Store = open_store(store) if isinstance(store, (str, Mapping)) else store
         if not namespace:
             raise OnlineError("the client needs the namespace it reads", hint="it is the project's name")
         self.namespace = namespace

@@ -19,8 +19,8 @@ try:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
-except ImportError as error:
-    raise UsageError("the DynamoDB store needs the package boto3", hint="pip install 'mlforge[dynamodb]'") from error
+except ImportError:  # said when a store is made: the class can be named without it
+    boto3 = None
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +45,8 @@ class DynamoDBStore:
         self, table: str = "mlforge-online", *, region: str | None = None, endpoint: str | None = None,
         create: bool = False, timeout: float = 5.0,
     ) -> None:  # fmt: skip
+        if boto3 is None:
+            raise UsageError("the DynamoDB store needs the package boto3", hint="pip install 'mlforge[dynamodb]'")
         self.table = table
         config = Config(
             connect_timeout=timeout, read_timeout=timeout, max_pool_connections=THREADS,

@@ -16,8 +16,8 @@ try:
     import redis
     from redis.backoff import ExponentialBackoff
     from redis.retry import Retry
-except ImportError as error:
-    raise UsageError("the Redis store needs the package redis", hint="pip install 'mlforge[redis]'") from error
+except ImportError:  # said when a store is made: the class can be named without it
+    redis = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -55,6 +55,8 @@ class RedisStore:
     def __init__(
         self, url: str = "redis://127.0.0.1:6379/0", *, timeout: float = 5.0, options: dict[str, Any] | None = None
     ) -> None:
+        if redis is None:
+            raise UsageError("the Redis store needs the package redis", hint="pip install 'mlforge[redis]'")
         self.url = url
         self._settings: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
         self._settings |= {"health_check_interval": 0, **(options or {})}

@@ -26,19 +26,23 @@ class OnlineVerbs:
     _project: Project | None
     catalog_path: str
     _client: Client | None = None
+    _online: Store | Mapping[str, Any] | str | None = None  # stated in Python
 
     def _reading(self, lock_timeout: float = 60.0) -> AbstractContextManager[DuckDBPyConnection]:
         raise NotImplementedError
 
     def online_settings(self) -> dict[str, Any]:
-        """What the profile says of its online store. Raises ProjectError, OnlineError."""
-        from mlforge.project.online import read_online
+        """What the profile, or ``Definitions``, says of the online store. Raises ProjectError, OnlineError."""
+        from mlforge.online.base import settings_of
+        from mlforge.project.online import DEFAULTS, read_online
 
         if self._project is None:
             raise OnlineError(
                 "a catalog alone names no online store", hint="open the project's folder, or use mlforge.online.Client"
             )
-        return read_online(Path(self._project.root), self._project.profile)
+        if self._online is None:
+            return read_online(Path(self._project.root), self._project.profile)
+        return {"namespace": self._project.name, **DEFAULTS, **settings_of(self._online)}
 
     def publish(
         self,
@@ -63,14 +67,14 @@ class OnlineVerbs:
             namespace=given["namespace"], project=self._project.name if self._project else "",
             max_points=given["max_points"], grace=given["grace"], force=force, full=full, notify=notify,
         )  # fmt: skip
-        opened = store or open_store(given)
+        opened = store or given.get("store") or open_store(given)
         try:
             with self._reading() as con:
                 done = publish(con, reader.state(con), opened, settings, features, feature_sets)
             if not done.nothing_to_do:
                 log.write(self.catalog_path, "publish", record(done, opened))
         finally:
-            if store is None:
+            if store is None and "store" not in given:
                 opened.close()
         return done
 
@@ -79,7 +83,8 @@ class OnlineVerbs:
         from mlforge.online.client import Client
 
         if self._client is None:
-            self._client = Client(self.online_settings())
+            given = self.online_settings()
+            self._client = Client(given.get("store") or given, given["namespace"])
         return self._client
 
     def get_online_features(

@@ -16,6 +16,7 @@ from mlforge.project.yamldoc import Value, parse
 if TYPE_CHECKING:
     from pathlib import Path
 
+DEFAULTS = {"max_points": 500, "grace": 600.0}
 _OF_KIND = {"sqlite": {"path"}, "redis": {"url", "options"}, "dynamodb": {"table", "region", "endpoint", "create"}}
 
 

@@ -226,3 +226,25 @@ def test_without_duckdb_stored_columns_are_served_and_others_are_a_clear_error(s
         done = run(store_path, features, ABSENT)
         assert f"{what} need DuckDB to be evaluated, which is not installed" in done.stderr
         assert "pip install 'mlforge[online-sql]'" in done.stderr
+
+
+def test_a_project_stated_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_server: RedisServer) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Small(tmp_path)
+    made.rows(f"1, TIMESTAMP '{NOON}', 5")
+
+    @mlf.feature(entity="user", timestamp="t")
+    def newest() -> str:
+        return 'SELECT k, t, x FROM {{ source("ev") }}'
+
+    for online in ("online.db", redis_server.url, mlf.RedisStore(redis_server.url), {"kind": "sqlite", "path": "b.db"}):
+        project = mlf.Definitions(
+            "stated", features=[newest], sources=[mlf.Source("ev", "data/ev.parquet")],
+            entities=[mlf.Entity("user", "k")], online=online,
+        )  # fmt: skip
+        project.build()
+        project.publish()
+        assert project.get_online_features("newest", [{"k": 1}]) == [{"k": 1, "x": 5}]
+        project.online().close()
+    assert (tmp_path / "online.db").is_file()
+    assert (tmp_path / "b.db").is_file()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -232,3 +234,16 @@ def test_a_file_that_is_no_store(tmp_path: Path) -> None:
     assert missing.read([b"a"]) == [None]
     with pytest.raises(StoreDownError, match="unable to open"):
         missing.swap([Change(b"a", None, b"1")])
+
+
+@pytest.mark.parametrize(("kind", "package"), [("redis", "redis"), ("dynamodb", "boto3")])
+def test_a_driver_that_is_not_installed(kind: str, package: str) -> None:
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from mlforge import *\nfrom mlforge.online import open_store\n"
+        f"try: open_store({{'kind': {kind!r}}})\nexcept MlforgeError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith(f" store needs the package {package}"), done.stderr
+    assert lines[1] == f"  hint: pip install 'mlforge[{kind}]'"
