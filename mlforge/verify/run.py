@@ -236,9 +236,15 @@ def _verdict(
 def _judged(case: Case, asked: Request, member: Member, label_time: str | None) -> FeatureVerdict:
     bounds = stated(case.stored)
     timeless = label_time is None and case.f.kind != "on_demand" and any(c.column for c in case.cuts.values())
-    values = case.values(changed(bounds, cut=False) if timeless else bounds)
+    bounds = changed(bounds, cut=False) if timeless else bounds
+    values = case.values(bounds)
     columns = compared(case, member.columns)
     found = differences(case, CHECKED, values, columns)
+    if found:  # perhaps by no more than floats may: that takes longer to know, and is rare
+        case.keep_rows()
+        case.sized = True
+        values = case.values(bounds)
+        found = differences(case, CHECKED, values, columns)
     labels = int(case.con.execute(f"SELECT count(*) FROM {CHECKED}").fetchall()[0][0])
     late, late_labels = case.con.execute(sql("verify/late", values=values)).fetchall()[0]
     reasons = [*case.unproven(), *(["the label rows have no time"] if timeless else []),

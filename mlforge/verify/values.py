@@ -60,6 +60,8 @@ class Case:
     stored: StoredVersion
     labels: str
     wanted: frozenset[str] | None = None  # outputs; None: all
+    sized: bool = False  # whether the size of what float sums are made of is wanted
+    any_row: bool = False  # whether it matters that a label sees a row, however old
     reasons: list[str] = field(default_factory=list)  # why this is no proof
     _rows: dict[str, str] = field(default_factory=dict)
     stamped: bool = False
@@ -159,7 +161,8 @@ class Case:
     @property
     def measured(self) -> tuple[Aggregate, ...]:
         """Float sums and means: they are compared relative to the size of what they are made of."""
-        return tuple(a for a in self.f.aggregates if a.method == "fixed" and not a.filter and not a.distinct)
+        fixed = (a for a in self.f.aggregates if a.method == "fixed" and not a.filter and not a.distinct)
+        return tuple(fixed) if self.sized else ()
 
     def size(self, output: Output) -> str:
         """SQL for the size of the numbers in an output that only adds and subtracts float sums and means."""
@@ -221,10 +224,23 @@ class Case:
             query = self._carried if self.stamped else self.query
             types = self.engine.warehouse.describe(str(query))
             self._rows["rows"] = name = self.engine.name("rows")
-            self.con.execute(
-                sql("verify/rows", name=name, query=query, types=types, stamped=self.stamped, **self._event())
-            )
+            text = sql(
+                "verify/rows", name=name, query=query, types=types, stamped=self.stamped,
+                kept=self._kept, **self._event(),
+            )  # fmt: skip
+            self.con.execute(text)
         return self._rows["rows"]
+
+    @property
+    def _kept(self) -> bool:
+        return bool(self.row_columns) or not self.row_wise
+
+    def keep_rows(self) -> None:
+        """Keep the event rows, if there are any, for questions to come."""
+        if "rows" in self._rows and not self._kept:
+            view, made = self._rows["rows"], self.engine.name("rows")
+            self.con.execute(sql("verify/keep_rows", name=made, view=view, labels=self.labels, keys=self.keys))
+            self._rows["rows"] = made
 
     @property
     def _stamps(self) -> bool:
@@ -295,7 +311,7 @@ class Case:
         name = join.feature.c.feature
         labels = self.engine.name("asked")
         stored = self.engine.upstream(name, self.stored.definition.refs[name])
-        case = Case(self.engine, stored, labels, frozenset(w.lower() for w in _words(query)))
+        case = Case(self.engine, stored, labels, frozenset(w.lower() for w in _words(query)), any_row=join.inner)
         places = self.engine.name("places")
         context = {"name": places, "join": join, "labels": self.labels, "b": stated(stored)}
         try:
