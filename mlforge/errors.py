@@ -22,7 +22,6 @@ tree; library users catch ``MlforgeError`` or a branch of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -140,6 +139,8 @@ class StoreDownError(OnlineError):
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that looks most like ``word``, compared without case, or None."""
+    from difflib import get_close_matches  # only when something is wrong: readers start without it
+
     by_lower = {k.lower(): k for k in known}
     found = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None

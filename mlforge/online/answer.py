@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlforge.errors import OnlineError
-from mlforge.online.clock import boundary
 from mlforge.online.expressions import evaluate
 from mlforge.online.manifest import Table
 from mlforge.online.records import GONE, entry_head, visible
@@ -110,7 +109,11 @@ def _add_stored(
 def _instants(table: Table, steps: Sequence[int], at: int) -> list[int]:
     """What ``as_of()`` is for each row: the instant itself, a multiple of the key's step, or an interval's boundary."""
     floored = [at - at % step if step else at for step in steps]
-    return [boundary(when, *table.interval) for when in floored] if table.interval else floored
+    if not table.interval:
+        return floored
+    from mlforge.online.clock import boundary
+
+    return [boundary(when, *table.interval) for when in floored]
 
 
 def _value(output: Output, values: Found, at: int, engine: Mapping[str, list[Any]], number: int) -> Any:
