@@ -1,4 +1,5 @@
-{# Refreshed once a day, at midnight in New York: what a nightly job would serve. #}
+{# Refreshed once a day, at midnight in New York: what a nightly job would serve. The average of a
+   week in which a carrier landed once may be many hours: HA51 was 21 hours late on 9 January. #}
 {{ config(
     entity="carrier",
     timestamp="landed_at",
@@ -7,7 +8,7 @@
     description="How late a carrier's flights arrive, refreshed every midnight",
     tags=["delays", "daily"],
     owner="flights",
-    validators={"carrier": [not_null()], "arr_delay_avg_7d": [in_range(-60, 240)]},
+    validators={"carrier": [not_null()], "arr_delay_avg_7d": [in_range(-120, 1500)]},
 ) }}
 SELECT
     carrier,
