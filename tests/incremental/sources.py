@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 KEYED = ", unique_key: id, loaded_at: loaded, deleted: gone"
 KINDS = {
     "parquet": "{path: 'data/ev/*.parquet'}",
-    "csv": "{path: 'data/ev/*.csv', options: {header: true, delim: ',', quote: '\"', escape: '\"', columns: {"
+    "csv": "{path: 'data/ev/*.csv', options: {header: true, columns: {"
     + ", ".join(f"{name}: {kind}" for name, kind in COLUMNS.items())
     + "}}}",
     "keyed files": f"{{path: 'data/ev/*.parquet'{KEYED}}}",
