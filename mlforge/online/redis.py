@@ -7,21 +7,19 @@ turn features into MISSING, so ``status`` shows the policy."""
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from mlforge.errors import StoreDownError, UsageError
-
-try:
-    import redis
-    from redis.backoff import ExponentialBackoff
-    from redis.retry import Retry
-except ImportError:  # said when a store is made: the class can be named without it
-    redis = None  # type: ignore[assignment]
+from mlforge.online.resp import Refused, Wire
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Iterator, Sequence
+
+    from redis import Redis
 
     from mlforge.online.base import Change
 
@@ -55,17 +53,35 @@ class RedisStore:
     def __init__(
         self, url: str = "redis://127.0.0.1:6379/0", *, timeout: float = 5.0, options: dict[str, Any] | None = None
     ) -> None:
-        if redis is None:
-            raise UsageError("the Redis store needs the package redis", hint="pip install 'mlforge[redis]'")
+        for package in ("redis", "hiredis"):
+            if find_spec(package) is None:
+                raise UsageError("the Redis store needs the package redis", hint="pip install 'mlforge[redis]'")
         self.url = url
-        self._settings: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-        self._settings |= {"health_check_interval": 0, **(options or {})}
+        self._settings: dict[str, Any] = {
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            **(options or {}),
+        }
+        self._loops: WeakKeyDictionary[AbstractEventLoop, Any] = WeakKeyDictionary()
         try:
-            self._client = redis.Redis.from_url(url, retry=Retry(ExponentialBackoff(0.1, 0.01), 2), **self._settings)
+            self._wire = None if options or "?" in url else Wire(url, timeout)
+            if self._wire is None:
+                self._client.connection_pool  # noqa: B018 - redis-py looks at the URL
         except (ValueError, TypeError) as error:
             raise UsageError(f"the online store's URL or options do not fit: {error}") from error
-        self._swap = self._client.register_script(_SWAP)
-        self._loops: WeakKeyDictionary[AbstractEventLoop, Any] = WeakKeyDictionary()
+
+    # redis-py is imported for writing, for event loops, and where it has options: a reader starts without it.
+    @cached_property
+    def _client(self) -> Redis:
+        import redis
+        from redis.backoff import ExponentialBackoff
+        from redis.retry import Retry
+
+        return redis.Redis.from_url(self.url, retry=Retry(ExponentialBackoff(0.1, 0.01), 2), **self._settings)
+
+    @cached_property
+    def _script(self) -> Any:
+        return self._client.register_script(_SWAP)
 
     @property
     def _at(self) -> str:
@@ -75,6 +91,8 @@ class RedisStore:
 
     def read(self, names: Sequence[bytes]) -> list[bytes | None]:
         """One MGET, for any number of names up to some thousands."""
+        if self._wire is not None and len(names) <= MGET:
+            return self._over_wire(self._wire, names)
         with self._in_words():
             if len(names) <= MGET:
                 return self._client.mget(names)  # type: ignore[return-value]
@@ -82,6 +100,16 @@ class RedisStore:
             for start in range(0, len(names), MGET):
                 pipe.mget(names[start : start + MGET])
             return [value for part in pipe.execute() for value in part]
+
+    def _over_wire(self, wire: Wire, names: Sequence[bytes]) -> list[bytes | None]:
+        try:
+            return wire.mget(names) if names else []
+        except OSError as error:
+            raise self._down(error) from error
+        except Refused as error:
+            if str(error).startswith(("NOAUTH", "WRONGPASS", "ERR invalid password", "NOPERM")):
+                raise self._no_entry(error) from error
+            raise self._down(error) from error
 
     async def aread(self, names: Sequence[bytes]) -> list[bytes | None]:
         """``read`` for an event loop; every loop has connections of its own."""
@@ -97,6 +125,7 @@ class RedisStore:
 
         import redis.asyncio
         from redis.asyncio.retry import Retry as AsyncRetry
+        from redis.backoff import ExponentialBackoff
 
         loop = get_running_loop()
         if loop not in self._loops:
@@ -110,7 +139,7 @@ class RedisStore:
             pipe = self._client.pipeline(transaction=False)
             for start in range(0, len(changes), SCRIPT):
                 part = changes[start : start + SCRIPT]
-                self._swap([c.name for c in part], [text for c in part for text in _arguments(c)], client=pipe)
+                self._script([c.name for c in part], [text for c in part for text in _arguments(c)], client=pipe)
             return [bool(done) for answer in pipe.execute() for done in answer]
 
     def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
@@ -135,7 +164,10 @@ class RedisStore:
 
     def close(self) -> None:
         """Close the connections. Those of event loops end with their loops."""
-        self._client.close()
+        if self._wire is not None:
+            self._wire.close()
+        if "_client" in self.__dict__:
+            self._client.close()
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop too."""
@@ -148,15 +180,23 @@ class RedisStore:
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
+        import redis
+
         try:
             yield
         except redis.AuthenticationError as error:
-            raise StoreDownError(f"Redis at {self._at} refuses the user or password: {error}") from error
+            raise self._no_entry(error) from error
         except redis.RedisError as error:
-            hint = "is it running, and is the address right?"
-            if "OOM " in str(error):
-                hint = "its memory is full: raise maxmemory, or publish less"
-            raise StoreDownError(f"Redis at {self._at} does not answer as it should: {error}", hint=hint) from error
+            raise self._down(error) from error
+
+    def _no_entry(self, error: Exception) -> StoreDownError:
+        return StoreDownError(f"Redis at {self._at} refuses the user or password: {error}")
+
+    def _down(self, error: Exception) -> StoreDownError:
+        hint = "is it running, and is the address right?"
+        if "OOM " in str(error):
+            hint = "its memory is full: raise maxmemory, or publish less"
+        return StoreDownError(f"Redis at {self._at} does not answer as it should: {error}", hint=hint)
 
 
 def _arguments(change: Change) -> tuple[bytes, bytes, bytes, bytes]:

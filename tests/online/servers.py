@@ -25,12 +25,21 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+# One thread: with more, moto looks whether a condition holds and writes in two steps, and two writers win.
+MOTO = """
+import sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app), threaded=False)
+"""
+
+
 class MotoServer:
     """A DynamoDB on loopback, in a process of its own. Any credentials do."""
 
     def __init__(self) -> None:
         self.port = free_port()
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        command = [sys.executable, "-c", MOTO, str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

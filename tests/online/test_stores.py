@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -13,13 +14,13 @@ import pytest
 
 from mlforge.errors import OnlineError, StoreDownError, UsageError
 from mlforge.online.base import Change, open_store
-from tests.online.servers import free_port
+from tests.online.servers import RedisServer, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mlforge.online.base import Store
-    from tests.online.servers import MotoServer, RedisServer
+    from tests.online.servers import MotoServer
 
 ODD = [b"plain", b"with space", "é\U0001f600".encode(), b"a*b?[c]\\d^-", b"zero\x00byte", b"line\r\nbreak", b"x" * 900]
 
@@ -247,3 +248,49 @@ def test_a_driver_that_is_not_installed(kind: str, package: str) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].endswith(f" store needs the package {package}"), done.stderr
     assert lines[1] == f"  hint: pip install 'mlforge[{kind}]'"
+
+
+def test_redis_by_password_database_socket_and_options(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    sock = tmp_path / "r.sock"
+    server = RedisServer(tmp_path / "redis", "--unixsocket", str(sock), "--requirepass", "p%w d", "--appendonly", "no")
+    try:
+        place = f"127.0.0.1:{server.port}"
+        urls = [
+            f"redis://:p%25w%20d@{place}/3",
+            f"redis://default:p%25w%20d@{place}/3",
+            f"redis://:p%25w%20d@{place}/3?protocol=3",
+        ]
+        for n, url in enumerate(urls):
+            store = open_store({"kind": "redis", "url": url})
+            assert store.read([b"a"]) == [None if n == 0 else b"%d" % (n - 1)]
+            put(store, a=b"%d" % n)
+            store.close()
+        other = open_store({"kind": "redis", "url": urls[0][:-1] + "4", "options": {"client_name": "me"}})
+        assert other.read([b"a"]) == [None]
+        other.close()
+        for url in (f"unix://:p%25w%20d@{sock}", f"redis://{place}/3"):
+            store = open_store({"kind": "redis", "url": url})
+            if url.startswith("redis"):
+                with pytest.raises(StoreDownError, match="refuses the user or password: NOAUTH"):
+                    store.read([b"a"])
+            else:
+                assert store.read([b"a"]) == [None]
+            store.close()
+    finally:
+        server.stop()
+
+
+def test_a_server_that_does_not_answer_in_time(own_redis: RedisServer) -> None:
+    store = open_store({"kind": "redis", "url": own_redis.url, "timeout": 1})
+    assert store.read([b"a"]) == [None]
+    assert own_redis.process is not None
+    own_redis.process.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreDownError, match="does not answer as it should: timed out"):
+            store.read([b"a"])
+    finally:
+        own_redis.process.send_signal(signal.SIGCONT)
+    put(store, a=b"1")
+    assert store.read([b"a"]) == [b"1"]  # not the answer to the question before
+    store.close()
