@@ -216,7 +216,7 @@ def make_patch(
     runner.run(
         sql(
             "feature/patch", table=table, current=current, fresh=fresh, columns=columns, repeats=repeats,
-            order=keys + (["_mlforge_t"] if timed else []), spans=spans, keyed=keyed, keys=keys,
+            timed=timed, spans=spans, keyed=keyed, keys=keys,
         )
     )  # fmt: skip
     size, drop = statements(sql("feature/patch_size", table=table, timed=timed))
