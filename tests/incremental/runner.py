@@ -17,7 +17,7 @@ from mlforge.sql.bind import bind
 from mlforge.sql.physical import view
 from tests.incremental.features import TEXTS, with_refs
 from tests.incremental.rows import DAY, HOUR, LENGTHS, START, first_rows
-from tests.incremental.sources import Main, Side, config
+from tests.incremental.sources import Main, Side, Table, config
 from tests.incremental.story import (
     Add,
     Build,
@@ -195,6 +195,8 @@ class Player:
             (fresh.root / "data").symlink_to(self.small.root / "data")
             for name in self.names:
                 fresh.feature(name, TEXTS[name].shape(self.shapes[name]))
+            if isinstance(self.main.store, Table) and self.main.store.path == self.small.catalog:
+                self.main.store.copy(fresh.catalog)
             result = fresh.build()
             broken = {f.feature for f in result.features if f.status in ("failed", "skipped")}
             compared = self._compared()

@@ -25,6 +25,7 @@ KINDS = {
     "table": "{path: data/other.duckdb, table: ev}",
     "loaded table": "{path: data/other.duckdb, table: ev, loaded_at: loaded}",
     "cursor table": "{path: data/other.duckdb, table: ev, cursor: seq}",
+    "own table": "{table: main.raw.ev, cursor: seq}",
     "keyed table": f"{{path: data/other.duckdb, table: ev{KEYED}}}",
 }
 CITIES = {"a": "Aix", "b": "Bern", "c": "Cork"}
@@ -93,23 +94,28 @@ class Folder:
 
 
 class Table:
-    """A table of another DuckDB file; its one part is the whole table."""
+    """A table of a DuckDB file; its one part is the whole table."""
 
-    columns = COLUMNS
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: str = "main") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self.schema = schema
         self.parts: dict[str, list[Row]] = {"ev": []}
         with self._open() as con:
-            con.execute(f"CREATE TABLE ev AS {values([], COLUMNS)}")
+            con.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            con.execute(f"CREATE TABLE {schema}.ev AS {values([], COLUMNS)}")
+
+    def copy(self, path: Path) -> None:
+        """The same table in another file."""
+        other = Table(path, self.schema)
+        other.add(self.parts["ev"])
 
     def close(self) -> None: ...
 
     def add(self, rows: list[Row]) -> None:
         if rows:
             with self._open() as con:
-                con.execute(f"INSERT INTO ev {values(rows, COLUMNS)}")
+                con.execute(f"INSERT INTO {self.schema}.ev {values(rows, COLUMNS)}")
             self.parts["ev"] += rows
 
     def put(self, _name: str, rows: list[Row]) -> None:
@@ -119,9 +125,9 @@ class Table:
         self.parts["ev"] = list(rows)
         with self._open() as con:
             for row in gone:
-                con.execute("DELETE FROM ev WHERE id = ? AND seq = ?", [row["id"], row["seq"]])
+                con.execute(f"DELETE FROM {self.schema}.ev WHERE id = ? AND seq = ?", [row["id"], row["seq"]])
             if new:
-                con.execute(f"INSERT INTO ev {values(new, COLUMNS)}")
+                con.execute(f"INSERT INTO {self.schema}.ev {values(new, COLUMNS)}")
 
     def drop(self, name: str) -> None:
         """A table cannot vanish as a file can: it loses its older half."""
@@ -134,7 +140,7 @@ class Table:
     def rename(self, _name: str) -> None:
         """The rows in another order."""
         with self._open() as con:
-            con.execute("CREATE OR REPLACE TABLE ev AS FROM ev ORDER BY hash(id)")
+            con.execute(f"CREATE OR REPLACE TABLE {self.schema}.ev AS FROM {self.schema}.ev ORDER BY hash(id)")
 
     def _open(self) -> DuckDBPyConnection:
         return duckdb.connect(str(self.path), config={"storage_compatibility_version": "v1.4.0"})
@@ -147,9 +153,13 @@ class Main:
         self.kind = kind
         self.keyed = kind.startswith("keyed")
         suffix = "csv" if kind == "csv" else "parquet"
-        self.store = (
-            Table(root / "data/other.duckdb") if kind.endswith("table") else Folder(root / "data/ev", suffix, COLUMNS)
-        )
+        self.store: Folder | Table
+        if kind == "own table":
+            self.store = Table(root / "catalog.duckdb", "raw")
+        elif kind.endswith("table"):
+            self.store = Table(root / "data/other.duckdb")
+        else:
+            self.store = Folder(root / "data/ev", suffix, COLUMNS)
         self.clock = 0
 
     def rows(self) -> list[Row]:
