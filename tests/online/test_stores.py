@@ -294,3 +294,21 @@ def test_a_server_that_does_not_answer_in_time(own_redis: RedisServer) -> None:
     put(store, a=b"1")
     assert store.read([b"a"]) == [b"1"]  # not the answer to the question before
     store.close()
+
+
+def test_another_package_adds_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shelf-1.0.dist-info").mkdir()
+    (tmp_path / "shelf-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: shelf\nVersion: 1.0\n")
+    (tmp_path / "shelf-1.0.dist-info/entry_points.txt").write_text("[mlforge.online_stores]\nshelf = shelf:Shelf\n")
+    (tmp_path / "shelf.py").write_text(
+        "class Shelf:\n"
+        "    kind = 'shelf'\n"
+        "    def __init__(self, *, width): self.width = width\n"
+        "    def read(self, names): return [None] * len(names)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    store = open_store({"kind": "shelf", "width": 3, "namespace": "n", "grace": 1.0})
+    assert (store.kind, store.read([b"a"])) == ("shelf", [None])
+    with pytest.raises(UsageError) as caught:
+        open_store({"kind": "shelf", "wide": 3})
+    assert caught.value.hint == "it takes width"
