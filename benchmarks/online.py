@@ -99,10 +99,17 @@ def reads(kind: str, client: Client, one: Callable[[bytes], Any], many: Callable
     def ours_many() -> Any:
         return client.get_online_features("ten", [{"k": chance.randrange(KEYS)} for _ in range(100)])
 
-    for what, bare, ours, number in (("1 key", bare_one, ours_one, READS), ("100 keys", bare_many, ours_many, READS // 4)):
+    for what, bare, ours, number in (
+        ("1 key", bare_one, ours_one, READS),
+        ("100 keys", bare_many, ours_many, READS // 4),
+    ):
         rounds = [(quantiles(bare, number), quantiles(ours, number)) for _ in range(3)]
         (b50, b99), (o50, o99) = min(r[0] for r in rounds), min(r[1] for r in rounds)
-        print(f"{kind:7} {what:9} bare p50 {b50:7.1f} p99 {b99:7.1f} us   mlforge p50 {o50:7.1f} p99 {o99:7.1f} us   {o50 / b50:.2f}x", flush=True)
+        print(
+            f"{kind:7} {what:9} bare p50 {b50:7.1f} p99 {b99:7.1f} us   "
+            f"mlforge p50 {o50:7.1f} p99 {o99:7.1f} us   {o50 / b50:.2f}x",
+            flush=True,
+        )
 
 
 def publish(kind: str, root: Path, bare: Callable[[list[tuple[bytes, bytes]]], None]) -> None:
@@ -112,23 +119,36 @@ def publish(kind: str, root: Path, bare: Callable[[list[tuple[bytes, bytes]]], N
     ours = time.perf_counter() - start
     store = open_store(forge.online_settings())
     names = [n for part in store.scan(b"bench/t/") for n in part]
-    pairs = [(b"x" + n, v) for s in range(0, len(names), 5000) for n, v in zip(names[s : s + 5000], store.read(names[s : s + 5000]), strict=True) if v]
+    pairs = [
+        (b"x" + n, v)
+        for s in range(0, len(names), 5000)
+        for n, v in zip(names[s : s + 5000], store.read(names[s : s + 5000]), strict=True)
+        if v
+    ]
     start = time.perf_counter()
     bare(pairs)
     took = time.perf_counter() - start
     size = sum(len(v) for _, v in pairs) / len(pairs)
-    print(f"{kind:7} publish   bare {len(pairs) / took:9,.0f} keys/s   mlforge {len(pairs) / ours:9,.0f} keys/s   {took / ours:.2f}   {size:.0f} bytes a key", flush=True)
+    print(
+        f"{kind:7} publish   bare {len(pairs) / took:9,.0f} keys/s   "
+        f"mlforge {len(pairs) / ours:9,.0f} keys/s   {took / ours:.2f}   {size:.0f} bytes a key",
+        flush=True,
+    )
     store.close()
 
 
-def cold(url: str) -> None:
-    code = (
-        "import time\nfrom mlforge.online import Client\n"
-        f"Client({url!r}, 'bench').get_online_features('ten', [{{'k': 5}}])\nprint(time.process_time())"
+def cpu_of(code: str) -> float:
+    """Median CPU milliseconds of a fresh process that ends by printing its own."""
+    command = [sys.executable, "-c", f"{code}\nimport time; print(time.process_time())"]
+    took = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(9)]
+    return 1000 * median(map(float, took))
+
+
+def cold(kind: str, url: str) -> None:
+    code = f"from mlforge.online import Client\nClient({url!r}, 'bench').get_online_features('ten', [{{'k': 5}}])"
+    print(
+        f"cold    import and first read {cpu_of(code):.0f} ms CPU (Python alone {cpu_of(''):.0f})  {kind}", flush=True
     )
-    took = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(9)]
-    empty = [float(subprocess.run([sys.executable, "-c", "import time; print(time.process_time())"], capture_output=True, text=True, check=True).stdout) for _ in range(9)]
-    print(f"cold    import and first read {1000 * median(took):.0f} ms CPU (Python alone {1000 * median(empty):.0f})  {url.split(':')[0]}", flush=True)
 
 
 def main() -> None:
@@ -178,8 +198,8 @@ def run(root: Path, url: str) -> None:
         "sqlite", Client(f"sqlite://{root}/online.db", "bench"),
         lambda name: file.execute("SELECT value FROM items WHERE name = ?", (name,)).fetchone()[0], select,
     )  # fmt: skip
-    cold(f"sqlite://{root}/online.db")
-    cold(url)
+    cold("sqlite", f"sqlite://{root}/online.db")
+    cold("redis", url)
 
 
 if __name__ == "__main__":
