@@ -1,4 +1,4 @@
-"""APPROX_QUANTILE stays within its values: DuckDB itself answers 0 where all of them are negative."""
+"""What DuckDB answers wrongly, and features do not: greatest values that are negative, and powers of two in macros."""
 
 from __future__ import annotations
 
@@ -30,6 +30,19 @@ def test_a_quantile_of_negative_values_is_one_of_them(tmp_path: Path, more: str)
     assert found.status == "passed", found.features
 
 
-def test_duckdb_still_needs_it() -> None:
+def test_duckdb_still_takes_0_for_it() -> None:
     with duckdb.connect() as con:
         assert con.execute("SELECT approx_quantile(x, 0.9) FROM (VALUES (-3), (-3)) v(x)").fetchall() == [(0,)]
+
+
+def test_a_macro_keeps_the_scale_of_a_sum(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    small.rows("1, '2024-01-01', 0.1", columns="k BIGINT, t TIMESTAMP, x DOUBLE")
+    small.feature(
+        "f", '{{ config(entity="user", timestamp="t") }}\nSELECT k, t, SUM(x) OVER ever AS s FROM {{ source("ev") }}'
+    )
+    small.good()
+    labels = "SELECT 1::BIGINT AS k, TIMESTAMP '2024-01-02' AS label_time"
+    scale = small.forge.state().features["f"].versions[-1].compiled.aggregates[0].scale
+    assert scale == 91
+    assert small.sql(f"SELECT s FROM features.f_asof(({labels}))") == [(0.1,)]
