@@ -89,8 +89,9 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("timeout", "integer", "Seconds that one call may take, or wait for another writer.", minimum=1),
         Setting("options", "object", "Options of redis-py, as it names them: ssl_ca_certs ..."),
         Setting("namespace", "text", "Name that features are published under; without it, the project's name."),
-        Setting("max_points", "integer", "Instants that are kept of one key before it is coarsened.", default=500,
-                minimum=2),
+        Setting(
+            "max_points", "integer", "Instants that are kept of one key before it is coarsened.", default=500, minimum=2
+        ),
         Setting("grace", "text", "How long readers may still read what was replaced, as in 10m.", default="10m"),
     ),
     "keep": (

@@ -85,6 +85,7 @@ class KeySql:
         self.parts = {k: r for r in asked for k in r.physical.keys if r.physical.c.parts}
 
     def __call__(self, key: str, column: str, key_type: str) -> str:
+        """SQL over the label rows for a key that a label column holds. Raises RetrievalError if it cannot."""
         found = self.types.get(column.lower())
         if found is not None:
             name, kind = found

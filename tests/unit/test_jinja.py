@@ -449,7 +449,12 @@ CONFIGS = [
     ("{{ config(entity='user',\nentity='b') }}", 2, "'entity' is given twice", None),
     ("{{ config(entity='user',\n ttll='1d') }}", 2, "config has no key 'ttll'", "did you mean 'ttl'?"),
     ("{{ config(entity='user',\n lookback='1d') }}", 2, "lookback needs a timestamp", None),
-    ("{{ config(entity='user',\n incremental=true) }}", 2, "incremental must be 'auto', 'by_key' or 'never'", "by_key:"),
+    (
+        "{{ config(entity='user',\n incremental=true) }}",
+        2,
+        "incremental must be 'auto', 'by_key' or 'never'",
+        "by_key:",
+    ),
     ("{{ config(entity='user',\n online=true) }}", 2, "'online' is not supported by this version yet", None),
     (TIMED + ",\n ttl=3) }}", 2, "ttl must be a duration, not 3", "'7d'"),
     (TIMED + ",\n ttl='3 x') }}", 2, "ttl: '3 x' is not a duration", None),
