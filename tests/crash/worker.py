@@ -138,7 +138,8 @@ def main() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     if what.pop("later_mlforge", False):
-        migrations.MIGRATIONS = (*migrations.MIGRATIONS, migrations.Migration(2, "test", "catalog/next_build"))
+        later = migrations.Migration(migrations.latest() + 1, "test", "catalog/next_build")
+        migrations.MIGRATIONS = (*migrations.MIGRATIONS, later)
     if what.pop("as_nobody", False) and os.getuid() == 0:  # rights do not bind root
         sql("catalog/has_catalog")  # imports what it needs, which may lie where only root can read
         os.setgid(65534)
