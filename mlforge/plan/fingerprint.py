@@ -117,4 +117,7 @@ def metadata_changes(stored: StoredFeature, candidate: Candidate) -> tuple[str, 
     return tuple(changed)
 
 
-_METADATA = ("entity", "description", "columns", "tags", "owner", "validators", "contract", "allow_lookahead")
+_METADATA = (
+    *("entity", "description", "columns", "tags", "owner", "validators", "contract", "allow_lookahead"),
+    *("lookback", "incremental", "max_age"),
+)
