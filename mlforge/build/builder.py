@@ -126,7 +126,8 @@ class Builder:
         planned = plan(
             analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,
             force=options.force, upgrade_sets=options.upgrade_sets, release=options.release, adopt=options.adopt,
-            scope=replace(options.scope, whole=True) if options.sample else options.scope, sources=analysis.project.sources,
+            scope=replace(options.scope, whole=True) if options.sample else options.scope,
+            sources=analysis.project.sources,
         )  # fmt: skip
         return planned, analysis
 

@@ -151,7 +151,8 @@ def noted(plan: Plan, project: Project, engine: Callable[[], AbstractContextMana
     """The plan, with notes on how late the sources are that it would read."""
     definitions = [step.candidate.definition for step in plan.builds]
     names = sorted({name for d in definitions for name in d.sources})
-    timed = [project.sources[n] for n in names if project.sources[n].loaded_at and project.sources[n].timestamp]
+    stated = [project.sources[n] for n in names if n in project.sources]  # rows of Python functions are made anew
+    timed = [s for s in stated if s.loaded_at and s.timestamp]
     if not timed:
         return plan
     notes: list[str] = []
