@@ -74,16 +74,20 @@ def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion
     increment = _with_lost(work, increment, step, known)
     counts, checks = _read_new(work, step, found, compiled, increment)
     region = _region(work, step, compiled, increment, counts, known)
-    table = materialise.staged(f"{compiled.table}__new")
     rows = union(reach.rows_of(compiled, region.spans))
     made = _make_rows(work, step, found, last, compiled, region, rows)
-    materialise.fill_table(work.runner, made, table, kept=rows)
-    current = f"{CURRENT}.store.{ident(compiled.table)}"
-    keyed = _KEYS if region.keyed else None
-    size = materialise.make_patch(work.runner, made, compiled.table, current, table, spans=rows, keyed=keyed)
+    size = _compared(work, made, rows, _KEYS if region.keyed else None)
     kin = increment.main is not None and bool(work.analysis.project.sources[increment.main].unique_key)
     parts, gone, states = ledger.taken_in(step, increment, counts, known, last, none=kin and region.waiting)
     return Found(made, counts, size, tuple(checks), region.spans, rows, parts, gone, states)
+
+
+def _compared(work: Work, made: Compiled, rows: Spans | None, keyed: str | None) -> PatchSize:
+    """Make the rows of these times from the event rows, and keep what differs from the rows that the catalog has."""
+    table = materialise.staged(f"{made.table}__new")
+    materialise.fill_table(work.runner, made, table, kept=rows)
+    current = f"{CURRENT}.store.{ident(made.table)}"
+    return materialise.make_patch(work.runner, made, made.table, current, table, spans=rows, keyed=keyed)
 
 
 def _verified(work: Work, step: FeatureStep, last: StoredVersion) -> Increment:
@@ -131,13 +135,18 @@ def _read_new(
     parts = increment.parts
     if not (parts.added or parts.grown or parts.changed):
         return materialise.EventCounts(0, 0), []
-    narrowed = Reading(parts=_wanted(increment))
-    reads.bind_reads(work, step, narrowed)
+    checks = _checked(work, step, found, increment)
+    kin = bool(increment.main and work.analysis.project.sources[increment.main].unique_key)
+    return _events(work, step, found, compiled, Reading(carry=True, parts=_wanted(increment), kin=kin), _NEW), checks
+
+
+def _checked(work: Work, step: FeatureStep, found: Analysed, increment: Increment) -> list[CheckResult]:
+    """Checks of the rows that are new. Raises Stopped if one of them fails with an error."""
+    reads.bind_reads(work, step, Reading(parts=_wanted(increment)))
     checks = describe.check_input(work, step, found)
     if any(not c.passed and c.severity == "error" for c in checks):
         raise Stopped(checks)
-    kin = bool(increment.main and work.analysis.project.sources[increment.main].unique_key)
-    return _events(work, step, found, compiled, Reading(carry=True, parts=narrowed.parts, kin=kin), _NEW), checks
+    return checks
 
 
 def _wanted(increment: Increment) -> tuple[tuple[str, int | None], ...]:
@@ -277,22 +286,15 @@ def _by_key(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion,
     """All rows of the keys that have new rows."""
     increment = _verified(work, step, last)
     source = work.analysis.project.sources[increment.main or ""]
-    counts, checks = materialise.EventCounts(0, 0), []
     if not increment.parts.only_new:
         raise Whole(f"rows of {source.name} changed that were taken in before")
-    reads.bind_reads(work, step, Reading(parts=_wanted(increment)))
-    checks = describe.check_input(work, step, found)
-    if any(not c.passed and c.severity == "error" for c in checks):
-        raise Stopped(checks)
+    checks = _checked(work, step, found, increment)
     reads.bind_source(work, source.name, Reading(parts=_wanted(increment), kin=True))
     work.runner.run(sql("feature/source_keys", name=_KEYS, source=source.name, keys=increment.keys))
     reading = Reading(keys=increment.keys, relation=_KEYS)
     counts = _events(work, step, found, compiled, reading, materialise.EVENTS)
     made = _scaled(work, compiled, last)
-    table = materialise.staged(f"{compiled.table}__new")
-    materialise.fill_table(work.runner, made, table)
-    current = f"{CURRENT}.store.{ident(compiled.table)}"
-    size = materialise.make_patch(work.runner, made, compiled.table, current, table, keyed=_KEYS)
+    size = _compared(work, made, None, _KEYS)
     parts, gone, states = ledger.taken_in(step, increment, counts, ledger.known(work, last, source.name), last)
     return Found(made, counts, size, tuple(checks), EVERYTHING, None, parts, gone, states)
 

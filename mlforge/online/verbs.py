@@ -28,8 +28,9 @@ class OnlineVerbs:
     _client: Client | None = None
     _online: Store | Mapping[str, Any] | str | None = None  # stated in Python
 
-    def _reading(self, lock_timeout: float = 60.0) -> AbstractContextManager[DuckDBPyConnection]:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # Forge has it
+
+        def _reading(self, lock_timeout: float = 60.0) -> AbstractContextManager[DuckDBPyConnection]: ...
 
     def online_settings(self) -> dict[str, Any]:
         """What the profile, or ``Definitions``, says of the online store. Raises ProjectError, OnlineError."""

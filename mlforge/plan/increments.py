@@ -223,6 +223,3 @@ def described(span: Span) -> str:
     if lo is None:
         return f"before {at(hi or 0)}"
     return f"from {at(lo)}" if hi is None else f"from {at(lo)} to {at(hi)}"
-
-
-__all__ = ["Increment", "Mode", "Parts", "Scope", "compare", "described", "first", "next_one"]
