@@ -13,6 +13,8 @@
     ├── BuildError            a build could not go on
     ├── RetrievalError        label rows or requested features do not fit
     └── OnlineError           the online store does not hold what is asked, or cannot take what is published
+        ├── NotPublishedError a feature, a feature set, or everything
+        ├── CannotServeError  what is published cannot be had here: an expression without DuckDB, a date before year 1
         └── StoreDownError    it cannot be reached, or is full
 
 Each carries what is wrong (``message``), where (``where``), and what to do (``hint``). The CLI has one handler for the
@@ -129,6 +131,18 @@ class OnlineError(MlforgeError):
     """The online store does not hold what is asked, or cannot take what is published."""
 
     code = "online"
+
+
+class NotPublishedError(OnlineError):
+    """What is asked for is not published: a feature, a version, a feature set, or nothing is at all."""
+
+    code = "not_published"
+
+
+class CannotServeError(OnlineError):
+    """The request is right and the store answers, and yet the value cannot be made here."""
+
+    code = "cannot_serve"
 
 
 class StoreDownError(OnlineError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlforge.errors import OnlineError
+from mlforge.errors import CannotServeError, OnlineError
 from mlforge.online.expressions import evaluate
 from mlforge.online.manifest import Table
 from mlforge.online.records import GONE, entry_head, visible
@@ -31,12 +31,15 @@ Found = tuple[Any, ...]
 
 def answer(
     plan: Plan, rows: Sequence[Mapping[str, Any]], records: Sequence[Sequence[bytes | None]],
-    names: Sequence[Sequence[bytes | None]], head: Head, at: int, *, with_status: bool,
+    names: Sequence[Sequence[bytes | None]], head: Head, at: int, *, with_status: bool, counts: list[int] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Each row with its features. Raises Torn if a record has moved on since the head was read."""
+    """Each row with its features; ``counts`` grows by the states of what was read. Raises Torn if a record has moved on since the head was read."""
     found, steps = [], []
     for read, asked, given in zip(plan.reads, names, records, strict=True):
         values, step = _found(read, asked, given, head, at)
+        if counts is not None:
+            for value in values:
+                counts[value[1]] += 1
         found.append(values)
         steps.append(step)
     result = [dict(row) for row in rows]
@@ -82,7 +85,7 @@ def _found(
             add((None, OUT_OF_RANGE, *nothing) if packed is None else decode(packed))
             add_step(step)
     except msgspec.ValidationError as error:
-        raise OnlineError(
+        raise CannotServeError(
             f"a value of {opened.table.feature} is none that Python can hold: {error}",
             hint="dates and timestamps must lie in the years 1 to 9999",
         ) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlforge.errors import OnlineError
+from mlforge.errors import NotPublishedError, OnlineError, StoreDownError
 from mlforge.online.answer import answer
 from mlforge.online.base import open_store
 from mlforge.online.manifest import decode, name
@@ -19,6 +19,7 @@ from mlforge.online.request import Planner
 from mlforge.online.values import micros
 
 if TYPE_CHECKING:
+    import asyncio
     import datetime
     from collections.abc import Sequence
 
@@ -46,12 +47,14 @@ class _Reading:
     """One call of ``get_online_features``, without the store: what to read, and what comes of it."""
 
     def __init__(
-        self, plan: Plan, rows: Sequence[Mapping[str, Any]], at: int, head: bytes, *, with_status: bool
-    ) -> None:
+        self, plan: Plan, rows: Sequence[Mapping[str, Any]], at: int, head: bytes, *, with_status: bool,
+        counts: list[int] | None,
+    ) -> None:  # fmt: skip
         self.plan = plan
         self.rows = rows
         self.at = at
         self.with_status = with_status
+        self.counts = counts
         self.names = plan.names(rows)
         self.wanted = [head]
         for names in self.names:
@@ -70,7 +73,10 @@ class _Reading:
             else:
                 records.append(list(islice(given, len(names))))
         try:
-            return answer(self.plan, self.rows, records, self.names, book.head, self.at, with_status=self.with_status)
+            return answer(
+                self.plan, self.rows, records, self.names, book.head, self.at, with_status=self.with_status,
+                counts=self.counts,
+            )  # fmt: skip
         except Torn:
             return None
 
@@ -87,17 +93,27 @@ class _Base:
         self.namespace = namespace
         self._head_name = name(namespace, "head")
         self._book: _Book | None = None
+        self.counts: list[int] | None = None
+        """Where a list of five is put here, it grows by what reads find, one for each key of each feature that is read:
+        present, expired, missing, out of range, and rows whose key is None."""
+
+    def plan(self, features: str | FeatureRef | Sequence[str | FeatureRef], *, full_names: bool = False) -> Plan:
+        """Where the columns of an answer come from, by what this client read last. Raises OnlineError for what is not
+        published, or before anything was read."""
+        if self._book is None:
+            raise OnlineError("nothing has been read yet", hint="read features first")
+        return self._book.planner.plan(features, full_names=full_names)
 
     def _reading(
         self, book: _Book, features: Any, rows: Sequence[Mapping[str, Any]], at: Any, with_status: bool,
         full_names: bool,
     ) -> _Reading:  # fmt: skip
         plan = book.planner.plan(features, full_names=full_names)
-        return _Reading(plan, rows, micros(at), self._head_name, with_status=with_status)
+        return _Reading(plan, rows, micros(at), self._head_name, with_status=with_status, counts=self.counts)
 
     def _manifest_name(self, mark: bytes | None) -> bytes:
         if mark is None:
-            raise OnlineError(
+            raise NotPublishedError(
                 f"nothing is published as {self.namespace!r} here",
                 hint="run mlforge publish; or is the namespace another?",
             )
@@ -107,8 +123,8 @@ class _Base:
         self._book = _Book(self.namespace, mark, decode(manifest)) if manifest is not None else None
         return self._book
 
-    def _changing(self) -> OnlineError:
-        return OnlineError(
+    def _changing(self) -> StoreDownError:
+        return StoreDownError(
             "the online store changed again and again while it was read", hint="is a publish running in a loop?"
         )
 
@@ -172,8 +188,16 @@ class Client(_Base):
         self.store.close()
 
 
+def _seen(task: asyncio.Task[Any]) -> None:
+    """An error that nobody waits for any more is no news to asyncio."""
+    if not task.cancelled():
+        task.exception()
+
+
 class AsyncClient(_Base):
-    """``Client`` for an event loop."""
+    """``Client`` for an event loop: any number of requests at once."""
+
+    _opening: asyncio.Task[_Book | None] | None = None
 
     async def get_online_features(
         self,
@@ -193,11 +217,25 @@ class AsyncClient(_Base):
             found = reading.answer(book, await self.store.aread(reading.wanted))
             if found is not None:
                 return found
-            self._book = None
+            if self._book is book:
+                self._book = None
         raise self._changing()
 
     async def _open(self) -> _Book | None:
+        """Requests that find the head moved at once wait for one of them, so that a manifest is decoded once."""
+        from asyncio import get_running_loop, shield
+
+        loop, task = get_running_loop(), self._opening
+        if task is None or task.done() or task.get_loop() is not loop:
+            task = self._opening = loop.create_task(self._read_book())
+            task.add_done_callback(_seen)
+        return await shield(task)
+
+    async def _read_book(self) -> _Book | None:
         (mark,) = await self.store.aread([self._head_name])
+        book = self._book
+        if book is not None and book.mark == mark:
+            return book
         (manifest,) = await self.store.aread([self._manifest_name(mark)])
         return self._opened(mark, manifest) if mark else None
 

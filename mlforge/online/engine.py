@@ -10,7 +10,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from mlforge.errors import OnlineError
+from mlforge.errors import CannotServeError, OnlineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,11 +25,11 @@ _local = threading.local()
 def run(engine: Engine, feature: str, lists: Sequence[list[Any]]) -> list[tuple[Any, ...]]:
     """One row of outputs for each element of the parameters' lists, in order.
 
-    Raises OnlineError if DuckDB is not installed, or refuses the values."""
+    Raises CannotServeError if DuckDB is not installed, OnlineError if it refuses the values."""
     try:
         import duckdb
     except ImportError as error:
-        raise OnlineError(
+        raise CannotServeError(
             f"{', '.join(engine.outputs)} of {feature} need DuckDB to be evaluated, which is not installed",
             hint="pip install 'mlforge[online-sql]', or ask for stored columns only",
         ) from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlforge.errors import OnlineError, did_you_mean
+from mlforge.errors import NotPublishedError, OnlineError, did_you_mean
 from mlforge.model import FeatureRef, Version
 from mlforge.online.keys import Unfit, encoder, unfit
 from mlforge.online.manifest import Member, OnDemand, Table, name
@@ -127,6 +127,12 @@ class Plan:
 _NAMES = "full_names=True gives feature__column; or give one of them a prefix, or name its columns"
 
 
+class SetRef(NamedTuple):
+    """A feature set by its name, where a feature of that name would not do."""
+
+    feature_set: str
+
+
 @dataclass
 class Planner:
     """Makes plans against one manifest and keeps them: services ask for the same features again and again."""
@@ -138,11 +144,11 @@ class Planner:
 
     def plan(self, features: Any, *, full_names: bool) -> Plan:
         """The plan for references and sets. Raises OnlineError for what is not published, with the nearest word."""
-        if isinstance(features, str) and (features, full_names) in self._plans:
+        if isinstance(features, (str, SetRef)) and (features, full_names) in self._plans:
             return self._plans[features, full_names]
-        listed = (features,) if isinstance(features, (str, FeatureRef)) else tuple(features)
+        listed = (features,) if isinstance(features, (str, FeatureRef, SetRef)) else tuple(features)
         key: Any = (tuple(f if isinstance(f, str) else repr(f) for f in listed), full_names)
-        if isinstance(features, str):
+        if isinstance(features, (str, SetRef)):
             key = (features, full_names)
         if key not in self._plans:
             if len(self._plans) > 1000:
@@ -150,7 +156,7 @@ class Planner:
             self._plans[key] = self._made(listed, full_names)
         return self._plans[key]
 
-    def _made(self, listed: Sequence[str | FeatureRef], full_names: bool) -> Plan:
+    def _made(self, listed: Sequence[str | FeatureRef | SetRef], full_names: bool) -> Plan:
         if not listed:
             raise OnlineError("no feature is asked for", hint="name features, or a feature set")
         reads: dict[tuple[Any, ...], tuple[int, Read]] = {}
@@ -167,7 +173,12 @@ class Planner:
         columns = frozenset(n for part in parts for n, _ in part.columns)
         return Plan(tuple(r for _, r in reads.values()), tuple(parts), columns)
 
-    def _members(self, item: str | FeatureRef) -> Iterable[Member]:
+    def _members(self, item: str | FeatureRef | SetRef) -> Iterable[Member]:
+        if isinstance(item, SetRef):
+            if item.feature_set in self.manifest.sets:
+                return self.manifest.sets[item.feature_set].members
+            hint = did_you_mean(item.feature_set, self.manifest.sets)
+            raise NotPublishedError(f"the feature set {item.feature_set!r} is not published", hint=hint)
         if isinstance(item, str) and item.strip() in self.manifest.sets:
             return self.manifest.sets[item.strip()].members
         ref = parse_ref(item) if isinstance(item, str) else item
@@ -181,11 +192,11 @@ class Planner:
         versions = {id_: t.version for id_, t in everything.items() if t.feature == ref.name}
         if not versions:
             names = {*known.current, *known.sets}
-            raise OnlineError(f"{ref.name!r} is not published", hint=did_you_mean(ref.name, names))
+            raise NotPublishedError(f"{ref.name!r} is not published", hint=did_you_mean(ref.name, names))
         fits = {id_: v for id_, t in versions.items() if (v := Version.parse(t)).matches(ref.version)}
         if ref.version.major is None or not fits:
             what = f"{ref.name}@{ref.version}" if ref.version.major is not None else ref.name
-            raise OnlineError(f"{what} is not published", hint=f"published: {', '.join(sorted(versions))}")
+            raise NotPublishedError(f"{what} is not published", hint=f"published: {', '.join(sorted(versions))}")
         return max(fits, key=lambda id_: fits[id_])
 
     def _part(self, member: Member, full_names: bool, reads: dict[tuple[Any, ...], tuple[int, Read]]) -> Part:
