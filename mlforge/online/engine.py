@@ -6,6 +6,7 @@ imported when it is first needed (extra ``online-sql``)."""
 from __future__ import annotations
 
 import decimal
+import math
 import threading
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -53,5 +54,12 @@ def _connection() -> DuckDBPyConnection:
 
 
 def _plain(value: Any) -> Any:
-    """Decimals and UUIDs as text: the parameter's type makes them what they were, whatever else the list holds."""
-    return str(value) if isinstance(value, (decimal.Decimal, uuid.UUID)) else value
+    """Decimals and UUIDs as text: the parameter's type makes them what they were, whatever else the list holds. NaN
+    too, at any depth, which DuckDB takes for NULL otherwise."""
+    if isinstance(value, (decimal.Decimal, uuid.UUID)):
+        return str(value)
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else value
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
