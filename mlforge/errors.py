@@ -16,6 +16,7 @@
         ├── NotPublishedError a feature, a feature set, or everything
         ├── CannotServeError  what is published cannot be had here: an expression without DuckDB, a date before year 1
         └── StoreDownError    it cannot be reached, or is full
+            └── StoreRefusedError   it is there, but does not let us in
 
 Each carries what is wrong (``message``), where (``where``), and what to do (``hint``). The CLI has one handler for the
 tree; library users catch ``MlforgeError`` or a branch of it.
@@ -149,6 +150,13 @@ class StoreDownError(OnlineError):
     """The online store cannot be reached, or is full. What failed can be repeated."""
 
     code = "store_down"
+
+
+class StoreRefusedError(StoreDownError):
+    """The online store is there, but the password, the certificate or the kind of server is another: trying again does
+    not help."""
+
+    code = "store_refused"
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

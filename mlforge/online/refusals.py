@@ -1,0 +1,39 @@
+"""What Redis, its driver and the network say when something is wrong, in mlforge's words and without a password."""
+
+from __future__ import annotations
+
+from mlforge.errors import StoreDownError, StoreRefusedError
+
+_LOGIN = ("NOAUTH", "WRONGPASS", "ERR invalid password", "NOPERM", "ERR AUTH")
+_CLUSTER = ("MOVED ", "ASK ", "CROSSSLOT ")
+
+
+def place(url: str) -> str:
+    """Where it is, without user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def in_words(at: str, error: Exception) -> StoreDownError:
+    """The error of ours for one of redis-py, of the server or of the system."""
+    text, kind = str(error) or "timed out", type(error).__name__
+    if kind in ("AuthenticationError", "AuthorizationError", "NoPermissionError") or text.startswith(_LOGIN):
+        return StoreRefusedError(f"Redis at {at} refuses the user or password: {text}")
+    if kind in ("MovedError", "AskError", "ClusterCrossSlotError") or text.startswith(_CLUSTER):
+        return StoreRefusedError(f"Redis at {at} is a node of a cluster: {text}", hint="set cluster: true")
+    if "cluster support disabled" in text:
+        return StoreRefusedError(f"Redis at {at} is not a cluster", hint="leave cluster: true away")
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return StoreRefusedError(
+            f"Redis at {at} shows a certificate that does not hold: {text}",
+            hint="options: {ssl_ca_certs: FILE} names who signed it; the address must be a name that it bears",
+        )
+    return StoreDownError(f"Redis at {at} does not answer as it should: {text}", hint=_hint(text, kind))
+
+
+def _hint(text: str, kind: str) -> str:
+    if kind == "OutOfMemoryError" or "OOM " in text:
+        return "its memory is full: raise maxmemory, or publish less"
+    if text.startswith("CLUSTERDOWN"):
+        return "a node is away and none has taken its place: look at CLUSTER INFO"
+    return "is it running, and is the address right?"
