@@ -28,7 +28,7 @@ ROOMS = (
         "verify",
         "unit",
     ),
-    *("online", "observe", "forge", "definitions", "cli"),
+    *("online", "observe", "forge", "definitions", "serve", "cli"),
 )
 # templates only quotes and renders, and has no imports of ours; the version is a string.
 FREE = {"mlforge.sql.templates", "mlforge.__version__"}

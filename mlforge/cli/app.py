@@ -17,6 +17,7 @@ from mlforge.cli import (
     keeping,
     observing,
     online,
+    serving,
     starting,
     syncing,
     testing,
@@ -125,7 +126,20 @@ def start(
         starting.next_step(ctx)
 
 
-for _module in (starting, building, testing, browse, why, datasets, verifying, observing, keeping, syncing, online):
+for _module in (
+    starting,
+    building,
+    testing,
+    browse,
+    why,
+    datasets,
+    verifying,
+    observing,
+    keeping,
+    syncing,
+    online,
+    serving,
+):
     _module.add_to(app)
 
 

@@ -1,0 +1,67 @@
+"""The application of one process."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+
+from mlforge import __version__
+from mlforge.serve import hot, pages, schema
+from mlforge.serve.hot import Endpoint
+from mlforge.serve.refusals import broken, of_status
+from mlforge.serve.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mlforge.serve.settings import ServeSettings
+
+ABOUT = """\
+Features by key, as they are now or at an instant. What JSON lacks is text: dates and timestamps in ISO 8601 (UTC),
+decimals, UUIDs, NaN, Infinity and -Infinity; blobs are base64."""
+
+
+def make_app(settings: ServeSettings) -> FastAPI:
+    """A server of one namespace of one online store. Nothing is connected before the first request.
+
+    Raises UsageError for settings of a store that do not fit."""
+    service = Service(settings)
+    title = f"mlforge: {settings.namespace}"
+    app = FastAPI(title=title, version=__version__, description=ABOUT, lifespan=_life(service))
+    for path, read in (
+        ("/features/online", hot.online), ("/features/batch", hot.batch), ("/feature-sets/{name}", hot.feature_set),
+    ):  # fmt: skip
+        app.router.routes.append(Route(path, Endpoint(service, path, read), methods=["POST"]))
+    app.include_router(pages.router(service))
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(Exception, _failed)
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
+    schema.install(app)
+    return app
+
+
+def _life(service: Service) -> Any:
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await service.close()
+
+    return life
+
+
+async def _no_route(_request: Request, error: Exception) -> Response:
+    return pages.refusing(of_status(error.status_code if isinstance(error, HTTPException) else 500))
+
+
+async def _failed(_request: Request, _error: Exception) -> Response:
+    return pages.refusing(broken())
