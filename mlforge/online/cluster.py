@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from mlforge.errors import UsageError
 from mlforge.online.redis import escaped, needs_driver
 from mlforge.online.refusals import in_words, place
-from mlforge.online.resp import Connection, Pool, Refused, Server
+from mlforge.online.resp import Connection, Pool, Refused, Server, host_and_port
 from mlforge.online.slots import Batch, owners
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ PAUSES = (0.0, 0.05, 0.1, 0.2)  # seconds before each attempt: nodes agree on a 
 
 class RedisClusterStore:
     """An online store in the cluster of which a node is at ``url``: ``redis://user:password@host:7000``, ``rediss://``.
+    Several nodes may be named, ``host:7000,other:7000``: one that answers tells of all others.
 
     ``timeout``: seconds that a node may take for one call. ``options``: of TLS and login, as redis-py names them."""
 
@@ -57,14 +58,15 @@ class RedisClusterStore:
         import hiredis
 
         try:
-            self._server = Server(url, timeout, options)
+            first, others = _nodes_of(url)
+            self._server = Server(first, timeout, options)
             if isinstance(self._server.address, str) or self._server.database:
                 raise ValueError("a cluster has neither sockets nor databases")
         except (ValueError, TypeError) as error:
             raise UsageError(f"the online store's URL or options do not fit: {error}") from error
         self.url = url
         self._pack: Any = hiredis.pack_command
-        self._seed: Node = self._server.address
+        self._seeds: list[Node] = [self._server.address, *others]
         self._owned: list[Node | None] = []
         self._pools: dict[Node, Pool] = {}
         self._loops: WeakKeyDictionary[AbstractEventLoop, AsyncNodes] = WeakKeyDictionary()
@@ -100,7 +102,7 @@ class RedisClusterStore:
 
         loop = get_running_loop()
         if loop not in self._loops:
-            self._loops[loop] = AsyncNodes(self._server)
+            self._loops[loop] = AsyncNodes(self._server, self._seeds, self._owned)
         return self._loops[loop]
 
     def swap(self, changes: Sequence[Change]) -> list[bool]:
@@ -229,7 +231,7 @@ class RedisClusterStore:
     def _looked(self) -> list[Node | None]:
         """Who has which slot, from the first node that tells. Raises OSError, Refused."""
         trouble: Exception | None = None
-        for node in known(self._owned, self._seed):
+        for node in known(self._owned, self._seeds):
             try:
                 return owners(self._asked(node, b"CLUSTER", b"SLOTS"), node)
             except (OSError, Refused) as error:
@@ -258,11 +260,19 @@ class RedisClusterStore:
             connection.close()
 
 
-def known(owned: Sequence[Node | None], seed: Node) -> list[Node]:
-    """Nodes to ask who has which slot, in any order; the one that the settings name comes last."""
-    others = list({node for node in owned if node is not None} - {seed})
+def _nodes_of(url: str) -> tuple[str, list[Node]]:
+    """The URL of the node that is named first, and the others. Raises ValueError."""
+    scheme, _, rest = url.partition("://")
+    login, at, places = rest.rpartition("@")
+    first, *others = places.split(",")
+    return f"{scheme}://{login}{at}{first}", [host_and_port(place) for place in others]
+
+
+def known(owned: Sequence[Node | None], seeds: Sequence[Node]) -> list[Node]:
+    """Nodes to ask who has which slot, in any order; those that the settings name come last."""
+    others = list({node for node in owned if node is not None} - {*seeds})
     random.shuffle(others)
-    return [*others, seed]
+    return [*others, *seeds]
 
 
 def _words(change: Change) -> tuple[bytes, ...]:

@@ -9,6 +9,8 @@ from mlforge.online.resp import CHUNK, Refused, Server
 from mlforge.online.slots import Batch, owners
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlforge.online.slots import Node
 
 
@@ -64,9 +66,10 @@ async def _opened(server: Server, node: Node) -> AsyncConnection:
 class AsyncNodes:
     """The nodes of one cluster, and the idle connections of one event loop to them."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, seeds: Sequence[Node], owned: Sequence[Node | None]) -> None:
         self._server = server
-        self._owned: list[Node | None] = []
+        self._seeds = seeds
+        self._owned = list(owned)
         self._idle: dict[Node, list[AsyncConnection]] = {}
 
     async def run(self, batch: Batch) -> list[Any]:
@@ -116,7 +119,7 @@ class AsyncNodes:
         from mlforge.online.cluster import known
 
         trouble: Exception | None = None
-        for node in known(self._owned, self._server.address):  # type: ignore[arg-type]
+        for node in known(self._owned, self._seeds):
             try:
                 async with asyncio.timeout(self._server.timeout):
                     connection = await _opened(self._server, node)

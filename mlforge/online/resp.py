@@ -51,7 +51,7 @@ class Server:
         self.address: Address = place
         if scheme != "unix":
             host, _, database = place.partition("/")
-            self.address, self.database = _host_and_port(host), int(database or 0)
+            self.address, self.database = host_and_port(host), int(database or 0)
 
     @cached_property
     def context(self) -> SSLContext:
@@ -77,7 +77,8 @@ class Server:
         return [*said, (b"SELECT", b"%d" % self.database)] if self.database else said
 
 
-def _host_and_port(text: str) -> tuple[str, int]:
+def host_and_port(text: str) -> tuple[str, int]:
+    """A host, or a host and its port. Raises ValueError."""
     name, _, port = text.rpartition(":") if text.rpartition(":")[2].isdigit() else (text, "", "6379")
     if ":" in name.rpartition("]")[2]:
         raise ValueError(f"{text} is not a host and a port")
