@@ -106,12 +106,31 @@ class RedisStore:
 
     async def aread(self, names: Sequence[bytes]) -> list[bytes | None]:
         """``read`` for an event loop; every loop has connections of its own."""
+        if self._wire is not None:
+            return await self._over_async_wire(self._wire.server, names)
         with self._in_words():
             client = self._async_client()
             found: list[bytes | None] = []
             for start in range(0, len(names), MGET):
                 found += await client.mget(names[start : start + MGET])
             return found
+
+    async def _over_async_wire(self, server: Server, names: Sequence[bytes]) -> list[bytes | None]:
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        wire = self._loops.get(loop)
+        if wire is None:
+            from mlforge.online.resp_async import AsyncWire
+
+            wire = self._loops[loop] = AsyncWire(server)
+        found: list[bytes | None] = []
+        try:
+            for start in range(0, len(names), MGET):
+                found += await wire.mget(names[start : start + MGET])
+        except (OSError, Refused) as error:
+            raise in_words(place(self.url), error) from error
+        return found
 
     def _async_client(self) -> Any:
         from asyncio import get_running_loop

@@ -193,6 +193,7 @@ class Wire:
     """MGET from one server."""
 
     def __init__(self, server: Server) -> None:
+        self.server = server
         self._pool = Pool(server, server.address)
 
     def mget(self, names: Sequence[bytes]) -> list[bytes | None]:

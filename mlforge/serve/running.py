@@ -124,7 +124,7 @@ def _worker(settings: ServeSettings) -> FastAPI:
 
     from mlforge.serve.app import make_app
 
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True, name="mlforge-parent").start()
