@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlforge.cli.agreeing import AgreementChoice, verify_agreement
 from mlforge.cli.context import forge
+from mlforge.cli.online import Profile  # noqa: TC001 - typer reads it
 from mlforge.cli.output import cell, count, echo, print_json, styled, table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlforge.build.options import BuildResult
     from mlforge.forge import Forge
     from mlforge.verify.result import FeatureVerdict, Mismatch, Row, Verification
 
 _SHOWN = 3  # labels of a feature whose differences are printed
+OWN = ("labels", "timestamp", "sample", "known_as_of", "ignore_loaded_at")
+ONLINE = ("keys", "instants", "at", "threshold", "no_scan")
 _COLOURS = {"passed": "green", "failed": "red bold", "unproven": "yellow"}
 
 
@@ -57,19 +63,69 @@ def verify(
     ignore_loaded_at: Annotated[
         bool, typer.Option("--ignore-loaded-at", help="All rows of sources without loaded_at, with --known-as-of.")
     ] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Compare what the online store answers with the published versions.")
+    ] = False,
+    requests: Annotated[
+        str | None,
+        typer.Option("--requests", metavar="FOLDER|GLOB", help="Compare what was served, as requests were logged."),
+    ] = None,
+    keys: Annotated[
+        int, typer.Option("--keys", min=1, help="With --online: keys of each feature.", metavar="N")
+    ] = 1000,
+    instants: Annotated[
+        int, typer.Option("--instants", min=0, help="With --online: instants, beside now and the publish.", metavar="N")
+    ] = 5,
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", metavar="TIME", help="With --online: these instants and no others. Repeatable."),
+    ] = None,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            "--threshold", min=0, max=1, metavar="SHARE",
+            help="With --online or --requests: the share of values that may differ.",
+        ),
+    ] = 0.0,
+    no_scan: Annotated[
+        bool, typer.Option("--no-scan", help="With --online: do not list the store's keys to find extra ones.")
+    ] = False,
+    profile: Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
-    """Recompute features from sources cut at each label's time, and compare. Exit code 1 if a value differs."""
+    """Recompute features from sources cut at each label's time, and compare. Exit code 1 if a value differs.
+
+    With --online, compare the online store's answers with the catalog; with --requests, what was served with what a
+    training set gives for the same keys and times."""
     from mlforge.verify.result import VerifyOptions
 
+    asked = [ref for text in [*(features or ()), *(more or ()), *(feature_set or ())] for ref in text.split()]
+    if online or requests is not None:
+        refuse_others(ctx, OWN, "--requests" if requests is not None else "--online")
+        chosen = AgreementChoice(keys, instants, tuple(at or ()), seed, threshold, no_scan)
+        verify_agreement(forge(ctx), asked, requests, chosen, as_json=as_json)
+        return
+    refuse_others(ctx, ONLINE, None)
     options = VerifyOptions(
         timestamp=timestamp, sample=sample, seed=seed, known_as_of=known_as_of, ignore_loaded_at=ignore_loaded_at
     )
-    asked = [ref for text in [*(features or ()), *(more or ()), *(feature_set or ())] for ref in text.split()]
     found = forge(ctx).verify(asked or None, labels, options)
     if as_json:
         print_json(value(found))
     finish(found, quiet=as_json)
+
+
+def refuse_others(ctx: typer.Context, names: Sequence[str], given: str | None) -> None:
+    """Raise UsageError for options that mean nothing beside ``given``, or, if it is None, without --online."""
+    from mlforge.errors import UsageError
+
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{option} does not go with {given}" if given else f"{option} needs --online or --requests"
+            )
 
 
 def value(found: Verification) -> Row:

@@ -205,7 +205,8 @@ def _add_on_demand(
         for name, output in part.columns:
             value = answers[number][places[output.name]] if known else None
             status = _STATUS.get(state, "PRESENT")
-            row[name] = Value(value, status, None, feature.version) if with_status else value
+            step = max((ref.steps[number] for ref in refs), default=0)
+            row[name] = Value(value, status, None, feature.version, step) if with_status else value
 
 
 def _requested(row: Mapping[str, Any], column: str, feature: OnDemand) -> Any:

@@ -35,7 +35,7 @@ def run(engine: Engine, feature: str, lists: Sequence[list[Any]]) -> list[tuple[
             hint="pip install 'mlforge[online-sql]', or ask for stored columns only",
         ) from error
     try:
-        found = _connection().execute(engine.sql, [[_plain(v) for v in values] for values in lists]).fetchall()
+        found = _connection().execute(engine.sql, [[plain(v) for v in values] for values in lists]).fetchall()
     except duckdb.Error as error:
         first = str(error).split("\n", 1)[0]
         raise OnlineError(f"{feature} cannot be evaluated for these entity rows: {first}") from error
@@ -53,7 +53,7 @@ def _connection() -> DuckDBPyConnection:
     return con
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Decimals and UUIDs as text: the parameter's type makes them what they were, whatever else the list holds. NaN
     too, at any depth, which DuckDB takes for NULL otherwise."""
     if isinstance(value, (decimal.Decimal, uuid.UUID)):
@@ -61,5 +61,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return "nan" if math.isnan(value) else value
     if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return [plain(v) for v in value]
+    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import FeatureRef, Project
+    from mlforge.online.agreement.result import Agreement, AgreementOptions
     from mlforge.online.base import Store
     from mlforge.online.client import Client
     from mlforge.online.publish import Progress, Published
@@ -107,3 +108,20 @@ class OnlineVerbs:
         from mlforge.online.status import status
 
         return status(self.online())
+
+    def verify_online(
+        self, what: Sequence[str] = (), options: AgreementOptions | None = None, *, requests: str | Path | None = None
+    ) -> Agreement:
+        """Compare what the profile's online store answers, for a sample of keys and instants, with what retrieval gives
+        on the versions that are published; or what was served, as ``requests``, a folder or a pattern of files, logged
+        it. ``what``: references and feature sets, else all. What is found is recorded.
+
+        Raises OnlineError for what is not published, StoreDownError, UsageError where no request is logged."""
+        from mlforge.online.agreement.result import AgreementOptions
+        from mlforge.online.agreement.session import verify_requests, verify_store
+
+        options = options or AgreementOptions()
+        with self._reading() as con:
+            if requests is not None:
+                return verify_requests(con, self.catalog_path, str(requests), what, options)
+            return verify_store(con, self.catalog_path, self.online(), what, options)

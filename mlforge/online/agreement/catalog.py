@@ -1,0 +1,125 @@
+"""The catalog's side of a comparison: keys, request columns and instants in bulk, one text for each value out."""
+
+from __future__ import annotations
+
+import decimal
+import re
+from typing import TYPE_CHECKING, Any
+
+from mlforge.errors import RetrievalError
+from mlforge.online.canonical import text
+from mlforge.online.engine import plain
+from mlforge.online.layout import key_sql
+from mlforge.retrieve.training import training_set
+from mlforge.sql.templates import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import CatalogState
+    from mlforge.online.agreement.targets import Found
+    from mlforge.sql.physical import Physical
+
+AT = "_mlforge_at"
+NAMES = "_mlforge_names"
+GIVEN = "_mlforge_given_names"
+Texts = dict[str, list[str | None]]
+
+
+def expected(
+    con: DuckDBPyConnection, state: CatalogState, found: Found, columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]], at: Sequence[int],
+) -> Texts:  # fmt: skip
+    """What a training set holds for each entity row at its instant (microseconds since the epoch): a text for each
+    value of each column. Raises RetrievalError."""
+    c = found.physical.c
+    types = {**{k.name: k.type for k in c.keys}, **c.request}
+    labels = label_rows(con, [(n, t, [row.get(n) for row in rows]) for n, t in types.items()], at)
+    made = training_set(con, state, [found.ref], labels, timestamp=AT, full_names=True).table
+    outputs = {o.name: o.type for o in c.outputs}
+    try:
+        return {name: _texts(made.column(f"{c.feature}__{name}"), outputs[name]) for name in columns}
+    except (ValueError, OverflowError) as error:
+        raise RetrievalError(f"a value of {c.feature} is none that Python can hold: {error}") from error
+
+
+def label_rows(con: DuckDBPyConnection, columns: Sequence[tuple[str, str, list[Any]]], at: Sequence[int]) -> pa.Table:
+    """Label rows from lists: names, DuckDB types and values of the columns, and their instants as column ``AT``.
+
+    Values become the types as an online read makes them, so that both sides see the same."""
+    import duckdb
+
+    query = sql("online/label_rows", columns=[(name, type_) for name, type_, _ in columns], at=AT)
+    lists = [[plain(v) for v in values] for *_, values in columns]
+    try:
+        return con.sql(query, params=[*lists, list(at)]).to_arrow_table()
+    except duckdb.Error as error:
+        raise RetrievalError(f"these are no entity rows: {str(error).splitlines()[0]}") from error
+
+
+def _texts(column: pa.ChunkedArray, type_: str) -> list[str | None]:
+    import pyarrow as pa
+
+    make = canonical(type_)
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    values = column.to_pylist()
+    if type_.upper().startswith("MAP("):
+        values = [None if v is None else dict(v) for v in values]
+    return [make(v) for v in values]
+
+
+def canonical(type_: str) -> Callable[[Any], str | None]:
+    """The text of a value of a DuckDB type, whatever Python type it came in: Arrow has no HUGEINT, say."""
+    kind = _number(type_.upper())
+    return text if kind is None else lambda value: None if value is None else text(kind(value))
+
+
+def _number(type_: str) -> Callable[[Any], Any] | None:
+    if re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?", type_):
+        return int
+    if type_ in ("FLOAT", "DOUBLE"):
+        return float
+    return _decimal if re.fullmatch(r"DECIMAL\(\d+, ?\d+\)", type_) else None
+
+
+def _decimal(value: Any) -> decimal.Decimal:
+    return value if isinstance(value, decimal.Decimal) else decimal.Decimal(value)
+
+
+def list_names(con: DuckDBPyConnection, feature: Physical) -> None:
+    """Make the table of the names that the keys of a version have in a store (what follows the prefix)."""
+    con.execute(sql("online/names", f=feature, key=key_sql(feature.c), table=NAMES))
+
+
+def some_names(con: DuckDBPyConnection, count: int, seed: int) -> list[bytes]:
+    """Some of the listed names, the same for the same seed."""
+    found = con.execute(sql("online/some_names", table=NAMES, count=count, seed=seed)).fetchall()
+    return [name.encode() for (name,) in found]
+
+
+def not_listed(con: DuckDBPyConnection, names: Iterable[bytes]) -> list[bytes]:
+    """Those of the names that are not listed, in no order."""
+    import pyarrow as pa
+
+    con.register(GIVEN, pa.table({"name": pa.array([n.decode(errors="replace") for n in names], pa.string())}))
+    try:
+        found = con.execute(sql("online/not_listed", table=NAMES, names=GIVEN)).fetchall()
+    finally:
+        con.unregister(GIVEN)
+    return [name.encode() for (name,) in found]
+
+
+def events(con: DuckDBPyConnection, found: Found, count: int, seed: int) -> list[int]:
+    """Instants at which something happens to rows of a version: they become known, or leave windows."""
+    from mlforge.verify.sample import stored_labels
+
+    if found.stored.compiled.timestamp is None or not found.stored.compiled.table:
+        return []
+    import pyarrow as pa
+
+    times = stored_labels(con, found.stored, count, seed).column("label_time")
+    return [t for t in times.cast(pa.timestamp("us")).cast(pa.int64()).to_pylist() if t is not None]
