@@ -50,7 +50,7 @@ class Lane(asyncio.Protocol):
         self._waiting.append((self._loop.time(), future))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._look)
-        self._transport.write(hiredis.pack_command(words))
+        self._transport.write(hiredis.pack_command(words))  # type: ignore[arg-type]
         return future
 
     def data_received(self, data: bytes) -> None:

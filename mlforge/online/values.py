@@ -122,7 +122,10 @@ def micros(at: datetime.datetime | datetime.date | str | None) -> int:
     if not isinstance(at, datetime.datetime):
         raise OnlineError(f"{at!r} is not an instant", hint="give a datetime; without a zone it is UTC")
     if at.tzinfo is not None:
-        at = at.astimezone(datetime.UTC).replace(tzinfo=None)
+        try:
+            at = at.astimezone(datetime.UTC).replace(tzinfo=None)
+        except OverflowError as error:
+            raise OnlineError(f"{at} is not an instant of the years 1 to 9999, UTC") from error
     return (at - _EPOCH) // _MICROSECOND
 
 
