@@ -48,8 +48,8 @@ class AsyncConnection:
         return answer
 
     def close(self) -> None:
-        """Close it, whatever is on its way."""
-        self._to.close()
+        """Close it at once, whatever is on its way: a farewell over TLS would need a loop that goes on."""
+        self._to.transport.abort()
 
 
 async def _opened(server: Server, node: Node) -> AsyncConnection:

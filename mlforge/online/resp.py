@@ -81,7 +81,7 @@ def host_and_port(text: str) -> tuple[str, int]:
     """A host, or a host and its port. Raises ValueError."""
     name, _, port = text.rpartition(":") if text.rpartition(":")[2].isdigit() else (text, "", "6379")
     if ":" in name.rpartition("]")[2]:
-        raise ValueError(f"{text} is not a host and a port")
+        raise ValueError("what follows the user and password is not a host and a port")
     return name.strip("[]") or "localhost", int(port)
 
 

@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 
@@ -100,6 +102,14 @@ class RedisServer:
             time.sleep(0.02)
         raise AssertionError("redis-server did not start")
 
+    def call(self, *words: Any) -> Any:
+        """The answer to one command, as it came; text is decoded."""
+        import redis
+
+        with redis.Redis(port=self.port, decode_responses=True) as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*words)
+
     @property
     def runs(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -120,15 +130,21 @@ SLOTS = 16_384
 
 
 class RedisCluster:
-    """Three primaries that share the slots evenly, and ``replicas`` of the first one."""
+    """Three primaries that share the slots evenly, and ``replicas`` of the first one.
 
-    def __init__(self, folder: Path, *options: str, replicas: int = 0) -> None:
+    ``announced``: the port at which clients are told to reach a node, from its own."""
+
+    def __init__(
+        self, folder: Path, *options: str, replicas: int = 0, announced: Callable[[int], int] = lambda port: port
+    ) -> None:
         self.nodes: list[RedisServer] = []
         for number in range(3 + replicas):
             own = folder / f"node{number}"
             own.mkdir(parents=True)
-            more = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", *options)
-            self.nodes.append(RedisServer(own, *more, port=_port_with_bus()))
+            port = _port_with_bus()
+            more = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+            more += ("--cluster-announce-port", str(announced(port)))
+            self.nodes.append(RedisServer(own, *more, *options, port=port))
         self._share_slots()
         self._meet()
         for number in range(3, 3 + replicas):
@@ -156,12 +172,8 @@ class RedisCluster:
         )
 
     def call(self, number: int, *words: Any) -> Any:
-        """One command to one node; text is decoded."""
-        import redis
-
-        with redis.Redis(port=self.nodes[number].port, decode_responses=True) as client:
-            client.response_callbacks.clear()
-            return client.execute_command(*words)
+        """The answer of one node to one command."""
+        return self.nodes[number].call(*words)
 
     def id(self, number: int) -> str:
         return str(self.call(number, "CLUSTER", "MYID"))
@@ -198,3 +210,49 @@ def until(holds: Callable[[], bool], seconds: float = 30) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.02)
+
+
+class TLSProxy:
+    """TLS before a server that speaks none: every connection to ``port`` goes on, in plain, to the server's."""
+
+    def __init__(self, context: ssl.SSLContext, to: int) -> None:
+        self._context = context
+        self.to = to
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                made, _ = self._listening.accept()
+            except OSError:  # it was stopped
+                return
+            threading.Thread(target=self._serve, args=(made,), daemon=True).start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        try:
+            with self._context.wrap_socket(plain, server_side=True) as client:
+                client.settimeout(0.002)
+                with socket.create_connection(("127.0.0.1", self.to)) as server:
+                    server.settimeout(0.002)
+                    while _passed(client, server) and _passed(server, client):
+                        pass
+        except OSError:  # the client did not like the certificate, or went away
+            plain.close()
+
+    def stop(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+
+def _passed(source: socket.socket, target: socket.socket) -> bool:
+    """Pass on what there is; False at the end."""
+    try:
+        data = source.recv(65_536)
+    except TimeoutError:
+        return True
+    target.settimeout(10)
+    target.sendall(data)
+    target.settimeout(0.002)
+    return bool(data)
