@@ -15,7 +15,7 @@ from mlforge.serve import bodies
 from mlforge.serve.answers import columns, encoded
 from mlforge.serve.bodies import BatchRequest, OnlineRequest, SetRequest
 from mlforge.serve.http import Gone, read_body, send_json
-from mlforge.serve.refusals import Refused, broken, too_large
+from mlforge.serve.refusals import Refused, broken, of_status, too_large
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -85,6 +85,7 @@ class Endpoint:
         """Answer one request."""
         started = perf_counter()
         headers: dict[str, str] | None = None
+        body: bytes | None = None
         try:
             self.service.access.check(scope)
             async with asyncio.timeout(self.service.settings.timeout):
@@ -93,7 +94,8 @@ class Endpoint:
         except Gone:
             return
         except (Refused, MlforgeError, TimeoutError) as error:
-            refused = self.service.refusal(error)
+            late = isinstance(error, TimeoutError) and body is None
+            refused = of_status(408) if late else self.service.refusal(error)
             status, answer, headers = refused.status, refused.body(), refused.headers
         except Exception:
             logger.exception("%s failed", self.route)

@@ -19,10 +19,15 @@ _KINDS = (
     pages.Ready,
 )  # fmt: skip
 _ERRORS = {
-    "400": "The request does not fit.", "401": "The API key is missing or wrong.", "404": "It is not published.",
-    "413": "The request is beyond a limit.", "501": "The value cannot be made here.",
-    "503": "The store is away: try again after Retry-After seconds.", "504": "It took too long.",
-}  # fmt: skip
+    "400": "The request does not fit.",
+    "401": "The API key is missing or wrong.",
+    "404": "It is not published.",
+    "408": "The body did not come in time.",
+    "413": "The request is beyond a limit.",
+    "501": "The value cannot be made here.",
+    "503": "The store is away: try again after Retry-After seconds.",
+    "504": "It took too long.",
+}
 _ROW = {"type": "object", "additionalProperties": True}
 _ROWS = {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "array", "items": _ROW}}}
 _COLUMNS = {

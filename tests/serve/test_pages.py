@@ -58,7 +58,7 @@ def test_the_openapi_document_tells_of_every_route(server: Server) -> None:
     assert references(document) <= known
     assert {"#/components/schemas/OnlineRequest", "#/components/schemas/ErrorAnswer"} <= references(document)
     post = document["paths"]["/features/online"]["post"]
-    assert set(post["responses"]) == {"200", "400", "401", "404", "413", "501", "503", "504"}
+    assert set(post["responses"]) == {"200", "400", "401", "404", "408", "413", "501", "503", "504"}
     request = document["components"]["schemas"]["OnlineRequest"]
     assert request["required"] == ["entity_rows", "features"]
     assert request["additionalProperties"] is False
