@@ -13,14 +13,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TEMPLATES = {str(path.relative_to(ROOT)) for path in (ROOT / "sql_templates").rglob("*") if path.is_file()}
+TEMPLATES = {
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "sql_templates").rglob("*")
+    if path.is_file() and path.parent.name != "__pycache__"
+}
 LABELS = "SELECT user_id, event_time + INTERVAL 1 HOUR AS label_time FROM 'data/transactions.csv'"
 SHOW_TEMPLATES = """
 import mlforge, pathlib
 from mlforge.sql.templates import template_root
 print(pathlib.Path(mlforge.__file__).parent.parent)
 print(template_root())
-for path in sorted(p for p in template_root().rglob("*") if p.is_file()):
+for path in sorted(p for p in template_root().rglob("*") if p.is_file() and p.parent.name != "__pycache__"):
     print(path.relative_to(template_root().parent))
 """
 
@@ -68,6 +72,7 @@ def test_the_wheel_holds_the_package_and_every_template_and_nothing_else(dist: P
     names = set(zipfile.ZipFile(next(dist.glob("*.whl"))).namelist())
     assert TEMPLATES
     assert {f"mlforge/{template}" for template in TEMPLATES} <= names
+    assert not any("__pycache__" in name for name in names)
     assert all(name.startswith(("mlforge/", "mlforge-")) for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "mlforge/py.typed" in names

@@ -84,8 +84,8 @@ def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion
 
 def _compared(work: Work, made: Compiled, rows: Spans | None, keyed: str | None) -> PatchSize:
     """Make the rows of these times from the event rows, and keep what differs from the rows that the catalog has."""
-    table = materialise.staged(f"{made.table}__new")
-    materialise.fill_table(work.runner, made, table, kept=rows)
+    table = ident(f"{made.table}__new")
+    materialise.fill_table(work.runner, made, table, kept=rows, temporary=True)
     current = f"{CURRENT}.store.{ident(made.table)}"
     return materialise.make_patch(work.runner, made, made.table, current, table, spans=rows, keyed=keyed)
 
@@ -310,7 +310,7 @@ def described(
         seen = describe.shown(work, stored, relation)
         checks, stats = describe.describe(work, found, stored, seen, rows=rows)
         return replace(stored, rows=rows), checks, stats
-    added = f"store.{ident(stored.compiled.table + '__add')}"
+    added = ident(f"{stored.compiled.table}__add")
     if stored.compiled.kind == "windows" and stored.compiled.interval is None:
         events = reach.window_events_of(stored.compiled, made.events)
         relation = describe.some_rows(work, relation, events, "_mlforge_some_rows")

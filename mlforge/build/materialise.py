@@ -112,19 +112,21 @@ def make_table(runner: Runner, compiled: Compiled, table: str, last: int | None 
 
 
 def fill_table(
-    runner: Runner, compiled: Compiled, table: str, last: int | None = None, kept: Spans | None = None
-) -> None:
+    runner: Runner, compiled: Compiled, table: str, last: int | None = None, *, kept: Spans | None = None,
+    temporary: bool = False,
+) -> None:  # fmt: skip
     """Make ``table`` from the event rows with the scales that ``compiled`` has.
 
     With ``kept`` no more than the rows of these times need be made."""
     if compiled.kind == "static":
-        runner.run(sql("feature/static", f=Physical(compiled, EVENTS), table=table, events=EVENTS))
+        physical = Physical(compiled, EVENTS)
+        runner.run(sql("feature/static", f=physical, table=table, events=EVENTS, temporary=temporary))
     elif compiled.interval is None:
-        _exact(runner, compiled, table, temporary=False)
+        _exact(runner, compiled, table, temporary=temporary)
     elif compiled.kind == "windows" and Physical(compiled, EVENTS).tileable:
-        _tiles(runner, compiled, table, last, kept)
+        _tiles(runner, compiled, table, last, kept, temporary=temporary)
     else:
-        _snapshots(runner, compiled, table, last)
+        _snapshots(runner, compiled, table, last, temporary=temporary)
 
 
 def _exact(runner: Runner, compiled: Compiled, table: str, *, temporary: bool) -> None:
@@ -150,7 +152,9 @@ def make_rows(runner: Runner, compiled: Compiled, table: str) -> None:
     _exact(runner, compiled, table, temporary=True)
 
 
-def _tiles(runner: Runner, compiled: Compiled, table: str, last: int | None, kept: Spans | None) -> None:
+def _tiles(
+    runner: Runner, compiled: Compiled, table: str, last: int | None, kept: Spans | None, *, temporary: bool
+) -> None:
     feature = Physical(compiled, EVENTS, ingredients=compiled.uses_as_of)
     parts = tiles(feature)
     settled = reach.settled(compiled, last)
@@ -159,6 +163,7 @@ def _tiles(runner: Runner, compiled: Compiled, table: str, last: int | None, kep
             "feature/tiles",
             f=feature,
             table=table,
+            temporary=temporary,
             events=EVENTS,
             interval=compiled.interval,
             lengths=feature.lengths,
@@ -172,7 +177,7 @@ def _tiles(runner: Runner, compiled: Compiled, table: str, last: int | None, kep
     )
 
 
-def _snapshots(runner: Runner, compiled: Compiled, table: str, last: int | None) -> None:
+def _snapshots(runner: Runner, compiled: Compiled, table: str, last: int | None, *, temporary: bool) -> None:
     """Event rows first, then their exact values at the boundaries where a value can change."""
     runner.con.execute(f"DROP TABLE IF EXISTS {SORTED_EVENTS}")
     _exact(runner, compiled, SORTED_EVENTS, temporary=True)
@@ -183,6 +188,7 @@ def _snapshots(runner: Runner, compiled: Compiled, table: str, last: int | None)
             "feature/snapshots",
             f=feature,
             table=table,
+            temporary=temporary,
             interval=compiled.interval,
             timezone=compiled.timezone,
             lengths=feature.lengths,
@@ -219,9 +225,7 @@ def make_patch(
             timed=timed, spans=spans, keyed=keyed, keys=keys,
         )
     )  # fmt: skip
-    size, drop = statements(sql("feature/patch_size", table=table, timed=timed))
-    found = runner.run(size)[0]
-    runner.run(drop)
+    found = runner.run(sql("feature/patch_size", table=table, timed=timed))[0]
     return PatchSize(*found)  # type: ignore[arg-type]
 
 

@@ -36,12 +36,12 @@ class Transaction:
     def apply_patch(self, table: str, patch: int) -> tuple[int, int]:
         """Close and add rows of ``store.<table>`` for PATCH ``patch``. Returns how many of each.
 
-        Reads the staged tables ``<table>__close(row_id)`` and ``<table>__add``, either of which may be missing. Raises
-        BuildError if a row to close is not there or closed already: the catalog changed since the staging began."""
+        Reads the staged table ``<table>__differ``; where there is none, nothing changes. Raises BuildError if a row to
+        close is not there or closed already: the catalog changed since the staging began."""
         self._refuse_when_adopted()
-        closed = self._close(table, patch) if self._is_staged(f"{table}__close") else 0
-        added = self._add(table, patch) if self._is_staged(f"{table}__add") else 0
-        return closed, added
+        if not self._is_staged(f"{table}__differ"):
+            return 0, 0
+        return self._close(table, patch), self._add(table, patch)
 
     def drop_table(self, table: str) -> None:
         """Drop ``store.<table>``: no version needs it any more."""

@@ -277,11 +277,11 @@ def _histogram(
     if not binned:
         return {}
     row = con.execute(sql("quality/sample_histogram", columns=binned)).fetchall()[0]
-    return {c.name: _differences(cells) for c, cells in zip(binned, row, strict=True)}
+    return {c.name: _bins(c.inner, found or {}) for c, found in zip(binned, row, strict=True)}
 
 
-def _differences(cumulative: Sequence[int | None]) -> tuple[int, ...]:
-    return tuple(b - a for a, b in itertools.pairwise([0, *(n or 0 for n in cumulative)]))
+def _bins(inner: Sequence[float], found: Mapping[float, int]) -> tuple[int, ...]:
+    return tuple(found.get(below, 0) for below in (math.inf, *(-edge for edge in inner)))
 
 
 def _wants_top(column: _Column, stats: ColumnStats) -> bool:

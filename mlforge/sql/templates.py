@@ -6,6 +6,8 @@ import datetime
 import decimal
 import math
 import re
+import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jinja2 import Environment, Template
+    from jinja2 import BytecodeCache, Environment, Template
+    from jinja2.bccache import Bucket
 
 CHAINS = {"duckdb": ("",)}  # dialect -> folders of sql_templates/, most special first
 
@@ -60,12 +63,37 @@ def literal(value: Any) -> str:
     raise TypeError(f"no SQL literal for {type(value).__name__}")
 
 
+def _compiled_templates() -> BytecodeCache | None:
+    """Keeps compiled templates in ``__pycache__`` beside them, as Python does with modules: compiling those of one
+    build costs as much as importing mlforge. Where that folder cannot be written, every process compiles them."""
+    if sys.dont_write_bytecode:
+        return None
+    from jinja2 import FileSystemBytecodeCache
+
+    class Beside(FileSystemBytecodeCache):
+        def get_source_checksum(self, source: str) -> str:
+            # Constants are quoted when a template is compiled, so this module is part of what was compiled.
+            return super().get_source_checksum(f"{Path(__file__).stat().st_mtime_ns} {source}")
+
+        def load_bytecode(self, bucket: Bucket) -> None:
+            with suppress(OSError):
+                super().load_bytecode(bucket)
+
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            with suppress(OSError):
+                Path(self.directory).mkdir(exist_ok=True)
+                super().dump_bytecode(bucket)
+
+    return Beside(str(template_root() / "__pycache__"), "%s.jinja")
+
+
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(template_root()),
+        bytecode_cache=_compiled_templates(),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -85,8 +85,11 @@ def stage(con: duckdb.DuckDBPyConnection, number: int, rows: int) -> None:
         f"0::INTEGER AS _mlforge_from, NULL::INTEGER AS _mlforge_to FROM range({rows})"
     )
     if number > 1:
-        con.execute(f"CREATE TABLE store.t1__close AS SELECT {number}::BIGINT AS row_id")
-        con.execute("CREATE TABLE store.t1__add AS SELECT -1 AS k, 0::UBIGINT AS noise FROM range(3)")
+        con.execute(
+            f"CREATE TABLE store.t1__differ AS SELECT {number}::BIGINT AS _mlforge_closed, NULL::BIGINT AS _mlforge_old_t, "
+            "NULL::BOOLEAN AS _mlforge_new, NULL::BIGINT AS k, NULL::UBIGINT AS noise "
+            "UNION ALL SELECT NULL, NULL, TRUE, -1, 0 FROM range(3)"
+        )
 
 
 def read(catalog: Path, *, lock_timeout=20.0) -> None:

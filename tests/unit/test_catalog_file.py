@@ -232,9 +232,13 @@ def test_staged_rows_keep_their_order_and_nothing_else_comes_along(path, first, 
 def patched(path, patch: int, close: list[int], add: int) -> tuple[int, int]:
     result = []
     with Staging(path) as staging:
-        staging.con.execute("CREATE TABLE store.t__close (row_id BIGINT)")
-        staging.con.executemany("INSERT INTO store.t__close VALUES (?)", [[n] for n in close])
-        staging.con.execute(f"CREATE TABLE store.t__add AS SELECT 1000000 + range AS k FROM range({add})")
+        staging.con.execute(
+            "CREATE TABLE store.t__differ (_mlforge_closed BIGINT, _mlforge_old_t BIGINT, _mlforge_new BOOLEAN, k BIGINT)"
+        )
+        staging.con.execute(
+            f"INSERT INTO store.t__differ SELECT unnest({close}::BIGINT[]), NULL, NULL, NULL "
+            f"UNION ALL SELECT NULL, NULL, TRUE, 1000000 + range FROM range({add})"
+        )
         commit(path, staging, lambda transaction: result.append(transaction.apply_patch("t", patch)))
     return result[0]
 
