@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -21,13 +21,16 @@ from mlforge.online.values import micros
 if TYPE_CHECKING:
     import asyncio
     import datetime
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mlforge.model import FeatureRef
     from mlforge.online.base import Store
     from mlforge.online.manifest import Manifest
     from mlforge.online.request import Plan
 
+T = TypeVar("T")
+MANY = 200
+"""Entity rows beyond which an event loop has them worked at in a thread: others must not wait for milliseconds."""
 TRIES = 8
 """How often a read begins anew because a publish moved the head meanwhile."""
 
@@ -54,7 +57,7 @@ class _Reading:
         self.rows = rows
         self.at = at
         self.with_status = with_status
-        self.counts = counts
+        self.counts = [0] * len(counts) if counts else None
         self.names = plan.names(rows)
         self.wanted = [head]
         for names in self.names:
@@ -111,6 +114,11 @@ class _Base:
         plan = book.planner.plan(features, full_names=full_names)
         return _Reading(plan, rows, micros(at), self._head_name, with_status=with_status, counts=self.counts)
 
+    def _count(self, reading: _Reading) -> None:
+        if self.counts is not None and reading.counts is not None:
+            for number, count in enumerate(reading.counts):
+                self.counts[number] += count
+
     def _manifest_name(self, mark: bytes | None) -> bytes:
         if mark is None:
             raise NotPublishedError(
@@ -156,6 +164,7 @@ class Client(_Base):
             reading = self._reading(book, features, entity_rows, at, with_status, full_names)
             found = reading.answer(book, self.store.read(reading.wanted))
             if found is not None:
+                self._count(reading)
                 return found
             self._book = None
         raise self._changing()
@@ -188,6 +197,12 @@ class Client(_Base):
         self.store.close()
 
 
+async def _in_thread(call: Callable[..., T], *arguments: Any) -> T:
+    from asyncio import to_thread
+
+    return await to_thread(call, *arguments)
+
+
 def _seen(task: asyncio.Task[Any]) -> None:
     """An error that nobody waits for any more is no news to asyncio."""
     if not task.cancelled():
@@ -213,9 +228,15 @@ class AsyncClient(_Base):
             book = self._book or await self._open()
             if book is None:
                 continue
-            reading = self._reading(book, features, entity_rows, at, with_status, full_names)
-            found = reading.answer(book, await self.store.aread(reading.wanted))
+            given = (book, features, entity_rows, at, with_status, full_names)
+            if len(entity_rows) <= MANY:
+                reading = self._reading(*given)
+                found = reading.answer(book, await self.store.aread(reading.wanted))
+            else:
+                reading = await _in_thread(self._reading, *given)
+                found = await _in_thread(reading.answer, book, await self.store.aread(reading.wanted))
             if found is not None:
+                self._count(reading)
                 return found
             if self._book is book:
                 self._book = None

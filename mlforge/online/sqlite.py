@@ -30,6 +30,22 @@ MOST = 900  # names in one statement; SQLite before 3.32 takes 999 parameters
 PORTION = 10_000
 
 
+LOOK = 1.0
+"""Seconds between two looks whether the file is still the same: one that was deleted and made anew goes unnoticed by
+who has it open."""
+
+
+class _Held:
+    """A connection of one thread, and what it is connected to."""
+
+    __slots__ = ("connection", "file", "good_until")
+
+    def __init__(self, connection: sqlite3.Connection, file: tuple[int, int] | None, good_until: float) -> None:
+        self.connection = connection
+        self.file = file
+        self.good_until = good_until
+
+
 class SQLiteStore:
     """An online store in the file at ``path``, which is made when something is first written.
 
@@ -49,23 +65,53 @@ class SQLiteStore:
 
     # One connection for each thread: SQLite's own are not shared without a lock around every call.
     def _connection(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        return found if found is not None else self._connect()
+        found = self._held("patient")
+        if found is None:
+            with self._in_words():
+                found = self._connect("patient", self.timeout)
+        return found
 
-    def _connect(self) -> sqlite3.Connection:
-        with self._in_words():
-            con = sqlite3.connect(
-                self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False, cached_statements=64
-            )
-            self._prepare(con)
-        self._local.connection = con
+    def _held(self, slot: str) -> sqlite3.Connection | None:
+        """This thread's connection, unless the file is another one by now, which is looked at once a second."""
+        held: _Held | None = getattr(self._local, slot, None)
+        if held is None:
+            return None
+        now = time.monotonic()
+        if now < held.good_until:
+            return held.connection
+        if self._file() == held.file:
+            held.good_until = now + LOOK
+            return held.connection
+        setattr(self._local, slot, None)
+        with self._lock:
+            self._all.remove(held.connection)
+        held.connection.close()
+        return None
+
+    def _file(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _connect(self, slot: str, timeout: float) -> sqlite3.Connection:
+        con = sqlite3.connect(
+            self.path, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        try:
+            self._prepare(con, timeout)
+        except BaseException:
+            con.close()
+            raise
+        setattr(self._local, slot, _Held(con, self._file(), time.monotonic() + LOOK))
         with self._lock:
             self._all.append(con)
         return con
 
-    def _prepare(self, con: sqlite3.Connection) -> None:
+    def _prepare(self, con: sqlite3.Connection, timeout: float) -> None:
         """WAL mode and the table. Two processes that make a file at once: SQLite refuses one without waiting."""
-        deadline = time.monotonic() + self.timeout
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 con.execute("PRAGMA journal_mode=WAL")
@@ -80,18 +126,21 @@ class SQLiteStore:
 
     def read(self, names: Sequence[bytes]) -> list[bytes | None]:
         """What lies under each name, all as of one instant. A file that is not there holds nothing."""
-        con: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        try:
+            return self._read("patient", self.timeout, names)
+        except sqlite3.Error as error:
+            raise self._down(error) from error
+
+    def _read(self, slot: str, timeout: float, names: Sequence[bytes]) -> list[bytes | None]:
+        con = self._held(slot)
         if con is None:
             if not self.path.exists():
                 return [None] * len(names)
-            con = self._connect()
-        try:
-            if len(names) <= MOST:
-                found = dict(con.execute(self._statement(len(names)), names).fetchall())
-            else:
-                found = self._read_many(con, names)
-        except sqlite3.Error as error:
-            raise self._down(error) from error
+            con = self._connect(slot, timeout)
+        if len(names) <= MOST:
+            found = dict(con.execute(self._statement(len(names)), names).fetchall())
+        else:
+            found = self._read_many(con, names)
         get = found.get
         return [get(name) for name in names]
 
@@ -112,8 +161,17 @@ class SQLiteStore:
         return found
 
     async def aread(self, names: Sequence[bytes]) -> list[bytes | None]:
-        """``read``, at once: it takes microseconds, less than a thread would."""
-        return self.read(names)
+        """``read``, at once: it takes microseconds, less than a thread would. Where SQLite would have to wait for
+        somebody, a thread does."""
+        if len(names) <= MOST:
+            try:
+                return self._read("quick", 0.0, names)
+            except sqlite3.Error as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise self._down(error) from error
+        from asyncio import to_thread
+
+        return await to_thread(self.read, names)
 
     def swap(self, changes: Sequence[Change]) -> list[bool]:
         """All changes in one transaction, each on its own condition."""
