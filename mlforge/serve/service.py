@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from mlforge.online.requests import RequestLog
     from mlforge.serve.settings import ServeSettings
 
+QUIET = 30.0
+"""Seconds between two lines about a store that is away."""
+logger = logging.getLogger("mlforge.serve")
 Rows = list[dict[str, Any]]
 
 
@@ -29,6 +34,7 @@ class Service:
         self.access = Access(settings.api_keys)
         self.metrics = Metrics()
         self.log = _request_log(settings)
+        self._quiet_until = 0.0
 
     async def read(self, features: Any, rows: Rows, at: str | None, with_status: bool, full_names: bool) -> Rows:
         """The features of entity rows; logged, if this request is one of the sample."""
@@ -50,12 +56,20 @@ class Service:
             return error
         if isinstance(error, StoreDownError):
             self.metrics.store_error()
+            self._say(error)
             return store_away()
         if isinstance(error, MlforgeError):
             return of_error(error)
         if isinstance(error, TimeoutError):
             return too_slow(self.settings.timeout)
         return broken()
+
+    def _say(self, error: StoreDownError) -> None:
+        """Every request meets a store that is away: the log is told now and then."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET
+            logger.warning("%s", error.message)
 
     async def close(self) -> None:
         """Let connections go, and write what is still to be logged."""
