@@ -1,8 +1,11 @@
 """An online store in DynamoDB: one item for each name, key ``name``, attribute ``value``, both binary.
 
-Reads are strongly consistent. A reader knows the head before it reads; if the head is still the same in the answer,
-then every value was read after that head was shown, so the answer is of one version although a batch is not one
-instant."""
+Reads are strongly consistent. A batch is not one instant, and need not be: cluster.py says why.
+
+Items that nobody needs any more, of keys that vanished and of versions that were replaced, get the attribute
+``expires`` (seconds since the epoch), and DynamoDB deletes them some time after it, without charge and without another
+publish. No other item ever has it: a key that reads EXPIRED is still there, with its event time. Writing an item anew
+takes the attribute away. A table whose time to live is not switched on is cleaned by the next publish."""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mlforge.errors import OnlineError, StoreDownError, UsageError
+from mlforge.errors import OnlineError, StoreDownError, StoreRefusedError, UsageError
 
 try:
     import boto3
@@ -31,13 +34,19 @@ BATCH = 100  # keys in one BatchGetItem, a limit of DynamoDB
 THREADS = 16  # conditional writes at once: a batch of them would be all or nothing
 _NAMES = {"#n": "name", "#v": "value"}
 _LOST = "ConditionalCheckFailedException"
+_BUSY = {"ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"}
+_NO_ENTRY = {
+    "AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException",
+    "MissingAuthenticationTokenException", "ResourceNotFoundException",
+}  # fmt: skip
+EXPIRES = "expires"
 
 
 class DynamoDBStore:
     """An online store in a table of DynamoDB, whose partition key is ``name``, binary.
 
-    ``create``: make the table, on demand, if it is not there. ``endpoint``: another address than AWS's. Credentials are
-    boto3's own affair. ``timeout``: seconds that one call may take."""
+    ``create``: make the table, on demand and with time to live, if it is not there. ``endpoint``: another address than
+    AWS's. Credentials are boto3's own affair. ``timeout``: seconds that one call may take."""
 
     kind = "dynamodb"
 
@@ -48,6 +57,7 @@ class DynamoDBStore:
         if boto3 is None:
             raise UsageError("the DynamoDB store needs the package boto3", hint="pip install 'mlforge[dynamodb]'")
         self.table = table
+        self._timeout = timeout
         config = Config(
             connect_timeout=timeout, read_timeout=timeout, max_pool_connections=THREADS,
             retries={"mode": "standard", "max_attempts": 3},
@@ -65,9 +75,8 @@ class DynamoDBStore:
         parts = [distinct[n : n + BATCH] for n in range(0, len(distinct), BATCH)]
         found: dict[bytes, bytes] = {}
         with self._in_words():
-            if len(parts) > 1:  # the first holds the head, which must not be read after any value
-                found.update(self._batch(parts[0]))
-                for more in self._pool.map(self._batch, parts[1:]):
+            if len(parts) > 1:
+                for more in self._pool.map(self._batch, parts):
                     found.update(more)
             elif parts:
                 found = self._batch(parts[0])
@@ -78,7 +87,7 @@ class DynamoDBStore:
             self.table: {"Keys": [{"name": {"B": n}} for n in names], "ConsistentRead": True}
         }  # fmt: skip
         found: dict[bytes, bytes] = {}
-        pause = 0.02
+        pause, deadline = 0.02, time.monotonic() + self._timeout
         while left:
             try:
                 answer = self._client.batch_get_item(RequestItems=left)
@@ -90,6 +99,8 @@ class DynamoDBStore:
                 found[item["name"]["B"]] = item["value"]["B"]
             left = answer.get("UnprocessedKeys") or {}
             if left:
+                if time.monotonic() > deadline:
+                    raise StoreDownError(f"DynamoDB does not give all items of table {self.table!r}", hint=_SLOW)
                 time.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, 1.0)
         return found
@@ -153,6 +164,42 @@ class DynamoDBStore:
             if _code(error) != "ResourceInUseException":  # another thread was faster
                 raise
         self._client.get_waiter("table_exists").wait(TableName=self.table, WaiterConfig={"Delay": 1})
+        if not self._expires():
+            wanted = {"Enabled": True, "AttributeName": EXPIRES}
+            self._client.update_time_to_live(TableName=self.table, TimeToLiveSpecification=wanted)
+
+    def _expires(self) -> bool:
+        """Whether DynamoDB deletes items that have expired."""
+        found = self._client.describe_time_to_live(TableName=self.table)["TimeToLiveDescription"]
+        on = found.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
+        return on and found.get("AttributeName") == EXPIRES
+
+    @property
+    def forgets(self) -> bool:
+        """Whether ``expire`` does anything: the table's time to live is switched on, and we may know it."""
+        with self._in_words():
+            try:
+                return self._expires()
+            except ClientError as error:
+                if _code(error) in _NO_ENTRY:
+                    return False
+                raise
+
+    def expire(self, changes: Sequence[Change], at: int) -> None:
+        """Let DynamoDB delete each name that still holds ``old``, some time after ``at`` (seconds since the epoch)."""
+        with self._in_words():
+            list(self._pool.map(lambda change: self._expire_one(change, at), changes))
+
+    def _expire_one(self, change: Change, at: int) -> None:
+        try:
+            self._client.update_item(
+                TableName=self.table, Key={"name": {"B": change.name}}, UpdateExpression="SET #e = :at",
+                ConditionExpression="#v = :old", ExpressionAttributeNames={"#v": "value", "#e": EXPIRES},
+                ExpressionAttributeValues={":old": {"B": change.old}, ":at": {"N": str(at)}},
+            )  # fmt: skip
+        except ClientError as error:
+            if _code(error) != _LOST:  # somebody wrote it anew: it is needed
+                raise
 
     def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
         """A Scan of the whole table, for all of which DynamoDB charges: only what is seldom needed does it."""
@@ -204,15 +251,18 @@ class DynamoDBStore:
                     f"DynamoDB refuses what is written or asked: {error}",
                     hint="a key may have 2,048 bytes, and a key's values 400 KB: a smaller max_points may help",
                 ) from error
-            raise self._down(error) from error
+            if _code(error) in _NO_ENTRY:
+                raise StoreRefusedError(self._said(error), hint=_WRONG) from error
+            raise StoreDownError(self._said(error), hint=_SLOW if _code(error) in _BUSY else _WRONG) from error
         except BotoCoreError as error:
-            raise self._down(error) from error
+            raise StoreDownError(self._said(error), hint=_WRONG) from error
 
-    def _down(self, error: Exception) -> StoreDownError:
-        return StoreDownError(
-            f"DynamoDB does not answer as it should for table {self.table!r}: {error}",
-            hint="are region, credentials and table right? create: true makes the table",
-        )
+    def _said(self, error: Exception) -> str:
+        return f"DynamoDB does not answer as it should for table {self.table!r}: {error}"
+
+
+_WRONG = "are region, credentials and table right? create: true makes the table"
+_SLOW = "it throttles: a table that is new or provisioned needs time or capacity; what failed can be repeated"
 
 
 def _code(error: ClientError) -> str:

@@ -23,13 +23,14 @@ from mlforge.online import layout as layouts
 from mlforge.online import manifest as m
 from mlforge.online import points
 from mlforge.online.base import Change
+from mlforge.online.cleaning import clean, let_expire, throw
 from mlforge.online.selection import Wanted, select
 from mlforge.online.values import ALWAYS
-from mlforge.online.writing import Patient, delete_under, move_head, overtaken, put, read_head, sweep, update, write
+from mlforge.online.writing import Patient, move_head, overtaken, put, read_head, write
 from mlforge.sql.bind import bind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -159,11 +160,22 @@ class _Publish:
         put(self.store, m.name(self.namespace, "manifest", str(after.generation)), m.encode(after))
         used = {t.prefix for t in after.tables.values()}
         there = {t.prefix for t in before.tables.values()} if before else set()
-        self._waste(m.Waste(self.now, prefix=prefix) for prefix in sorted(there - used))
+        throw(self.store, self.namespace, (m.Waste(self.now, prefix=prefix) for prefix in sorted(there - used)))
+        self._refuse_lost(after)
         move_head(self.store, self.namespace, mark, head, after.generation)
         if before is not None and before.previous:
             put(self.store, m.name(self.namespace, "manifest", str(before.previous)), None)
-        self._clean(after, read_head(self.store, self.namespace)[1])
+        shown = read_head(self.store, self.namespace)[1]
+        if shown.generation == after.generation and self.store.forgets:
+            at = max(self.now / 1_000_000, time.time()) + self.settings.grace
+            let_expire(self.store, self.namespace, there - used, shown, int(at))
+        self._clean(after, shown)
+
+    def _refuse_lost(self, after: m.Manifest) -> None:
+        """A later publish that took this one for dead may have had its new tables deleted."""
+        (held,) = self.store.read([m.name(self.namespace, "work")])
+        if held is not None and set(m.decode_work(held).lost) & {t.prefix for t in after.tables.values()}:
+            raise overtaken()
 
     def _manifest(self, head: Head) -> m.Manifest:
         (found,) = self.store.read([m.name(self.namespace, "manifest", str(head.generation))])
@@ -220,7 +232,7 @@ class _Publish:
             work
         ):
             raise overtaken()
-        self._waste(m.Waste(self.now, prefix=prefix) for prefix in work.lost)
+        throw(self.store, self.namespace, (m.Waste(self.now, prefix=prefix) for prefix in work.lost))
         return work
 
     def _task(self, id_: str, stored: StoredVersion, before: m.Manifest | None, work: m.Work) -> _Task:
@@ -310,7 +322,7 @@ class _Publish:
         if gone:
             record = m.name(self.namespace, "gone", str(work.generation), task.id, str(number))
             put(self.store, record, m.encode(gone))
-            self._waste([m.Waste(self.now, names=record)])
+            throw(self.store, self.namespace, [m.Waste(self.now, names=record)])
 
     def _note(self, work: m.Work) -> None:
         """How far this publish came. If the work is no longer this one, another publish has begun."""
@@ -319,26 +331,9 @@ class _Publish:
         if held is not None and m.decode_work(held).generation == work.generation:
             self.store.swap([Change(name, held, m.encode(work))])
 
-    def _waste(self, more: Iterable[m.Waste]) -> None:
-        listed = list(more)
-        if listed:
-            update(self.store, m.name(self.namespace, "waste"), lambda held: m.encode([*_wasted(held), *listed]))
-
     def _clean(self, manifest: m.Manifest, head: Head) -> None:
-        """Delete what was let go longer than the grace period ago."""
-        name = m.name(self.namespace, "waste")
         limit = self.now - int(self.settings.grace * 1_000_000)
-        due = [w for w in _wasted(self.store.read([name])[0]) if w.since < limit]
-        used = {t.prefix for t in manifest.tables.values()}
-        for waste in due:
-            if waste.prefix and waste.prefix not in used:
-                delete_under(self.store, m.name(self.namespace, "t", waste.prefix, ""))
-            elif waste.names:
-                (names,) = self.store.read([waste.names])
-                sweep(self.store, m.decode_names(names) if names else [], head)
-                put(self.store, waste.names, None)
-        if due:
-            update(self.store, name, lambda held: m.encode([w for w in _wasted(held) if w not in due]))
+        clean(self.store, self.namespace, manifest, head, limit)
 
     def _published(self, manifest: m.Manifest, done: Sequence[Written], *, resumed: bool, nothing: bool) -> Published:
         seconds = time.monotonic() - self.began
@@ -359,10 +354,6 @@ def _without_unused(manifest: m.Manifest) -> m.Manifest:
     on_demand = {id_: o for id_, o in manifest.on_demand.items() if id_ in named}
     named |= {id_ for o in on_demand.values() for id_ in o.reads.values()}
     return replace(manifest, on_demand=on_demand, tables={id_: t for id_, t in manifest.tables.items() if id_ in named})
-
-
-def _wasted(held: bytes | None) -> list[m.Waste]:
-    return m.decode_waste(held) if held else []
 
 
 def _same(before: m.Manifest, after: m.Manifest) -> bool:

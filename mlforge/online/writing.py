@@ -1,4 +1,4 @@
-"""Writing to a store while others may read and write: entries under a generation, the head, and what is swept away."""
+"""Writing to a store while others may read and write: entries under a generation, and the head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from mlforge.errors import OnlineError, StoreDownError, StoreRefusedError
 from mlforge.online import manifest as m
 from mlforge.online.base import Change
-from mlforge.online.records import Entry, Head, Overtaken, swept, written
+from mlforge.online.records import Entry, Head, Overtaken, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,6 +42,15 @@ class Patient:
     def scan(self, prefix: bytes) -> Iterator[list[bytes]]:
         """The names that begin so."""
         return self.store.scan(prefix)
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the store deletes by itself what has expired."""
+        return bool(getattr(self.store, "forgets", False))
+
+    def expire(self, changes: Sequence[Change], at: int) -> None:
+        """Let the store delete names that still hold ``old``, some time after ``at`` (seconds since the epoch)."""
+        self._asked(lambda given: self.store.expire(given, at), changes)  # type: ignore[attr-defined]
 
     def _asked(self, call: Callable[..., Any], argument: Any) -> Any:
         deadline, pause = time.monotonic() + self.patience, 0.05
@@ -125,25 +134,3 @@ def move_head(store: Patient, namespace: str, mark: bytes | None, old: Head, gen
         return
     if read_head(store, namespace)[0] != new:
         raise overtaken()
-
-
-def delete_under(store: Patient, prefix: bytes) -> int:
-    """Delete every record whose name begins so."""
-    count = 0
-    for portion in store.scan(prefix):
-        for start in range(0, len(portion), PORTION):
-            names = portion[start : start + PORTION]
-            held = store.read(names)
-            changes = [Change(n, record, None) for n, record in zip(names, held, strict=True) if record is not None]
-            count += sum(store.swap(changes)) if changes else 0
-    return count
-
-
-def sweep(store: Patient, names: Sequence[bytes], head: Head) -> None:
-    """Take away what no reader at this head sees from the records of these names."""
-    for start in range(0, len(names), PORTION):
-        part = list(dict.fromkeys(names[start : start + PORTION]))
-        pairs = [(n, r) for n, r in zip(part, store.read(part), strict=True) if r is not None]
-        changes = [Change(n, r, new) for n, r in pairs if (new := swept(r, head)) != r]
-        if changes:
-            store.swap(changes)  # a refused one belongs to a publish at work

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.catalog import reader
 from mlforge.online import Client
+from mlforge.online.dynamodb import DynamoDBStore
 from mlforge.online.publish import Published, Settings, publish
 from mlforge.online.values import micros
 from tests.small import Small
@@ -65,8 +66,18 @@ class Served(Small):
         )
         return [{n: v.status for n, v in row.items() if n != "k"} for row in rows]
 
-    def names(self) -> list[bytes]:
-        return sorted(n for part in self.store.scan(b"small/t/") for n in part)
+    def names(self, *, expiring: bool = True) -> list[bytes]:
+        """The names of records; without ``expiring``, only of those that the store will not delete by itself."""
+        found = {n for part in self.store.scan(b"small/t/") for n in part}
+        return sorted(found if expiring else found - set(expiries(self.store)))
+
+
+def expiries(store: Store) -> dict[bytes, int]:
+    """When names expire that do (seconds since the epoch)."""
+    if not isinstance(store, DynamoDBStore):
+        return {}
+    items = store._client.scan(TableName=store.table, ConsistentRead=True)["Items"]
+    return {item["name"]["B"]: int(item["expires"]["N"]) for item in items if "expires" in item}
 
 
 class Between:
