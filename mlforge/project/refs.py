@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlforge.errors import Where
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_VERSION = re.compile(r"(\d+)(?:\.(\d+)(?:\.(\d+))?)?")
+_VERSION = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9})(?:\.([0-9]{1,9}))?)?")
 _HINT = "write name, name@2, name@2.1.3 or name@2:column,column"
 
 
