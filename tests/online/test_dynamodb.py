@@ -210,10 +210,10 @@ def test_a_publish_waits_while_dynamodb_throttles(tmp_path: Path, throttling: Th
     served.good()
 
     def throttle() -> None:
-        throttling.left = 12
+        throttling.left = 5
 
     served.publish(store=cast("Store", Between(served.store, 3, throttle)), patience=30.0)
-    assert throttling.refused == 12
+    assert throttling.refused == 5
     assert [r["x"] for r in served.get("newest", 1, 2, 3, 4)] == [11, 20, None, 40]
     served.store.close()
 
