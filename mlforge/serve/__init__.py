@@ -1,9 +1,10 @@
 """REST over an online store: ``mlforge serve``.
 
     settings.py   what a server is told, a plain value that goes to its workers
-    app.py        the application: routes, life, CORS
+    app.py        the application: routes, life, CORS; service.py: what its routes share; access.py: API keys
     hot.py        the three routes that read features; http.py: bodies in, answers out
-    bodies.py     what requests look like; answers.py: what answers look like; refusals.py: what errors do
+    bodies.py     what requests look like; natural.py: values in them that JSON lacks
+    answers.py    what answers look like; refusals.py: what errors do
     pages.py      what is published, health, readiness, metrics, as FastAPI routes; schema.py: the OpenAPI document
     metrics.py    what Prometheus reads
     running.py    the socket, the workers, signals; logs.py: what is said on the way

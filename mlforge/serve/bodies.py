@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from mlforge.model import FeatureRef
 
 AT = "An instant in ISO 8601, UTC if it names no zone; without it, now."
-ROWS = "Keys, and request columns of on-demand features; what else stands here comes back as it is."
+ROWS = (
+    "Keys, and request columns of on-demand features; what else stands here comes back as it is. What JSON lacks may be"
+    ' written {"$date": "2024-03-01"}, and so $timestamp, $decimal and $uuid.'
+)
 COLUMNS = "The same as columns: name to list of values, all of one length."
 Row = dict[str, Any]
 
@@ -91,7 +94,12 @@ def decoded(decoder: msgspec.json.Decoder[Body], body: bytes) -> Body:
         text = f"the body is not JSON: {error}" if body else "the body is empty"
         raise Refused(400, "bad_request", text, 'send {"entity_rows": [{...}], ...}') from error
     except RecursionError as error:
-        raise Refused(400, "bad_request", "the body is nested too deeply") from error
+        raise too_deep() from error
+
+
+def too_deep() -> Refused:
+    """A body whose lists and objects stand in each other too often."""
+    return Refused(400, "bad_request", "the body is nested too deeply")
 
 
 def _misfit(decoder: msgspec.json.Decoder[Body], text: str) -> Refused:

@@ -13,8 +13,9 @@ from mlforge.errors import MlforgeError
 from mlforge.online.request import SetRef
 from mlforge.serve import bodies
 from mlforge.serve.answers import columns, encoded
-from mlforge.serve.bodies import BatchRequest, OnlineRequest, SetRequest
+from mlforge.serve.bodies import BatchRequest, OnlineRequest, Row, SetRequest
 from mlforge.serve.http import Gone, read_body, send_json
+from mlforge.serve.natural import MARK, natural
 from mlforge.serve.refusals import Refused, broken, of_status, too_large
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ async def online(service: Service, scope: Scope, body: bytes) -> bytes:
     """POST /features/online."""
     asked = bodies.decoded(_online, body)
     features = _features(service, asked.features)
-    rows = _limited(service, asked.entity_rows, service.settings.max_keys, "--max-keys")
+    rows = _limited(asked.entity_rows, service.settings.max_keys, body, "--max-keys")
     return encoded("rows", await service.read(features, rows, asked.at, asked.with_status, asked.full_names))
 
 
@@ -48,7 +49,7 @@ async def batch(service: Service, scope: Scope, body: bytes) -> bytes:
     """POST /features/batch."""
     asked = bodies.decoded(_batch, body)
     features = _features(service, asked.features)
-    rows = _limited(service, asked.rows(), service.settings.max_batch, "--max-batch")
+    rows = _limited(asked.rows(), service.settings.max_batch, body, "--max-batch")
     found = await service.read(features, rows, asked.at, asked.with_status, asked.full_names)
     return encoded("columns", columns(found)) if asked.columnar else encoded("rows", found)
 
@@ -57,7 +58,7 @@ async def feature_set(service: Service, scope: Scope, body: bytes) -> bytes:
     """POST /feature-sets/{name}."""
     asked = bodies.decoded(_set, body)
     features = SetRef(scope["path_params"]["name"])
-    rows = _limited(service, asked.entity_rows, service.settings.max_keys, "--max-keys")
+    rows = _limited(asked.entity_rows, service.settings.max_keys, body, "--max-keys")
     return encoded("rows", await service.read(features, rows, asked.at, asked.with_status, asked.full_names))
 
 
@@ -67,10 +68,10 @@ def _features(service: Service, given: str | list[str | bodies.Reference]) -> An
     return bodies.referred(given)
 
 
-def _limited(service: Service, rows: list[dict[str, Any]], most: int, option: str) -> list[dict[str, Any]]:
+def _limited(rows: list[Row], most: int, body: bytes, option: str) -> list[Row]:
     if len(rows) > most:
         raise too_large("entity rows of a request", most, option)
-    return rows
+    return natural(rows) if MARK in body else rows
 
 
 class Endpoint:
@@ -97,6 +98,8 @@ class Endpoint:
             late = isinstance(error, TimeoutError) and body is None
             refused = of_status(408) if late else self.service.refusal(error)
             status, answer, headers = refused.status, refused.body(), refused.headers
+        except RecursionError:  # values that decode may still be too deep for what looks into them
+            status, answer = 400, bodies.too_deep().body()
         except Exception:
             logger.exception("%s failed", self.route)
             status, answer = 500, broken().body()

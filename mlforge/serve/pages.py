@@ -32,13 +32,15 @@ class Column(Struct):
 
 
 class Published(Struct):
-    """One published version of a feature. ``since``: nothing is known of earlier instants."""
+    """One published version of a feature. ``since``: nothing is known of earlier instants.
+    ``made_of``: the columns that may stand in the place of a surrogate key."""
 
     name: str
     version: str
     current: bool
     kind: str
     keys: list[Column]
+    made_of: list[str]
     request: list[Column]
     columns: list[Column]
     since: str | None
@@ -106,6 +108,7 @@ def _published(feature: Table | OnDemand, current: bool) -> Published:
         current=current,
         kind="stored" if stored else "on_demand",
         keys=[Column(k.name, k.type) for k in feature.keys],
+        made_of=feature.parts,
         request=[] if isinstance(feature, Table) else [Column(n, t) for n, t in feature.request.items()],
         columns=[Column(o.name, o.type) for o in feature.outputs],
         since=since.isoformat() if since else None,

@@ -24,6 +24,7 @@ entities:
   user: {key: uid, from: [first, number]}
   pair: {key: [a, b]}
   day: {key: d}
+  person: {key: pid, from: [name, born, rank, id]}
 feature_sets:
   basket: [spend, {feature: pairs, keys: {a: left}, prefix: p_}]
 """
@@ -42,6 +43,10 @@ FROM {{ source("ev") }}""",
     "pairs": """{{ config(entity="pair") }} SELECT a, b, count(*) AS n FROM {{ source("ev") }} GROUP BY a, b""",
     "ratio": """{{ config(entity="user", on_demand=true, request={"price": "DECIMAL(8,2)"}) }}
 SELECT price / spend.total AS share FROM {{ ref("spend") }} AS spend""",
+    "people": """{{ config(entity="person") }}
+SELECT {{ surrogate_key("name", "born", "rank", "id") }} AS pid, 7 AS lucky
+FROM (SELECT 'Ada' AS name, DATE '1815-12-10' AS born, 1.50::DECIMAL(8,2) AS rank,
+    'b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e'::UUID AS id FROM {{ source("kinds") }})""",
     "kinds": """{{ config(entity="day") }} SELECT * FROM {{ source("kinds") }}""",
 }
 

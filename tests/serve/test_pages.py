@@ -14,10 +14,10 @@ ADA = {"first": "Ada", "number": 1}
 
 def test_features_that_are_published(server: Server) -> None:
     features = {f["name"]: f for f in server.get("/features").json()["features"]}
-    assert list(features) == ["kinds", "pairs", "ratio", "spend"]
+    assert list(features) == ["kinds", "pairs", "people", "ratio", "spend"]
     assert features["spend"] == {
         "name": "spend", "version": "1.0.0", "current": True, "kind": "stored",
-        "keys": [{"name": "uid", "type": "VARCHAR"}], "request": [], "since": "2024-03-01T11:55:00",
+        "keys": [{"name": "uid", "type": "VARCHAR"}], "made_of": ["first", "number"], "request": [], "since": "2024-03-01T11:55:00",
         "columns": [{"name": "last_amount", "type": "DOUBLE"}, {"name": "total", "type": "DOUBLE"},
                     {"name": "clock", "type": "VARCHAR"}],
     }  # fmt: skip

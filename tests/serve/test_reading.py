@@ -102,6 +102,23 @@ def test_what_json_lacks_is_text(server: Server) -> None:
     assert answer.json()["columns"]["up"] == ["Infinity"]
 
 
+def test_surrogate_keys_made_of_what_json_lacks(server: Server) -> None:
+    """The text of a date makes another key than the date."""
+    person = {"name": "Ada", "born": {"$date": "1815-12-10"}, "rank": {"$decimal": "1.5"},
+              "id": {"$uuid": "b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e"}}  # fmt: skip
+    plain = {"name": "Ada", "born": "1815-12-10", "rank": "1.5", "id": "b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e"}
+    assert server.rows("people", person, plain, {"pid": "x"}) == [
+        {**plain, "lucky": 7}, {**plain, "lucky": None}, {"pid": "x", "lucky": None},
+    ]  # fmt: skip
+    columns = {name: [value] for name, value in person.items()}
+    answer = server.post("/features/batch", {"features": "people:lucky", "entity_columns": columns, "columnar": True})
+    assert answer.json()["columns"]["lucky"] == [7]
+    at_noon = {**ADA, "note": {"$timestamp": "2024-03-01T12:00"}, "more": {"a": 1, "$b": 2}, "other": {"a": 1}}
+    assert server.rows("spend:total", at_noon, at=AT) == [
+        {**ADA, "note": "2024-03-01T12:00:00", "more": {"a": 1, "$b": 2}, "other": {"a": 1}, "total": 10.5}
+    ]
+
+
 def test_the_answer_is_that_of_the_client_in_python(server: Server, shop: Path) -> None:
     client = Client(f"sqlite://{shop}/online.db", "shop")
     rows = [{**ADA, "left": 1, "b": "x"}, {**BOB, "left": 2, "b": "y"}, {"uid": "nobody", "left": 7, "b": ""}]
