@@ -85,13 +85,17 @@ def _decimal(duckdb_type: str) -> Callable[[Any], bytes]:
                 raise Unfit("a decimal") from error
         if not isinstance(value, decimal.Decimal) or not value.is_finite():
             raise Unfit("a decimal")
+        if not value:
+            return _framed(b"m", "0")
+        if not -scale <= value.adjusted() < width - scale:  # before 1E+99999999 is written out
+            raise Unfit(f"a {duckdb_type}")
         text = f"{value:f}"
         if "." in text:
             text = text.rstrip("0").rstrip(".")
         whole, _, fraction = text.lstrip("-").partition(".")
         if len(fraction) > scale or len(whole.lstrip("0")) > width - scale:
             raise Unfit(f"a {duckdb_type}")
-        return _framed(b"m", "0" if text in ("-0", "") else text)
+        return _framed(b"m", text)
 
     return encode
 
