@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlforge.errors import MlforgeError as MlforgeError
     from mlforge.forge import Forge as Forge
     from mlforge.forge import open as open
+    from mlforge.online.cluster import RedisClusterStore as RedisClusterStore
     from mlforge.online.dynamodb import DynamoDBStore as DynamoDBStore
     from mlforge.online.redis import RedisStore as RedisStore
     from mlforge.project.metrics import Count as Count
@@ -64,6 +65,7 @@ _HOMES = {
     "Median": "mlforge.project.metrics",
     "Min": "mlforge.project.metrics",
     "MlforgeError": "mlforge.errors",
+    "RedisClusterStore": "mlforge.online.cluster",
     "RedisStore": "mlforge.online.redis",
     "Rolling": "mlforge.project.metrics",
     "Source": "mlforge.project.stated",
@@ -101,6 +103,7 @@ __all__ = [
     "Median",
     "Min",
     "MlforgeError",
+    "RedisClusterStore",
     "RedisStore",
     "Rolling",
     "Source",

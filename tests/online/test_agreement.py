@@ -17,14 +17,16 @@ from tests.oracle.strategies import worlds
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.online.servers import MotoServer, RedisServer
+    from tests.online.servers import MotoServer, RedisCluster, RedisServer
     from tests.oracle.world import World
 
 CASES = 20_000
 LONG = 400_000
 
 
-def compare_worlds(folder: Path, server: RedisServer, moto: MotoServer, cases: int, draw: int = 0) -> int:
+def compare_worlds(
+    folder: Path, server: RedisServer, cluster: RedisCluster, moto: MotoServer, cases: int, draw: int = 0
+) -> int:
     """Compare at least so many values, the same in every run; the number that were."""
     compared = 0
     number = 0
@@ -47,9 +49,11 @@ def compare_worlds(folder: Path, server: RedisServer, moto: MotoServer, cases: i
 
         with redis.Redis.from_url(server.url) as client:
             client.flushall()
+        cluster.flush()
         stores: list[dict[str, Any]] = [
             {"kind": "sqlite", "path": str(folder / f"{number}.db")},
             {"kind": "redis", "url": server.url},
+            {"kind": "redis", "url": cluster.url, "cluster": True},
         ]
         if number % 4 == 1:  # a hundred times slower here than the others
             moto.reset()
@@ -61,9 +65,13 @@ def compare_worlds(folder: Path, server: RedisServer, moto: MotoServer, cases: i
 
 
 def test_reads_agree_with_retrieval(
-    tmp_path: Path, redis_server: RedisServer, moto_server: MotoServer, record_property: pytest.RecordProperty
+    tmp_path: Path,
+    redis_server: RedisServer,
+    redis_cluster: RedisCluster,
+    moto_server: MotoServer,
+    record_property: pytest.RecordProperty,
 ) -> None:
-    compared = compare_worlds(tmp_path, redis_server, moto_server, CASES)
+    compared = compare_worlds(tmp_path, redis_server, redis_cluster, moto_server, CASES)
     record_property("cases", compared)
     print(f"{compared} values compared")
     assert compared >= CASES
@@ -74,11 +82,12 @@ def test_reads_agree_with_retrieval(
 def test_many_reads_agree_with_retrieval(
     tmp_path: Path,
     redis_server: RedisServer,
+    redis_cluster: RedisCluster,
     moto_server: MotoServer,
     draw: int,
     record_property: pytest.RecordProperty,
 ) -> None:
-    compared = compare_worlds(tmp_path, redis_server, moto_server, LONG // 4, draw)
+    compared = compare_worlds(tmp_path, redis_server, redis_cluster, moto_server, LONG // 4, draw)
     record_property("cases", compared)
     print(f"{compared} values compared")
     assert compared >= LONG // 4
