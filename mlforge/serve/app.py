@@ -37,7 +37,7 @@ def make_app(settings: ServeSettings) -> FastAPI:
     Raises UsageError for settings of a store that do not fit."""
     service = Service(settings)
     title = f"mlforge: {settings.namespace}"
-    app = _App(title=title, version=__version__, description=ABOUT, lifespan=_life(service))
+    app = _App(title=title, version=__version__, description=ABOUT, lifespan=_life(service), redirect_slashes=False)
     routes = {path: Endpoint(service, path, read) for path, read in HOT.items()}
     app.router.routes.extend(Route(path, endpoint, methods=["POST"]) for path, endpoint in routes.items())
     app.include_router(pages.router(service))

@@ -20,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 
 from mlforge.errors import OnlineError, UsageError
 from mlforge.serve.logs import log_config
+from mlforge.serve.protocol import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def serve(
     config = uvicorn.Config(
         partial(_worker, settings), factory=True, workers=workers, lifespan="on", log_config=log_config(settings),
         log_level=None, access_log=False, server_header=False, timeout_graceful_shutdown=grace,
-        timeout_keep_alive=KEEP_ALIVE, backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE, backlog=BACKLOG, http=Protocol, ws="none",
     )  # fmt: skip
     with listening:
         notify(_url(listening))

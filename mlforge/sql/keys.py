@@ -225,7 +225,7 @@ def _tagged(value: Any) -> tuple[str, str]:
         return "i", str(int(value))
     if isinstance(value, str):
         return "s", str(value)
-    if isinstance(value, decimal.Decimal) and value.is_finite():
+    if isinstance(value, decimal.Decimal) and value.is_finite() and (not value or abs(value.adjusted()) < _DIGITS):
         return "m", _decimal_text(value)
     if isinstance(value, datetime.datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
@@ -237,8 +237,12 @@ def _tagged(value: Any) -> tuple[str, str]:
     raise _refused(f"{value!r} of type {type(value).__name__}")
 
 
+_DIGITS = 100
+"""More than any DECIMAL has: 1E+99999999 would be written out in as many digits."""
+
+
 def _decimal_text(value: decimal.Decimal) -> str:
-    text = f"{value:f}"
+    text = f"{value or decimal.Decimal(0):f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
