@@ -25,7 +25,7 @@ def test_every_page_is_written(tmp_path: Path) -> None:
 
 COMMANDS = (
     "init plan build validate test verify freshness list inspect versions show render explain diff sync training-set "
-    "replay rollback publish online manifest profile gc doctor"
+    "replay rollback publish online serve manifest profile gc doctor"
 )
 
 
