@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mlforge.sql.physical import Physical
 
 Row = dict[str, Any]
+LOOKED_UP = 100_000  # names of a store at once
+READ = 2_000
 
 
 @dataclass(frozen=True)
@@ -133,20 +135,33 @@ class Extra:
     def names(self, con: DuckDBPyConnection, table: Table) -> list[tuple[Any, ...]]:
         """The keys of a table that readers see and the listed version does not have, sorted."""
         lead = name(self.namespace, "t", table.prefix, "")
-        found = {n for portion in self.store.scan(lead) for n in self._seen(con, lead, portion)}
+        found = {n for portion in _larger(self.store.scan(lead)) for n in self._seen(con, lead, portion)}
         return [values for n in sorted(found) if len(values := _natural(n)) == len(table.keys)]
 
     def _seen(self, con: DuckDBPyConnection, lead: bytes, portion: Sequence[bytes]) -> Iterator[bytes]:
         """Keys that vanished stay until the grace period is over, and readers see nothing of them."""
         unknown = not_listed(con, [n[len(lead) :] for n in portion])
-        records = self.store.read([lead + n for n in unknown]) if unknown else []
-        for tail, record in zip(unknown, records, strict=True):
-            try:
-                shown = visible(record, self.head.generation, self.head.dead) is not None
-            except (Torn, struct.error):
-                shown = record is not None
-            if shown:
-                yield tail
+        for start in range(0, len(unknown), READ):
+            names = unknown[start : start + READ]
+            for tail, record in zip(names, self.store.read([lead + n for n in names]), strict=True):
+                try:
+                    shown = visible(record, self.head.generation, self.head.dead) is not None
+                except (Torn, struct.error):
+                    shown = record is not None
+                if shown:
+                    yield tail
+
+
+def _larger(portions: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+    """Portions put together: each is looked up in all the names of a version."""
+    held: list[bytes] = []
+    for portion in portions:
+        held += portion
+        if len(held) >= LOOKED_UP:
+            yield held
+            held = []
+    if held:
+        yield held
 
 
 def _natural(tail: bytes) -> tuple[Any, ...]:
