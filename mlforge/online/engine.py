@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from mlforge.online.manifest import Engine
 
 _local = threading.local()
+STATEMENTS = 500
+"""Statements that a thread keeps."""
 
 
 def run(engine: Engine, feature: str, lists: Sequence[list[Any]]) -> list[tuple[Any, ...]]:
@@ -35,22 +37,39 @@ def run(engine: Engine, feature: str, lists: Sequence[list[Any]]) -> list[tuple[
             hint="pip install 'mlforge[online-sql]', or ask for stored columns only",
         ) from error
     try:
-        found = _connection().execute(engine.sql, [[plain(v) for v in values] for values in lists]).fetchall()
+        con, statements = _connection()
+        statement = statements.get(engine.sql)
+        if statement is None:
+            statement = _kept(statements, engine.sql, con)
+        found = con.execute(statement, [[plain(v) for v in values] for values in lists]).fetchall()
     except duckdb.Error as error:
         first = str(error).split("\n", 1)[0]
         raise OnlineError(f"{feature} cannot be evaluated for these entity rows: {first}") from error
     return list(found)
 
 
-def _connection() -> DuckDBPyConnection:
-    """One for each thread, in memory, for small things: a second thread would only cost."""
+def _connection() -> tuple[DuckDBPyConnection, dict[str, Any]]:
+    """One for each thread, in memory, and the statements that it has parsed.
+
+    Things here are small: a second thread would only cost, and so would the optimizer, whose work on a few values takes
+    longer than what it saves."""
     import duckdb
 
     if not hasattr(_local, "con"):
-        _local.con = duckdb.connect(":memory:", config={"threads": 1})
-        _local.con.execute("SET TimeZone = 'UTC'")
-    con: DuckDBPyConnection = _local.con
-    return con
+        con: DuckDBPyConnection = duckdb.connect(":memory:", config={"threads": 1})
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute("PRAGMA disable_optimizer")
+        _local.con = con, {}
+    found: tuple[DuckDBPyConnection, dict[str, Any]] = _local.con
+    return found
+
+
+def _kept(statements: dict[str, Any], sql: str, con: DuckDBPyConnection) -> Any:
+    if len(statements) >= STATEMENTS:  # publishes bring others
+        statements.clear()
+    (statement,) = con.extract_statements(sql)
+    statements[sql] = statement
+    return statement
 
 
 def plain(value: Any) -> Any:
