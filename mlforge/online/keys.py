@@ -61,7 +61,7 @@ def _integer(duckdb_type: str) -> Callable[[Any], bytes]:
         if type(value) is int and low <= value <= high:
             digits = str(value)
             return f"i{len(digits)}:{digits}".encode()
-        if isinstance(value, decimal.Decimal) and value.is_finite() and value == value.to_integral_value():
+        if isinstance(value, decimal.Decimal) and _is_whole(value):
             value = int(value)
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):
             raise Unfit("an integer")
@@ -70,6 +70,12 @@ def _integer(duckdb_type: str) -> Callable[[Any], bytes]:
         return _framed(b"i", str(int(value)))
 
     return encode
+
+
+def _is_whole(value: decimal.Decimal) -> bool:
+    if not value.is_finite() or value.adjusted() > 40:  # int(1E+99999999) takes minutes
+        return False
+    return value == value.to_integral_value()
 
 
 def _decimal(duckdb_type: str) -> Callable[[Any], bytes]:
@@ -148,7 +154,8 @@ def _uuid(value: Any) -> bytes:
 
 def unfit(column: str, key: str, key_type: str, value: Any, wanted: str) -> OnlineError:
     """The error for a value of an entity row."""
-    shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:57]}..."
+    text = repr(value)
+    shown = text if len(text) < 60 else f"{text[:57]}..."
     return OnlineError(
         f"{column!r} of an entity row is {shown} ({type(value).__name__}), and key {key!r} is {key_type}",
         hint=f"give {wanted}",
