@@ -160,13 +160,23 @@ class DynamoDBStore:
                 AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "B"}],
                 KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
             )  # fmt: skip
+            made = True
         except ClientError as error:
             if _code(error) != "ResourceInUseException":  # another thread was faster
                 raise
+            made = False
         self._client.get_waiter("table_exists").wait(TableName=self.table, WaiterConfig={"Delay": 1})
-        if not self._expires():
-            wanted = {"Enabled": True, "AttributeName": EXPIRES}
+        if made:
+            self._switch_on()
+
+    def _switch_on(self) -> None:
+        """Let items expire. Who may make tables need not be one who may do that: publishes clean up then."""
+        wanted = {"Enabled": True, "AttributeName": EXPIRES}
+        try:
             self._client.update_time_to_live(TableName=self.table, TimeToLiveSpecification=wanted)
+        except ClientError as error:
+            if _code(error) not in _NO_ENTRY:
+                raise
 
     def _expires(self) -> bool:
         """Whether DynamoDB deletes items that have expired."""

@@ -24,10 +24,14 @@ GONE = 2**32 - 1
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
-    """What readers see: entries of generations up to this one, except the dead."""
+    """What readers see: entries of generations up to this one, except the dead.
+
+    ``mark`` is drawn anew for each: a store that lost everything counts from 1 again, and a reader must not take its
+    head for the one that it knows."""
 
     generation: int = 0
     dead: tuple[int, ...] = ()
+    mark: int = 0
 
 
 class Entry(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ class Patient:
     @property
     def forgets(self) -> bool:
         """Whether the store deletes by itself what has expired."""
-        return bool(getattr(self.store, "forgets", False))
+        return bool(self._asked(lambda name: getattr(self.store, name, False), "forgets"))
 
     def expire(self, changes: Sequence[Change], at: int) -> None:
         """Let the store delete names that still hold ``old``, some time after ``at`` (seconds since the epoch)."""
@@ -129,7 +130,7 @@ def move_head(store: Patient, namespace: str, mark: bytes | None, old: Head, gen
 
     Raises OnlineError if the head is no longer where the publish began."""
     dead = (*old.dead, *range(old.generation + 1, generation))
-    new = m.encode(Head(generation, dead))
+    new = m.encode(Head(generation, dead, random.getrandbits(63)))
     if store.swap([Change(m.name(namespace, "head"), mark, new)])[0]:
         return
     if read_head(store, namespace)[0] != new:

@@ -342,6 +342,20 @@ def test_a_store_that_forgot_everything(served: Served) -> None:
     assert seen(served) == NEW
 
 
+def test_a_reader_of_a_store_that_forgot_everything_and_was_filled_anew(served: Served) -> None:
+    """The same generation as before, of something else."""
+    served.publish()
+    client = Client(served.store, "small")
+    asked: Any = (["newest"], [{"k": 1}, {"k": 9}])
+    assert client.get_online_features(*asked, at="2024-03-01T12:30") == [{"k": 1, "x": 10}, {"k": 9, "x": None}]
+    restore(served.store, {})
+    served.feature("newest", '{{ config(entity="user", timestamp="t") }} SELECT k, t, -x AS x FROM {{ source("ev") }}')
+    served.rows_at_noon((1, 10), (9, 90))
+    served.good()
+    assert served.publish().generation == 1
+    assert client.get_online_features(*asked, at="2024-03-01T12:30") == [{"k": 1, "x": -10}, {"k": 9, "x": -90}]
+
+
 def test_a_catalog_made_anew_is_published_whole(served: Served, tmp_path: Path) -> None:
     """Equal version numbers of another catalog mean nothing."""
     served.publish()
