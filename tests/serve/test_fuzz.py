@@ -1,0 +1,143 @@
+"""Twelve thousand wrong requests: none does harm, each is told what is wrong, and right ones are still answered."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.serve.fuzzing import Attack, attack
+from tests.serve.raw import Answer, Closed, Connection
+from tests.serve.shop import AT
+from tests.serve.zoo import publish_zoo, write_zoo
+
+if TYPE_CHECKING:
+    from tests.serve.server import Server
+
+REQUESTS = 6_000
+WARM = 1_500
+"""Requests after which what is loaded once is loaded."""
+GROWTH = 48 * 2**20
+AT_ONCE = 25
+QUIET = 0.05
+LIMITS = ("--max-keys", 50, "--max-batch", 60, "--max-body", 200_000, "--max-features", 20, "--timeout", 60)
+RIGHT: dict[str, Any] = {"features": ["spend:total", "pairs"], "at": AT,
+                         "entity_rows": [{"first": "Ada", "number": 1, "a": 1, "b": "x"}]}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_zoo(tmp_path_factory.mktemp("zoo"))
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, zoo: Path, tmp_path: Path) -> str:
+    """A store in which it is published."""
+    if request.param == "sqlite":
+        publish_zoo(zoo, {"kind": "sqlite", "path": str(tmp_path / "online.db")})
+        return f"sqlite://{tmp_path}/online.db"
+    server = request.getfixturevalue("redis")
+    publish_zoo(zoo, {"kind": "redis", "url": server.url})
+    return str(server.url)
+
+
+def judge(asked: Attack, answer: Answer) -> int:
+    """The status of an answer, which must be one that the caller can use."""
+    shown = (asked.data[:1000], answer)
+    assert answer.status in (200, 400, 401, 404, 405, 408, 413), shown
+    assert b"Traceback" not in answer.body, shown
+    if asked.method == "HEAD":
+        return answer.status
+    if answer.headers["content-type"] == "application/json":
+        found = answer.json()
+    else:
+        assert answer.status == 200, shown
+        return answer.status
+    if answer.status != 200:
+        assert set(found) == {"error"}, shown
+        assert set(found["error"]) == {"code", "message", "hint"}, shown
+        assert found["error"]["message"], shown
+        assert b'.py"' not in answer.body, shown
+    return answer.status
+
+
+class Siege:
+    """One server under attack."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.seen: Counter[int] = Counter()
+        self._kept = Connection(server.url)
+        self._alone: list[tuple[Attack, Connection]] = []
+
+    def run(self, chance: random.Random, number: int) -> None:
+        """Send that many requests."""
+        for _ in range(number):
+            asked = attack(chance)
+            if asked.alone:
+                self._send_alone(asked)
+            else:
+                self._ask(asked)
+        self._hear()
+
+    def memory(self) -> int:
+        """Bytes that the server has in memory."""
+        status = Path(f"/proc/{self.server.process.pid}/status").read_text()
+        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+    def close(self) -> None:
+        self._kept.close()
+
+    def _ask(self, asked: Attack) -> None:
+        try:
+            self._kept.send(asked.data)
+            answer = self._kept.answer(asked.method)
+        except (Closed, TimeoutError) as error:
+            raise AssertionError(f"no answer to {asked.data[:1000]!r}") from error
+        self.seen[judge(asked, answer)] += 1
+        if answer.closes:
+            self._kept.close()
+            self._kept = Connection(self.server.url)
+
+    def _send_alone(self, asked: Attack) -> None:
+        """Some of these are the beginning of a request, for the rest of which the server may wait."""
+        connection = Connection(self.server.url, QUIET)
+        connection.send(asked.data)
+        self._alone.append((asked, connection))
+        if len(self._alone) == AT_ONCE:
+            self._hear()
+
+    def _hear(self) -> None:
+        time.sleep(QUIET)
+        for asked, connection in self._alone:
+            try:
+                self.seen[judge(asked, connection.answer(asked.method))] += 1
+            except (Closed, TimeoutError):
+                self.seen[0] += 1
+            connection.close()
+        self._alone = []
+
+
+def test_wrong_requests_do_no_harm(url: str, starting: Any) -> None:
+    server: Server = starting("--store", url, "--namespace", "zoo", *LIMITS)
+    siege = Siege(server)
+    chance = random.Random(url[:5])
+    expected = server.post("/features/online", RIGHT).json()
+    assert expected["rows"][0] == {**RIGHT["entity_rows"][0], "total": 10.5, "n": 1}
+    siege.run(chance, WARM)
+    before = siege.memory()
+    siege.run(chance, REQUESTS - WARM)
+    assert siege.seen.total() == REQUESTS
+    assert siege.seen[0] < REQUESTS / 20, "too few are answered"
+    assert sum(siege.seen[status] for status in (400, 404, 405, 413)) > REQUESTS * 0.85, siege.seen
+    assert siege.memory() - before < GROWTH
+    assert server.post("/features/online", RIGHT).json() == expected
+    assert server.stop() == 0
+    said = server.said()
+    assert "Traceback" not in said, said[-3000:]
+    assert " ERROR " not in said, said[-3000:]
+    siege.close()
