@@ -13,7 +13,7 @@ from mlforge.errors import StoreDownError, StoreRefusedError, UsageError
 from mlforge.online import AsyncClient, Client, open_store
 from mlforge.online.base import Change
 from mlforge.online.slots import slot
-from tests.online.served import Served
+from tests.online.served import Between, Served
 from tests.online.servers import until
 
 if TYPE_CHECKING:
@@ -178,6 +178,39 @@ def test_a_node_that_hangs(own_cluster: RedisCluster, get: Any) -> None:
     until(own_cluster.is_ready)
     assert get(store, NAMES[::-1]) == NAMES[::-1]  # not the answers to the question before
     store.close()
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_a_node_is_killed_in_the_middle_of_a_publish(
+    tmp_path: Path, own_cluster: RedisCluster, patience: float
+) -> None:
+    served = Served(tmp_path / "project", open_store(settings(own_cluster)))
+    served.rows_at_noon(*((k, 1) for k in range(50)))
+    served.good()
+    served.publish()
+    served.rows_at_noon(*((k, 2) for k in range(50)))
+    served.good()
+
+    def kill() -> None:
+        own_cluster.nodes[1].kill()
+        if patience:
+            threading.Timer(0.5, own_cluster.nodes[1].start).start()
+
+    def seen() -> set[int]:
+        return {row[c] for row in served.get(["spend", "newest"], *range(50)) for c in ("x", "spend_1h")}
+
+    slow = Between(served.store, 3, kill)
+    if patience:
+        served.publish(store=slow, patience=patience)
+    else:
+        with pytest.raises(StoreDownError, match="does not answer as it should"):
+            served.publish(store=slow)
+        own_cluster.nodes[1].start()
+        until(own_cluster.is_ready)
+        assert seen() == {1}
+        assert served.publish().resumed
+    assert seen() == {2}
+    served.store.close()
 
 
 def test_answers_never_mix_versions_while_slots_move(tmp_path: Path, redis_cluster: RedisCluster) -> None:
