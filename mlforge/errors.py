@@ -159,8 +159,14 @@ class StoreRefusedError(StoreDownError):
     code = "store_refused"
 
 
+LONGEST = 200
+"""Longer words are like none: comparing would take long, and a caller over HTTP chooses them."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that looks most like ``word``, compared without case, or None."""
+    if len(word) > LONGEST:
+        return None
     from difflib import get_close_matches  # only when something is wrong: readers start without it
 
     by_lower = {k.lower(): k for k in known}

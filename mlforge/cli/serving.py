@@ -39,7 +39,9 @@ def serve(
     max_body: Annotated[int, typer.Option(metavar="BYTES", help="Size of a request's body.", min=1)] = 4_194_304,
     max_keys: Annotated[int, typer.Option(metavar="N", help="Entity rows of a request.", min=1)] = 1_000,
     max_batch: Annotated[int, typer.Option(metavar="N", help="Entity rows of a batch.", min=1)] = 10_000,
-    max_features: Annotated[int, typer.Option(metavar="N", help="References in a request.", min=1)] = 100,
+    max_features: Annotated[
+        int, typer.Option(metavar="N", help="Features, and columns by name, of a request.", min=1)
+    ] = 1_000,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Time for a request.", min=0.01)] = 5.0,
     grace: Annotated[
         int, typer.Option(metavar="SECONDS", help="Time for requests at work when the server is to stop.", min=0)

@@ -43,8 +43,12 @@ def parse_pin(text: str, where: Where | None = None) -> Pin:
 
 
 def _repeated(columns: tuple[str, ...]) -> str | None:
-    lower = [c.lower() for c in columns]
-    return next((c for i, c in enumerate(columns) if c.lower() in lower[:i]), None)
+    seen: set[str] = set()
+    for column in columns:
+        if column.lower() in seen:
+            return column
+        seen.add(column.lower())
+    return None
 
 
 def _error(message: str, where: Where | None) -> MlforgeError:

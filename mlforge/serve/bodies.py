@@ -111,6 +111,13 @@ def _misfit(decoder: msgspec.json.Decoder[Body], text: str) -> Refused:
     return Refused(400, "bad_request", f"the body has an unknown field {found[1]!r}", hint)
 
 
+def asked(features: str | list[str | Reference]) -> int:
+    """How many features, and columns of them by name, a request asks for."""
+    if isinstance(features, str):
+        return features.count(",") + 1
+    return sum(f.count(",") + 1 if isinstance(f, str) else f.feature.count(",") + len(f.columns) + 1 for f in features)
+
+
 def referred(features: str | list[str | Reference]) -> str | list[str | FeatureRef]:
     """The features as the client takes them. Raises UsageError for what is no reference."""
     if isinstance(features, str):

@@ -63,8 +63,8 @@ async def feature_set(service: Service, scope: Scope, body: bytes) -> bytes:
 
 
 def _features(service: Service, given: str | list[str | bodies.Reference]) -> Any:
-    if not isinstance(given, str) and len(given) > service.settings.max_features:
-        raise too_large("features of a request", service.settings.max_features, "--max-features")
+    if bodies.asked(given) > service.settings.max_features:
+        raise too_large("features and columns of a request", service.settings.max_features, "--max-features")
     return bodies.referred(given)
 
 

@@ -26,20 +26,34 @@ class ErrorAnswer(Struct):
     error: Fault
 
 
+LONGEST = 1_000
+"""Characters of a message: it may repeat what the caller sent, or list all that is known."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
 class Refused(Exception):
-    """A request that is answered with an error."""
+    """A request that is answered with an error. ``unread``: its body may still be on its way, endlessly, so that the
+    connection is closed."""
+
+    unread = False
 
     def __init__(self, status: int, code: str, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.fault = Fault(code, message, hint)
+        self.fault = Fault(code, _short(message), _short(hint) if hint else None)
 
     @property
     def headers(self) -> dict[str, str]:
         """What the status asks for."""
+        more = {"Connection": "close"} if self.unread or self.status in (401, 408) else {}
         if self.status == 503:
-            return {"Retry-After": RETRY_AFTER}
-        return {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+            more["Retry-After"] = RETRY_AFTER
+        if self.status == 401:
+            more["WWW-Authenticate"] = "Bearer"
+        return more
 
     def body(self) -> bytes:
         """The error as JSON."""

@@ -67,6 +67,8 @@ def _merged(document: dict[str, Any]) -> dict[str, Any]:
         responses["200"] = _answer("As it is.", _named(kind))
         responses.pop("422", None)
         responses |= _refusals(*_OF_GET.get(path, ("401", "404", "503", "504")))
+    text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    document["paths"]["/metrics"]["get"]["responses"]["200"] = {"description": "In Prometheus' format.", **text}
     security = document["paths"]["/features"]["get"].get("security")
     for path, (summary, body, answer) in _POSTS.items():
         document["paths"].setdefault(path, {})["post"] = {

@@ -26,8 +26,8 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     """Entity rows of a request."""
     max_batch: int = 10_000
     """Entity rows of a request to /features/batch."""
-    max_features: int = 100
-    """References in one request."""
+    max_features: int = 1_000
+    """Features, and columns of them by name, in one request."""
     timeout: float = 5.0
     """Seconds that a request may take."""
     log_requests: str | None = None

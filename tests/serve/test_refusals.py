@@ -8,17 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.serve.server import Server
 from tests.serve.shop import AT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import httpx
 
-    from tests.serve.server import Server
-
 ADA = {"first": "Ada", "number": 1}
 ONLINE, BATCH = "/features/online", "/features/batch"
+
+
+@pytest.fixture(scope="module")
+def roomy(shop: Path) -> Iterator[Server]:
+    """A server with the limits that are usual."""
+    made = Server(shop)
+    yield made
+    made.stop()
 
 
 def fault(answer: httpx.Response) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def fault(answer: httpx.Response) -> dict[str, Any]:
         ({"features": "spend", "entity_rows": [{"uid": {"$uuid": 1}}]}, 400, "bad_request", "is no uuid", "b0a4"),
         ({"features": "people", "entity_rows": [{"name": 1.5, "born": 1, "rank": 1, "id": 1}]}, 400, "feature", "surrogate_key() takes no", "DECIMAL"),
         ({"features": "spend", "entity_rows": [{}] * 21}, 413, "too_large", "entity rows of a request may be at most 20", "--max-keys"),
-        ({"features": ["spend"] * 6, "entity_rows": []}, 413, "too_large", "features of a request may be at most 5", "--max-features"),
+        ({"features": ["spend"] * 6, "entity_rows": []}, 413, "too_large", "features and columns of a request may be at most 5", "--max-features"),
         ({"features": "x" * 20_000, "entity_rows": []}, 413, "too_large", "bytes of a body may be at most 20,000", "--max-body"),
     ],
 )  # fmt: skip
@@ -87,6 +95,33 @@ def test_what_is_refused(
     assert code in (None, found["code"])
     assert message in found["message"]
     assert hint is None or hint in found["hint"]
+
+
+LONG = "a" * 3_000_000
+MANY = ",".join(f"c{n}" for n in range(300_000))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({"features": LONG, "entity_rows": []}, 404, "'aaa"),
+        ({"features": f"spend:{MANY}", "entity_rows": []}, 413, "features and columns of a request"),
+        ({"features": [f"spend:{MANY}"], "entity_rows": []}, 413, "features and columns of a request"),
+        ({"features": [{"feature": "spend", "columns": MANY.split(",")}], "entity_rows": []}, 413, "at most 1,000"),
+        ({LONG: 1}, 400, "the body has an unknown field 'aaa"),
+        ({"features": "pairs", "entity_rows": [{"a": LONG, "b": 1}]}, 400, "'a' of an entity row is 'aaa"),
+        ({"features": "pairs", "entity_rows": [{LONG: 1}]}, 400, "an entity row has no 'a'"),
+        ({"features": "pairs", "entity_rows": [{"a": [1] * 1_000_000, "b": 1}]}, 400, "'a' of an entity row is [1, 1"),
+        ({"features": "spend", "entity_rows": [ADA], "at": LONG}, 400, "'aaa"),
+    ],
+)  # fmt: skip
+def test_what_is_very_long_is_answered_soon_and_briefly(
+    roomy: Server, body: dict[str, Any], status: int, message: str
+) -> None:
+    answer = roomy.post(ONLINE, body)
+    assert answer.status_code == status
+    assert message in fault(answer)["message"]
+    assert len(answer.text) < 3_000
 
 
 @pytest.mark.parametrize(
@@ -129,8 +164,12 @@ def test_a_body_in_chunks_ends_where_the_limit_is(server: Server) -> None:
         for _ in range(1_000_000):
             yield b" " * 1000
 
-    answer = server.client.post(ONLINE, content=endless())
-    assert (answer.status_code, fault(answer)["code"]) == (413, "too_large")
+    for path in (ONLINE, BATCH, "/feature-sets/basket"):
+        answer = server.client.post(path, content=endless())
+        assert (answer.status_code, fault(answer)["code"]) == (413, "too_large")
+        assert answer.headers["connection"] == "close"
+    answer = server.client.post(ONLINE, content=b" " * 3_000_000)
+    assert (answer.status_code, "connection" in answer.headers) == (413, False)
     whole = json.dumps({"features": "spend:total", "entity_rows": [ADA], "at": AT}).encode()
     answer = server.client.post(ONLINE, content=iter([whole[:20], b"", whole[20:]]))
     assert answer.json() == {"rows": [{**ADA, "total": 10.5}]}
