@@ -33,7 +33,9 @@ def answer(
     plan: Plan, rows: Sequence[Mapping[str, Any]], records: Sequence[Sequence[bytes | None]],
     names: Sequence[Sequence[bytes | None]], head: Head, at: int, *, with_status: bool, counts: list[int] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Each row with its features; ``counts`` grows by the states of what was read. Raises Torn if a record has moved on since the head was read."""
+    """Each row with its features; ``counts`` grows by the states of what was read.
+
+    Raises Torn if a record has moved on since the head was read."""
     found, steps = [], []
     for read, asked, given in zip(plan.reads, names, records, strict=True):
         values, step = _found(read, asked, given, head, at)
