@@ -72,10 +72,7 @@ def serve(
 
 
 def _run(settings: ServeSettings, *, workers: int, **more: Any) -> None:
-    from mlforge.online.base import open_store
     from mlforge.serve.running import serve as run
-
-    open_store(settings.store_settings()).close()  # says here what is wrong, not in each worker
 
     def say(url: str) -> None:
         access = count(len(settings.api_keys), "API key") if settings.api_keys else f"open to all ({KEYS} is not set)"

@@ -40,8 +40,9 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve until a signal comes; requests that are at work then have ``grace`` seconds to end.
 
-    ``notify`` gets the address as soon as connections are taken. Raises UsageError for an address that cannot be
-    listened on, OnlineError if the server does not start."""
+    ``notify`` gets the address as soon as connections are taken. Raises UsageError for settings that do not fit and
+    for an address that cannot be listened on, OnlineError if the server does not start."""
+    settings.check()
     listening = _listen(host, port)
     config = uvicorn.Config(
         partial(_worker, settings), factory=True, workers=workers, lifespan="on", log_config=log_config(settings),

@@ -44,6 +44,18 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
         scheme, mark, rest = place.rpartition("://")
         return f"{found['kind']} {scheme}{mark}{rest.rpartition('@')[2]}".strip()
 
+    def check(self) -> None:
+        """Look at what can be looked at before there are workers. Raises UsageError."""
+        from pathlib import Path
+
+        from mlforge.online.base import open_store
+
+        open_store(self.store_settings()).close()
+        if self.log_requests is not None:
+            from mlforge.online.requests import RequestLog
+
+            RequestLog(Path(self.log_requests), self.log_sample).close()
+
     def store_settings(self) -> dict[str, Any]:
         """What ``open_store`` takes."""
         from mlforge.online.base import STORES, settings_of

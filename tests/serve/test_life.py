@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.online.servers import RedisServer, free_port
 from tests.serve.server import Server, until
 
 if TYPE_CHECKING:
     from tests.online.served import Served
+    from tests.online.servers import RedisServer
 
 NOON_30 = "2024-03-01T12:30"
 Starting = Any  # Callable[..., Server]
@@ -268,7 +268,7 @@ def test_many_requests_at_once_over_publishes_and_kills(served: Served, redis: R
     assert set(answers) <= {(10, 20), (1, 1), (2, 2), (3, 3), (4, 4)}
 
 
-def test_an_address_that_is_taken(redis: RedisServer, starting: Starting, tmp_path: Path) -> None:
+def test_what_cannot_be_served_is_said_at_once(redis: RedisServer, tmp_path: Path) -> None:
     from tests.cli.running import mlforge
 
     said = mlforge("serve", *store(redis), "--port", redis.port, code=2)
@@ -279,6 +279,7 @@ def test_an_address_that_is_taken(redis: RedisServer, starting: Starting, tmp_pa
     assert "--store needs --namespace" in said.flat
     said = mlforge("serve", "--store", "ridis://x", "--namespace", "small", code=2)
     assert "unknown kind of online store 'ridis' hint: did you mean 'redis'?" in said.flat
+    said = mlforge("serve", *store(redis), "--workers", 2, "--log-requests", "/dev/null/here", code=2)
+    assert "requests cannot be logged into /dev/null/here" in said.flat
     said = mlforge("-C", tmp_path, "serve", code=1)
     assert "no mlforge.yaml here or above" in said.flat
-    assert free_port() > 0
