@@ -3,8 +3,8 @@
 python examples/serving/project.py FOLDER [--days 60]
 
 Features and settings are those of examples/flights. Its flights and its weather are moved by whole weeks, so that now
-falls into the last week of 2013 at the same weekday and hour. They begin some days ago; what has not happened yet is cut
-off. rows.json has the newest flights as entity rows, to ask for.
+falls into the last week of 2013 at the same weekday and hour. They begin some days ago; what has not happened yet is
+cut off. rows.json has the newest flights as entity rows, to ask for.
 """
 
 from __future__ import annotations
