@@ -163,7 +163,7 @@ class RequestLog:
                     self._drop(1, f"an answer does not fit its plan: {error!r}")
         try:
             _write(self.folder, found)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, TypeError, OverflowError, pa.ArrowException) as error:
             with self._changed:
                 self._drop(len(requests), f"{self.folder} refuses: {error}")
 

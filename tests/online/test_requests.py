@@ -163,6 +163,23 @@ def test_an_answer_of_other_names_is_dropped_and_the_rest_is_not(served: Served,
     assert len(logged(tmp_path / "log")) == 2
 
 
+def test_text_that_no_file_can_hold_ends_nothing(served: Served, tmp_path: Path) -> None:
+    served.feature(
+        "said",
+        '{{ config(entity="user", on_demand=true, request={"word": "VARCHAR"}) }}\n'
+        'SELECT word AS word_, s.events AS n FROM {{ ref("spend") }} AS s',
+    )
+    served.good()
+    served.publish()
+    client, log = Client(served.store, "small"), RequestLog(tmp_path / "log", 1, rows=1)
+    (answer,) = client.get_online_features("said", [{"k": 1, "word": "x"}], at=AT, with_status=True)
+    log.add(client.plan("said"), micros(AT), [{"k": 1, "word": "\ud800"}], [answer])
+    serve(log, client, "spend", {"k": 1})
+    log.close()
+    assert log.dropped == 1
+    assert logged(tmp_path / "log", "DISTINCT feature") == [("spend",)]
+
+
 def test_files_come_by_size_and_by_time(served: Served, tmp_path: Path) -> None:
     client, log = Client(served.store, "small"), RequestLog(tmp_path / "log", 1, rows=4, seconds=600)
     for k in range(4):
