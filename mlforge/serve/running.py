@@ -100,9 +100,17 @@ def _one(config: uvicorn.Config, listening: socket.socket) -> bool:
 
 def _several(config: uvicorn.Config, listening: socket.socket) -> bool:
     with _numbers_together():
-        supervisor = Multiprocess(config, [listening])
+        supervisor = _Supervisor(config, [listening])
         supervisor.run()
         return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
+
+
+class _Supervisor(Multiprocess):
+    def terminate_all(self) -> None:
+        """Ends the workers. The socket is closed first: nobody would answer who gets in while they end."""
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
 
 
 @contextmanager
