@@ -34,7 +34,8 @@ class Pairs(list[tuple[Any, Any]]):
 
 
 ADA = {"first": "Ada", "number": 1}
-ZOO = {name: json.loads(value.replace("'", '"')) for name, (_, value) in KEYS.items()} | {"exact": "1.5", "huge": 2**127 - 1}
+ZOO = {name: json.loads(value.replace("'", '"')) for name, (_, value) in KEYS.items()}
+ZOO |= {"exact": "1.5", "huge": 2**127 - 1}
 RIGHT: list[tuple[str, Any]] = [
     ("/features/online", {"features": "spend", "entity_rows": [ADA, {"uid": "x"}], "at": AT, "with_status": True}),
     ("/features/online", {"features": ["spend:total", {"feature": "pairs", "keys": {"a": "l"}, "prefix": "p_"}],
