@@ -4,7 +4,9 @@ A comment right above a fenced block says what is done with it, in the block's t
 is what ``mlforge init`` makes, built, unless the page writes its mlforge.yaml itself:
 
     <!-- run -->                    console: each ``$`` line must exit 0; python and sql (on the catalog) must work
+    <!-- serve -->                  a console with a server, whose line ends in &; what stands below another line must come
     <!-- file: features/x.sql -->   the block is written to that file
+    <!-- add: mlforge.yaml -->      the block is added to the end of that file
     <!-- refused: some words -->    as a feature's file, the block makes a plan fail with these words, at that file
 """
 
@@ -15,13 +17,17 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import pytest
 
 import mlforge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -80,6 +86,11 @@ def carry_out(snippet: Snippet, project: Path) -> None:
         target = project / argument
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(snippet.text)
+    elif order == "add":
+        with (project / argument).open("a") as file:
+            file.write(snippet.text)
+    elif order == "serve":
+        run_with_server(snippet.text, project)
     elif order == "refused":
         refuse(snippet.text, argument, project)
     else:
@@ -100,6 +111,34 @@ def refuse(text: str, words: str, project: Path) -> None:
 def flat(text: str) -> str:
     """Text without line breaks, as a terminal may have wrapped it."""
     return " ".join(text.split())
+
+
+def run_with_server(text: str, project: Path) -> None:
+    """Run the lines of a console one by one. The server gets a free port in place of the page's 8000."""
+    with ExitStack() as stack:
+        address = ""
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, expected = part.partition("\n")
+            if command.endswith(" &"):
+                address = stack.enter_context(server(command.removesuffix(" &"), project))
+            else:
+                said = run(command.replace("localhost:8000", address), project)
+                assert expected.strip() in said, f"$ {command}\n{said}"
+
+
+@contextmanager
+def server(command: str, project: Path) -> Iterator[str]:
+    """A server on loopback: its host and port."""
+    words = [sys.executable, "-m", *command.split(), "--port", "0"]
+    with subprocess.Popen(words, cwd=project, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            found = re.search(r"http://(\S+)", process.stdout.readline())
+            assert found is not None, f"$ {command}"
+            yield found[1]
+        finally:
+            process.terminate()
+    assert process.returncode == 0
 
 
 def run_console(text: str, project: Path) -> None:
