@@ -3,7 +3,8 @@
 100,000 users; sums, averages and counts of one DOUBLE over 7 and 30 days, refreshed daily; one Parquet file per month
 of history, then one per new day. ``share``: 1 % new rows, in order, behind three years of history. ``late``: as many
 rows, spread over all of it. ``day``: one day more, of the same number of rows, behind histories of different length
-(the rows per day are the same, so more rows are more days).
+(the rows per day are the same, so more rows are more days). All histories end on the same day of the past: rows of the
+future are kept as if they could still change.
 
 python benchmarks/incremental.py [share] [late] [day] [--rows 50000000] [--histories 10000000 50000000 100000000]
 
@@ -44,8 +45,8 @@ sources:
 """
 
 
-def history(rows: int, days: int) -> Path:
-    """A project whose events cover so many days, in files of a month; not built yet."""
+def history(rows: int, days: int, end: int) -> Path:
+    """A project whose events cover so many days up to a day of the stream, in files of a month; not built yet."""
     root = DATA / "projects" / f"incremental_{rows}_{days}"
     shutil.rmtree(root, ignore_errors=True)
     (root / "features").mkdir(parents=True)
@@ -55,7 +56,7 @@ def history(rows: int, days: int) -> Path:
     for month in range(0, days, PER_MONTH):
         length = min(PER_MONTH, days - month)
         number = rows * length // days
-        data.stream(root / f"events/{month:05}.parquet", first, number, month, length)
+        data.stream(root / f"events/{month:05}.parquet", first, number, end - days + month, length)
         first += number
     return root
 
@@ -99,7 +100,7 @@ def show(title: str, measured: dict[str, dict[str, Any]], base: str) -> None:
 
 def share(rows: int) -> None:
     """1 % new rows as new daily files behind three years: about eleven days' worth."""
-    root, full = history(rows, YEARS_3), f"full build of {rows:,}"
+    root, full = history(rows, YEARS_3, YEARS_3), f"full build of {rows:,}"
     measured = {full: build(root)}
     days = round(YEARS_3 / 100)
     for day in range(days):
@@ -110,7 +111,7 @@ def share(rows: int) -> None:
 
 def late(rows: int) -> None:
     """As many rows that come late, spread over all of the history."""
-    root, full = history(rows, YEARS_3), f"full build of {rows:,}"
+    root, full = history(rows, YEARS_3, YEARS_3), f"full build of {rows:,}"
     measured = {full: build(root)}
     data.stream(root / "events/late.parquet", rows, rows // 100, 0, YEARS_3)
     measured["1 % late rows"] = build(root)
@@ -122,10 +123,10 @@ def day(histories: list[int]) -> None:
     daily, measured = 50_000_000 // YEARS_3, {}
     for rows in histories:
         days = rows // daily
-        root = history(rows, days)
+        root = history(rows, days, YEARS_3)
         whole, runs = build(root), []
         for n in range(3):
-            more(root, days + n, rows + n * daily, daily)
+            more(root, YEARS_3 + n, rows + n * daily, daily)
             runs.append(build(root))
         measured[f"full build of {rows:,}"] = whole
         measured[f"one more day behind {rows:,}"] = sorted(runs, key=lambda run: run["cpu"])[1]
@@ -135,7 +136,7 @@ def day(histories: list[int]) -> None:
 
 def more(root: Path, day: int, first: int, rows: int) -> None:
     """One day's file."""
-    data.stream(root / f"events/{day:05}.parquet", first, rows, day, 1)
+    data.stream(root / f"events/new_{day:05}.parquet", first, rows, day, 1)
 
 
 if __name__ == "__main__":
