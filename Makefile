@@ -20,7 +20,7 @@ SHELL := bash
 NOT_CORE := --ignore=tests/test_packaging.py --ignore=tests/test_docs.py --ignore=tests/test_layout.py \
     --ignore=tests/orchestration
 
-.PHONY: help demo demo-leak demo-daily demo-serving test test-duckdb test-long test-orchestration bench check docs example-catalog clean
+.PHONY: help demo demo-leak demo-daily demo-serving test test-duckdb test-long test-orchestration bench soak check docs example-catalog clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -81,6 +81,9 @@ test-orchestration: $(VENV)/.dev $(ORCHESTRATORS:%=.venv-%/.stamp) ## run the ex
 
 bench: $(VENV)/.dev ## the benchmarks, beside hand-written forms
 	$(BIN)/python -m benchmarks
+
+soak: $(VENV)/.dev ## five minutes of requests to mlforge serve over publishes, every answer checked
+	$(BIN)/python benchmarks/soak.py
 
 check: $(VENV)/.dev ## lint, format, types, generated pages
 	$(BIN)/ruff check .

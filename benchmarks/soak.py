@@ -52,7 +52,7 @@ class Soak:
             for what, share, stage in STEPS:
                 _sleep_until(began + share * self.given.seconds)
                 self._publish(what, stage, began)
-            _sleep_until(began + self.given.seconds)
+            _sleep_until(max(began + self.given.seconds, time.monotonic() + 1))
             self.after = self.memory()
         return load
 
