@@ -31,10 +31,10 @@ PROFILE = "profiles:\n  soak: {{online: {{kind: redis, url: '{url}'}}}}\n"
 class Soak:
     """One run."""
 
-    def __init__(self, root: Path, given: argparse.Namespace) -> None:
+    def __init__(self, root: Path, redis: RedisServer, given: argparse.Namespace) -> None:
         self.root = root
         self.given = given
-        self.redis = RedisServer(root / "redis", "--appendonly", "no")
+        self.redis = redis
         self.pulse = Pulse(root / "project", given.users, PROFILE.format(url=self.redis.url))
         self.stages = Stages([Stage(0, 1)])
         self.steps: list[tuple[str, float, float, float]] = []
@@ -46,12 +46,12 @@ class Soak:
     def run(self) -> Load:
         """Ask, and publish meanwhile."""
         with Load(self.server.url, self.pulse, self.stages, rate=self.given.rate, callers=8) as load:
-            began = time.monotonic()
+            self.began = began = time.monotonic()
             time.sleep(self.given.seconds * 0.05)
             self.before = self.memory()
             for what, share, stage in STEPS:
                 _sleep_until(began + share * self.given.seconds)
-                self._publish(what, stage, began)
+                self._publish(what, stage)
             _sleep_until(max(began + self.given.seconds, time.monotonic() + 1))
             self.after = self.memory()
         return load
@@ -60,13 +60,15 @@ class Soak:
         """MB that all processes of the server have in memory."""
         return sum(_resident(pid) for pid in (self.server.process.pid, *self.server.children()))
 
+    def is_busy(self, when: float) -> bool:
+        """Whether a build or a publish was at work at a time of the clock that counts on."""
+        return any(0 <= when - self.began - at < build + publish for _, at, build, publish in self.steps)
+
     def stop(self) -> int:
         """The exit code of the server."""
-        code = self.server.stop()
-        self.redis.stop()
-        return code
+        return self.server.stop()
 
-    def _publish(self, what: str, stage: Stage, began: float) -> None:
+    def _publish(self, what: str, stage: Stage) -> None:
         start = time.monotonic()
         self.stages.begin(stage)
         self.pulse.write(stage)
@@ -74,7 +76,7 @@ class Soak:
         built = time.monotonic()
         self._forge("publish")
         self.stages.end()
-        self.steps.append((what, start - began, built - start, time.monotonic() - built))
+        self.steps.append((what, start - self.began, built - start, time.monotonic() - built))
 
     def _forge(self, *words: str) -> None:
         command = [sys.executable, "-m", "mlforge", "-C", str(self.root / "project"), "--profile", "soak", *words]
@@ -82,6 +84,11 @@ class Soak:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"mlforge {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+
+
+def _quantile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def _resident(pid: int) -> float:
@@ -101,8 +108,15 @@ def show(soak: Soak, load: Load) -> None:
     others = sum(n for word, n in words.items() if word not in (RIGHT, WRONG, MIXED, STALE, LOST))
     print(f"right {words[RIGHT]:,}  wrong {words[WRONG]}  mixed {words[MIXED]}  stale {words[STALE]}  "
           f"refused {others}  lost {words[LOST]}")  # fmt: skip
-    p50, p99, p999, most = (1000 * seen.quantile(share) for share in (0.5, 0.99, 0.999, 1))
-    print(f"ms from when a request was due: p50 {p50:.2f}  p99 {p99:.1f}  p99.9 {p999:.1f}  max {most:.0f}")
+    print("ms from when a request was due")
+    busy = [soak.is_busy(due) for due in seen.dues]
+    for what, chosen in (
+        ("all", seen.seconds),
+        ("no build", [s for s, b in zip(seen.seconds, busy, strict=True) if not b]),
+        ("build or publish", [s for s, b in zip(seen.seconds, busy, strict=True) if b]),
+    ):
+        p50, p99, p999, most = (1000 * _quantile(chosen, share) for share in (0.5, 0.99, 0.999, 1))
+        print(f"  {what:16}  p50 {p50:.2f}  p99 {p99:.1f}  p99.9 {p999:.1f}  max {most:.0f}  ({len(chosen):,})")
     print(f"server's memory: {soak.before:.0f} MB at the start, {soak.after:.0f} MB at the end")
     for number, (what, at, build, publish) in enumerate(soak.steps, 1):
         print(f"  at {at:5.0f} s  {what:11}  build {build:4.1f} s  publish {publish:4.1f} s  "
@@ -125,11 +139,15 @@ def main() -> None:
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "redis").mkdir()
-        soak = Soak(Path(folder), given)
+        redis = RedisServer(Path(folder) / "redis", "--appendonly", "no")
         try:
-            load = soak.run()
+            soak = Soak(Path(folder), redis, given)
+            try:
+                load = soak.run()
+            finally:
+                code = soak.stop()
         finally:
-            code = soak.stop()
+            redis.stop()
         show(soak, load)
         said = soak.server.said()
     if code or "Traceback" in said or " ERROR " in said:

@@ -39,19 +39,16 @@ class Stages:
 
 @dataclass
 class Seen:
-    """What callers saw: words of answers, seconds from when each request was due, and the first things that were wrong."""
+    """What callers saw: words of answers, when each request was due and the seconds from then, and the first things that
+    were wrong."""
 
     words: Counter[str] = field(default_factory=Counter)
+    dues: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     examples: list[str] = field(default_factory=list)
     stages: Counter[int] = field(default_factory=Counter)
     last_bad: float = 0.0
     """When the last answer that is not right had been due."""
-
-    def quantile(self, share: float) -> float:
-        """Seconds."""
-        ordered = sorted(self.seconds)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 class Load:
@@ -113,6 +110,7 @@ class Load:
         took = time.monotonic() - due
         with self._lock:
             seen = self.seen
+            seen.dues.append(due)
             seen.seconds.append(took)
             seen.words[word] += 1
             if word != RIGHT:
