@@ -50,7 +50,7 @@ def judge(asked: Attack, answer: Answer) -> int:
     shown = (asked.data[:1000], answer)
     assert answer.status in (200, 400, 401, 404, 405, 408, 413), shown
     assert b"Traceback" not in answer.body, shown
-    if asked.method == "HEAD":
+    if asked.method == "HEAD" or answer.body.startswith(b"Disallowed CORS"):  # which browsers ask and nobody reads
         return answer.status
     if answer.headers["content-type"] == "application/json":
         found = answer.json()
@@ -123,7 +123,8 @@ class Siege:
 
 
 def test_wrong_requests_do_no_harm(url: str, starting: Any) -> None:
-    server: Server = starting("--store", url, "--namespace", "zoo", *LIMITS)
+    cors = ("--cors", "https://app.example") if url.startswith("redis") else ()  # with CORS there is a longer way
+    server: Server = starting("--store", url, "--namespace", "zoo", *LIMITS, *cors)
     siege = Siege(server)
     chance = random.Random(url[:5])
     expected = server.post("/features/online", RIGHT).json()
