@@ -4,6 +4,7 @@ Importing this imports neither duckdb, sqlglot nor pyarrow: what a reader must k
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -229,12 +230,13 @@ class AsyncClient(_Base):
             if book is None:
                 continue
             given = (book, features, entity_rows, at, with_status, full_names)
-            if len(entity_rows) <= MANY:
-                reading = self._reading(*given)
-                found = reading.answer(book, await self.store.aread(reading.wanted))
+            many = len(entity_rows) > MANY
+            reading = await _in_thread(self._reading, *given) if many else self._reading(*given)
+            values = await self.store.aread(reading.wanted)
+            if many or (reading.plan.needs_engine and "duckdb" not in sys.modules):  # the import takes its time, once
+                found = await _in_thread(reading.answer, book, values)
             else:
-                reading = await _in_thread(self._reading, *given)
-                found = await _in_thread(reading.answer, book, await self.store.aread(reading.wanted))
+                found = reading.answer(book, values)
             if found is not None:
                 self._count(reading)
                 return found

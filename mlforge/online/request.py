@@ -114,6 +114,15 @@ class Plan:
     parts: tuple[Part, ...]
     columns: frozenset[str]
 
+    @cached_property
+    def needs_engine(self) -> bool:
+        """Whether DuckDB must evaluate something of it."""
+        return any(
+            isinstance(part.feature, OnDemand)
+            or any(o.position is None and o.expression is None for _, o in part.columns)
+            for part in self.parts
+        )
+
     def names(self, rows: Sequence[Mapping[str, Any]]) -> list[list[bytes | None]]:
         """For each read the names of all rows' records."""
         isdisjoint = self.columns.isdisjoint

@@ -82,7 +82,11 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("kind", "text", "sqlite, redis, dynamodb, or a kind that another package adds.", default="sqlite"),
         Setting("path", "text", "File of a SQLite store, online.db if none is named; relative to mlforge.yaml."),
         Setting("url", "text", "Address of a Redis store: redis://user:password@host:6379/0; rediss:// is TLS."),
-        Setting("cluster", "boolean", "Whether the Redis store is a cluster; url then names a node, or several: redis://one:7000,two:7000."),
+        Setting(
+            "cluster",
+            "boolean",
+            "Whether the Redis store is a cluster; url then names a node, or several: redis://one:7000,two:7000.",
+        ),
         Setting("table", "text", "Table of a DynamoDB store, mlforge-online if none is named."),
         Setting("region", "text", "AWS region of a DynamoDB store; without it, that of the environment."),
         Setting("endpoint", "text", "Address of a DynamoDB store that is not AWS's."),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -245,3 +247,41 @@ def test_many_rows_are_worked_at_in_a_thread_and_counted(served: Served) -> None
 
     assert {(row["k"], row["x"]) for row in asyncio.run(work())} == {(0, None), (1, 10), (2, 20), (3, None)}
     assert client.counts == [501, 0, 501, 0, 0]
+
+
+IMPORTS = """
+import asyncio, sys, threading
+from importlib.abc import MetaPathFinder
+from mlforge.online import AsyncClient
+
+class Watch(MetaPathFinder):
+    threads = set()
+    def find_spec(self, name, path, target=None):
+        if name == "duckdb":
+            self.threads.add(threading.current_thread() is threading.main_thread())
+
+async def main():
+    client = AsyncClient(sys.argv[1], "small")
+    for features in ("spend", "half", "half"):
+        sys.meta_path.insert(0, Watch())
+        print(features, await client.get_online_features(features, [{"k": 1}], at="2024-03-01T12:30"), Watch.threads)
+    await client.close()
+
+asyncio.run(main())
+"""
+
+
+def test_duckdb_is_imported_beside_the_loop(served: Served, tmp_path: Path) -> None:
+    served.feature(
+        "half",
+        '{{ config(entity="user", on_demand=true) }} SELECT s.spend_1h / 2 AS half FROM {{ ref("spend") }} s',
+    )
+    served.good()
+    served.publish()
+    command = [sys.executable, "-c", IMPORTS, f"sqlite://{tmp_path}/online.db"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    assert said == [
+        "spend [{'k': 1, 'spend_1h': 10, 'events': 1}] set()",
+        "half [{'k': 1, 'half': 5.0}] {False}",
+        "half [{'k': 1, 'half': 5.0}] {False}",
+    ]
