@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlforge.online.values import Value
+from mlforge.serve.refusals import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+FEW = 100_000
+"""Values of an answer in columns that may be null because their row has no such column."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -56,6 +60,11 @@ def _key(key: Any) -> Any:
 
 
 def columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Rows as columns. A name that a row lacks is null there."""
+    """Rows as columns. A name that a row lacks is null there.
+
+    Raises Refused where nearly all would be null: each of ten thousand rows may have a column that no other has."""
     names = dict.fromkeys(name for row in rows for name in row)
+    if len(names) * len(rows) > FEW + 4 * sum(map(len, rows)):
+        what = "the entity rows have too few columns in common to be answered as columns"
+        raise Refused(400, "bad_request", what, "give all rows the same columns, or ask without columnar")
     return {name: [row.get(name) for row in rows] for name in names}

@@ -31,7 +31,7 @@ class Reference(Struct, forbid_unknown_fields=True):
     version: str | None = None
     columns: list[str] = []
     keys: Annotated[dict[str, str], Meta(description="Key column of the entity to column of the entity rows.")] = {}
-    prefix: Annotated[str, Meta(description="Text before each column name.")] = ""
+    prefix: Annotated[str, Meta(description="Text before each column name.", max_length=100)] = ""
 
 
 Features = Annotated[

@@ -12,11 +12,12 @@ import pytest
 
 from tests.serve.fuzzing import Attack, attack
 from tests.serve.raw import Answer, Closed, Connection
+from tests.serve.server import Server
 from tests.serve.shop import AT
 from tests.serve.zoo import publish_zoo, write_zoo
 
 if TYPE_CHECKING:
-    from tests.serve.server import Server
+    from collections.abc import Iterator
 
 REQUESTS = 6_000
 WARM = 1_500
@@ -43,6 +44,14 @@ def url(request: pytest.FixtureRequest, zoo: Path, tmp_path: Path) -> str:
     server = request.getfixturevalue("redis")
     publish_zoo(zoo, {"kind": "redis", "url": server.url})
     return str(server.url)
+
+
+@pytest.fixture(scope="module")
+def zoo_server(zoo: Path) -> Iterator[Server]:
+    publish_zoo(zoo, {"kind": "sqlite", "path": str(zoo / "online.db")})
+    made = Server(zoo, "--store", f"sqlite://{zoo}/online.db", "--namespace", "zoo")
+    yield made
+    made.stop()
 
 
 def judge(asked: Attack, answer: Answer) -> int:
@@ -142,3 +151,21 @@ def test_wrong_requests_do_no_harm(url: str, starting: Any) -> None:
     assert "Traceback" not in said, said[-3000:]
     assert " ERROR " not in said, said[-3000:]
     siege.close()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"features": "spend", "entity_rows": [{"uid": "x", f"c{n}": 1} for n in range(1_000)], "columnar": True},
+         "too few columns in common"),
+        ({"features": [{"feature": "spend", "prefix": "x" * 101}], "entity_rows": []}, "`str` of length <= 100"),
+        ({"features": "of_exact", "entity_rows": [{"k": "1e99999999"}]}, "give a DECIMAL(8,2)"),
+        ({"features": "of_huge", "entity_rows": [{"k": {"$decimal": "1e99999999"}}]}, "give an integer"),
+        ({"features": "spend", "entity_rows": [{"first": {"$decimal": "1e99999999"}, "number": 1}]}, "Decimal('1E+99999999')"),
+    ],
+)  # fmt: skip
+def test_small_requests_do_not_cost_much(zoo_server: Server, asked: dict[str, Any], message: str) -> None:
+    """A hundred million nulls, names of a megabyte a value, numbers of a hundred million digits."""
+    answer = zoo_server.post("/features/batch", asked)
+    assert answer.status_code == 400
+    assert message in answer.text
