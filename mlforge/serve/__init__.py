@@ -5,7 +5,7 @@
     hot.py        the three routes that read features; http.py: bodies in, answers out
     bodies.py     what requests look like; natural.py: values in them that JSON lacks
     answers.py    what answers look like; refusals.py: what errors do
-    protocol.py   what is no HTTP
+    protocol.py   what is no HTTP, and heads without end
     pages.py      what is published, health, readiness, metrics, as FastAPI routes; schema.py: the OpenAPI document
     metrics.py    what Prometheus reads
     running.py    the socket, the workers, signals; logs.py: what is said on the way

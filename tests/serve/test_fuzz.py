@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.serve.fuzzing import Attack, attack
-from tests.serve.raw import Answer, Closed, Connection
+from tests.serve.raw import Answer, Closed, Connection, request
 from tests.serve.server import Server
 from tests.serve.shop import AT
 from tests.serve.zoo import publish_zoo, write_zoo
@@ -57,7 +58,7 @@ def zoo_server(zoo: Path) -> Iterator[Server]:
 def judge(asked: Attack, answer: Answer) -> int:
     """The status of an answer, which must be one that the caller can use."""
     shown = (asked.data[:1000], answer)
-    assert answer.status in (200, 400, 401, 404, 405, 408, 413), shown
+    assert answer.status in (200, 400, 401, 404, 405, 408, 413, 431), shown
     assert b"Traceback" not in answer.body, shown
     if asked.method == "HEAD" or answer.body.startswith(b"Disallowed CORS"):  # which browsers ask and nobody reads
         return answer.status
@@ -169,3 +170,32 @@ def test_small_requests_do_not_cost_much(zoo_server: Server, asked: dict[str, An
     answer = zoo_server.post("/features/batch", asked)
     assert answer.status_code == 400
     assert message in answer.text
+
+
+@pytest.mark.parametrize("begin", [b"GET /health HTTP/1.1\r\nx: ", b"GET /", b"GET /health HTTP/1.1\r\n"])
+def test_a_head_without_end_is_not_read_for_ever(zoo_server: Server, begin: bytes) -> None:
+    more = b"x: y\r\n" * 2_000 if begin.endswith(b"\r\n") else b"a" * 10_000
+    connection = Connection(zoo_server.url)
+    connection.send(begin)
+    for _ in range(20):
+        connection.send(more)
+    answer = connection.answer()
+    assert (answer.status, answer.json()["error"]["code"], answer.closes) == (431, "too_large", True)
+    connection.close()
+
+
+def test_a_long_head_is_read(zoo_server: Server) -> None:
+    connection = Connection(zoo_server.url)
+    for path in ("/health", "/ready"):
+        asked = request("GET", path, b"", *(("x", "y" * 1_000) for _ in range(60)))
+        for start in range(0, len(asked), 7_000):
+            connection.send(asked[start : start + 7_000])
+        assert connection.answer().status == 200
+    body = b" " * 1_000_000 + json.dumps({"features": "pairs", "entity_rows": [{"a": 1, "b": "x"}]}).encode()
+    for _ in range(2):
+        connection.send(request("POST", "/features/online", body))
+        assert connection.answer("POST").json() == {"rows": [{"a": 1, "b": "x", "n": 1}]}
+    head = b"POST /features/online HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+    connection.send(head + b"%x\r\n%b\r\n0\r\n" % (len(body), body) + b"x-trailer: y\r\n" * 1_000 + b"\r\n")
+    assert connection.answer("POST").status == 200
+    connection.close()
