@@ -18,7 +18,7 @@ SHELL := bash
 
 # What depends on the package around the core, not on DuckDB's version.
 NOT_CORE := --ignore=tests/test_packaging.py --ignore=tests/test_docs.py --ignore=tests/test_layout.py \
-    --ignore=tests/orchestration
+    --ignore=tests/orchestration --ignore=tests/serve --ignore=tests/test_example_serving.py
 
 .PHONY: help demo demo-leak demo-daily demo-serving test test-duckdb test-long test-orchestration bench soak check docs example-catalog clean
 
