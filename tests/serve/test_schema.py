@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.serve.server import Server
 
 KEY = {"X-API-Key": "first-key"}
-EXAMPLES = 50
+EXAMPLES = 30
 WITHOUT_PARAMETERS = ("/health", "/ready", "/metrics")
 BEYOND = [positive_data_acceptance]
 """References, instants and keys have a grammar that JSON Schema does not tell."""

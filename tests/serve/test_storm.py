@@ -6,8 +6,6 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
@@ -21,7 +19,7 @@ from mlforge.online.base import open_store
 from tests.serve.load import MIXED, RIGHT, STALE, WRONG, Load, Stages
 from tests.serve.pulse import Pulse, Stage
 from tests.serve.raw import Answer, Connection, request
-from tests.serve.server import ROOT, Server, until
+from tests.serve.server import Server, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,10 +229,3 @@ def test_a_load_goes_on_until_the_server_has_ended(on_redis: Live, starting: Cal
         wait_for(load, 10)
     check(load, "lost")
     assert "Traceback" not in server.said()
-
-
-def test_a_short_soak() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks/soak.py"), "--seconds", "20", "--rate", "80", "--users", "2000"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "wrong 0  mixed 0  stale 0  refused 0  lost 0" in done.stdout
