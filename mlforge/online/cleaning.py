@@ -29,8 +29,11 @@ def throw(store: Patient, namespace: str, more: Iterable[m.Waste]) -> None:
 
 
 def clean(store: Patient, namespace: str, manifest: m.Manifest, head: Head, limit: int) -> None:
-    """Delete what was let go before ``limit``, microseconds since the epoch."""
-    due = [w for w in _listed(store, namespace) if w.since < limit]
+    """Delete what was let go before ``limit``, microseconds since the epoch.
+
+    Tables that were begun by a generation after this head wait: their publish, slow and taken for dead, can still move
+    the head. Once a later one has, it cannot."""
+    due = [w for w in _listed(store, namespace) if w.since < limit and not _may_come(w, head)]
     used = {t.prefix for t in manifest.tables.values()}
     for waste in due:
         if waste.prefix and waste.prefix not in used:
@@ -39,6 +42,10 @@ def clean(store: Patient, namespace: str, manifest: m.Manifest, head: Head, limi
             sweep(store, _names(store, waste.names), head)
             put(store, waste.names, None)
     _strike(store, namespace, due)
+
+
+def _may_come(waste: m.Waste, head: Head) -> bool:
+    return waste.prefix is not None and m.began(waste.prefix) > head.generation
 
 
 def let_expire(store: Patient, namespace: str, retired: Collection[str], head: Head, at: int) -> None:

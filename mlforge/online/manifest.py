@@ -141,6 +141,16 @@ class Waste(Struct, frozen=True, array_like=True):
     names: bytes | None = None
 
 
+def prefix(table: str, generation: int) -> str:
+    """What the names of a table's records begin with, of the generation that began to write it."""
+    return f"{table}~{generation}"
+
+
+def began(prefix: str) -> int:
+    """The generation that began to write under a prefix."""
+    return int(prefix.rpartition("~")[2])
+
+
 decode = msgpack.Decoder(Manifest).decode
 decode_names = msgpack.Decoder(list[bytes]).decode
 decode_waste = msgpack.Decoder(list[Waste]).decode

@@ -161,21 +161,16 @@ class _Publish:
         used = {t.prefix for t in after.tables.values()}
         there = {t.prefix for t in before.tables.values()} if before else set()
         throw(self.store, self.namespace, (m.Waste(self.now, prefix=prefix) for prefix in sorted(there - used)))
-        self._refuse_lost(after)
         move_head(self.store, self.namespace, mark, head, after.generation)
         if before is not None and before.previous:
             put(self.store, m.name(self.namespace, "manifest", str(before.previous)), None)
         shown = read_head(self.store, self.namespace)[1]
-        if shown.generation == after.generation and self.store.forgets:
+        if shown.generation != after.generation:  # another publish went on from here, and cleans
+            return
+        if self.store.forgets:
             at = max(self.now / 1_000_000, time.time()) + self.settings.grace
             let_expire(self.store, self.namespace, there - used, shown, int(at))
         self._clean(after, shown)
-
-    def _refuse_lost(self, after: m.Manifest) -> None:
-        """A later publish that took this one for dead may have had its new tables deleted."""
-        (held,) = self.store.read([m.name(self.namespace, "work")])
-        if held is not None and set(m.decode_work(held).lost) & {t.prefix for t in after.tables.values()}:
-            raise overtaken()
 
     def _manifest(self, head: Head) -> m.Manifest:
         (found,) = self.store.read([m.name(self.namespace, "manifest", str(head.generation))])
@@ -259,7 +254,7 @@ class _Publish:
         c = stored.compiled
         interval = (c.interval.n, str(c.interval.unit), c.timezone) if c.interval and c.uses_as_of else None
         return m.Table(
-            feature=stored.feature, version=str(stored.version), prefix=f"{id_}~{work.generation}",
+            feature=stored.feature, version=str(stored.version), prefix=m.prefix(id_, work.generation),
             identity=stored.created_at, since=work.started_at - points.BEFORE if c.kind != "static" else ALWAYS,
             keys=layouts.keys(c), parts=list(c.parts), timed=c.kind != "static", stored=layout.stored,
             outputs=layout.outputs, empty=points.empty(self.con, layout), interval=interval, engine=layout.engine,

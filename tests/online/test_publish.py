@@ -218,9 +218,48 @@ def test_two_publishes_race(tmp_path: Path, store: Store) -> None:
         assert seen(first) == NEW
 
 
-def is_lost(served: Served, store: Store) -> bool:
+@pytest.mark.parametrize("full", [False, True])
+def test_a_publish_that_is_slow_and_taken_for_dead(tmp_path: Path, full: bool) -> None:
+    """A second publish takes the first for dead before its n-th write, for every n, and dies itself at its m-th; a third,
+    after the grace period, has nothing to publish and deletes what was let go.
+
+    The first either goes on to the end or is told that it is lost, and readers see all of what they see."""
+    store = open_store(f"sqlite://{tmp_path}/online.db")
+    first = Served(tmp_path / "project", store)
+    first.rows_at_noon((1, 10), (2, 20), (3, 30))
+    first.good()
+    unchanged = Served(tmp_path / "unchanged", store)
+    shutil.copy(first.catalog, unchanged.catalog)
+    two_versions(first)
+    other = Served(tmp_path / "other", store)
+    shutil.copy(first.catalog, other.catalog)
+    other.rows_at_noon((1, 99), (2, 20), (3, 33))
+    other.good()
+
+    def begin_and_die(at: int) -> None:
+        with pytest.raises(Died):
+            other.publish(store=Between(store, at, die), force=True, full=True)
+        assert unchanged.publish(at="2024-03-01T12:25", force=True).nothing_to_do or not full
+
+    before = everything(store)
+    counting = Between(store)
+    first.publish(store=counting, full=full)
+    told = set()
+    for step in range(counting.swaps):
+        for at in (1, 2, 4):
+            restore(store, before)
+            lost = is_lost(first, Between(store, step, lambda at=at: begin_and_die(at)), full=full)
+            told.add(lost)
+            assert seen(first) in ((OLD, NEW) if lost else (NEW,)), (step, at)
+            first.publish(at="2024-03-01T12:26", force=True)
+            assert seen(first) == NEW, (step, at)
+    assert told == {True, False}
+    store.close()
+
+
+def is_lost(served: Served, store: Store, **more: Any) -> bool:
     try:
-        served.publish(store=store, force=True)
+        served.publish(store=store, force=True, **more)
     except OnlineError as error:
         return error.message == "another publish to this store began later and went ahead"
     return False
