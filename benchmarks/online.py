@@ -49,16 +49,16 @@ profiles:
 FEATURE = '{{ config(entity="user", timestamp="t") }} SELECT * FROM {{ source("ev") }}'
 
 
-def make_project(root: Path, url: str) -> None:
-    (root / "features").mkdir()
-    (root / "mlforge.yaml").write_text(YAML.format(url=url))
+def write_project(root: Path, config: str, keys: int) -> None:
+    """A project with a plain feature ``f`` of ten DOUBLE columns, one row for each key; not built yet."""
+    (root / "features").mkdir(parents=True)
+    (root / "mlforge.yaml").write_text(config)
     (root / "features/f.sql").write_text(FEATURE)
     columns = ", ".join(f"random() AS c{n}" for n in range(COLUMNS))
     with duckdb.connect() as con:
         con.execute("SELECT setseed(0.5)")
-        query = f"SELECT range AS k, TIMESTAMP '2024-01-01' AS t, {columns} FROM range({KEYS})"
+        query = f"SELECT range AS k, TIMESTAMP '2024-01-01' AS t, {columns} FROM range({keys})"
         con.execute(f"COPY ({query}) TO '{root}/ev.parquet'")
-    assert not mlf.open(root).build().failed
 
 
 def quantiles(call: Callable[[], Any], number: int) -> tuple[float, float]:
@@ -164,7 +164,8 @@ def main() -> None:
 
 
 def run(root: Path, url: str) -> None:
-    make_project(root, url)
+    write_project(root, YAML.format(url=url), KEYS)
+    assert not mlf.open(root).build().failed
     plain = redis.Redis.from_url(url)
 
     def bare_redis(pairs: list[tuple[bytes, bytes]]) -> None:

@@ -25,12 +25,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import duckdb
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mlforge as mlf
 from benchmarks.harness import machine
+from benchmarks.online import COLUMNS, write_project
 from mlforge.online.base import open_store
 from tests.online.servers import RedisServer, free_port
 
@@ -40,7 +39,6 @@ FEAST_PACKAGES = ("feast[redis]==0.67.0", "hiredis")
 KEYS = int(os.environ.get("MLFORGE_BENCH_REST_KEYS", "100000"))
 SECONDS = float(os.environ.get("MLFORGE_BENCH_SECONDS", "3"))
 ROUNDS = int(os.environ.get("MLFORGE_BENCH_REPS", "3"))
-COLUMNS = 10
 CONNECTIONS = 16
 TICK = os.sysconf("SC_CLK_TCK")
 YAML = """\
@@ -56,7 +54,6 @@ default_profile: dev
 profiles:
   dev: {{online: {{kind: redis, url: "{url}"}}}}
 """
-STORED = '{{ config(entity="user", timestamp="t") }} SELECT * FROM {{ source("ev") }}'
 ON_DEMAND = '{{ config(entity="user", on_demand=true) }} SELECT f.c0 / (1 + f.c1) AS share FROM {{ ref("f") }} AS f'
 
 
@@ -165,15 +162,8 @@ def ratios(medians: dict[str, Round], ours: str, promises: dict[str, float]) -> 
 
 def make_project(root: Path, url: str) -> bytes:
     """A project of ten columns, and one on demand, published; what the names of its records begin with."""
-    (root / "features").mkdir(parents=True)
-    (root / "mlforge.yaml").write_text(YAML.format(url=url))
-    (root / "features/f.sql").write_text(STORED)
+    write_project(root, YAML.format(url=url), KEYS)
     (root / "features/g.sql").write_text(ON_DEMAND)
-    columns = ", ".join(f"random() AS c{n}" for n in range(COLUMNS))
-    with duckdb.connect() as con:
-        con.execute("SELECT setseed(0.5)")
-        query = f"SELECT range AS k, TIMESTAMP '2024-01-01' AS t, {columns} FROM range({KEYS})"
-        con.execute(f"COPY ({query}) TO '{root}/ev.parquet'")
     forge = mlf.open(root)
     assert not forge.build().failed
     forge.publish()
