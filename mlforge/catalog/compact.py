@@ -79,7 +79,8 @@ def _check_log(catalog: Path) -> None:
 
 
 def _rewrite(con: DuckDBPyConnection, target: Path, catalog: Path) -> None:
-    """Raises CatalogError for what DuckDB cannot copy: before 2.0, tables of the user's own with foreign keys."""
+    """Raises CatalogError for what DuckDB cannot copy: before 2.0, mostly, tables of the user's own with
+    foreign keys (it takes tables in no fixed order)."""
     import duckdb
 
     con.execute(sql("catalog/attach_new", path=str(target), name=NEW, storage=file.STORAGE_VERSION))

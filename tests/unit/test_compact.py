@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -124,15 +125,19 @@ def test_what_cannot_be_copied_is_an_error_and_changes_nothing(tmp_path: Path, m
 
 
 def test_foreign_keys_are_kept_or_refused(tmp_path: Path) -> None:
-    """DuckDB copies tables by name, and the one that refers to the other comes first here; 2.0 can do that."""
+    """Before 2.0 DuckDB copies tables in an order that changes from run to run, often a table before the one that it
+    refers to."""
     tables = ["CREATE TABLE z(a INT PRIMARY KEY)", "CREATE TABLE a(b INT REFERENCES z(a))", "INSERT INTO z VALUES (1)"]
     path = made(tmp_path / "c.duckdb", [*tables, "INSERT INTO a VALUES (1)", *BALLAST])
     before, bytes_ = contents(path), path.read_bytes()
-    if int(duckdb.__version__.split(".")[0]) >= 2:
+    refused = None
+    try:
         assert compact(path).replaced
-    else:
-        with pytest.raises(CatalogError, match=r"cannot be written anew: Constraint Error.*foreign key"):
-            compact(path)
+    except CatalogError as error:
+        refused = str(error)
+    if refused is not None:
+        assert int(duckdb.__version__.split(".")[0]) < 2
+        assert re.search(r"cannot be written anew: Constraint Error.*foreign key", refused)
         assert path.read_bytes() == bytes_
     assert contents(path) == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
