@@ -156,7 +156,6 @@ def _tiles(
     runner: Runner, compiled: Compiled, table: str, last: int | None, kept: Spans | None, *, temporary: bool
 ) -> None:
     feature = Physical(compiled, EVENTS, ingredients=compiled.uses_as_of)
-    parts = tiles(feature)
     settled = reach.settled(compiled, last)
     runner.run(
         sql(
@@ -166,10 +165,7 @@ def _tiles(
             temporary=temporary,
             events=EVENTS,
             interval=compiled.interval,
-            lengths=feature.lengths,
-            partials=parts.partials,
-            totals=parts.totals,
-            merges=parts.merges,
+            parts=tiles(feature, running=kept is not None and reach.is_short(compiled, kept)),
             kept=kept,
             settled=settled,
             open_from=settled and reach.events_of(compiled, ((settled, None),))[0][0],

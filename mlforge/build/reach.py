@@ -79,6 +79,14 @@ def settled(compiled: Compiled, last: int | None) -> int | None:
     return None if last is None or compiled.interval is None or _endless(compiled) else last + _delay(compiled)
 
 
+def is_short(compiled: Compiled, rows: Spans) -> bool:
+    """Whether times of rows reach over so little of the past that most events they are made of may lie before them."""
+    if not rows or rows[0][0] is None:
+        return False
+    first, last = rows[0][0], rows[-1][1]
+    return _endless(compiled) or (last is not None and last - first <= 2 * _longest(compiled))
+
+
 @dataclass(frozen=True)
 class Changes:
     """Where a feature differs from its version before: instants with other values, and times of rows of its view."""

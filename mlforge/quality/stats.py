@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-SAMPLE_ROWS = 100_000
+SAMPLE_ROWS = 50_000
 BINS = 20
 TOP_VALUES = 10
 LOW_CARDINALITY = 1000
@@ -75,7 +75,7 @@ def collect_stats(
     """Statistics of every column, in the order of ``columns`` (name to DuckDB type).
 
     ``relation`` is what may stand in FROM; ``rows`` is how many rows it has, if known. Counts, minimum, maximum, mean
-    and standard deviation are of all rows; quantiles, histogram and frequent values of at most 100,000, chosen by a
+    and standard deviation are of all rows; quantiles, histogram and frequent values of at most 50,000, chosen by a
     hash of ``sample_by`` (keys and time; all columns where empty). Histograms use the edges given for a column, with
     both outer bins open. The connection's temporary table ``_mlforge_sample`` is used and dropped.
     Raises WarehouseError if the engine fails."""

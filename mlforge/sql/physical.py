@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mlforge.model import Aggregate, FeatureRef, Input
 
 FLOATS = ("FLOAT", "DOUBLE")
+SMALL_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 # aggregates whose partial results over tiles merge, and how: function -> function of the partials
 MERGEABLE = {
     "count": "sum", "sum": "sum", "avg": "sum", "min": "min", "max": "max",
@@ -104,6 +105,14 @@ class Physical:
         """Whether the first argument may hold NaN or Infinity."""
         return self._types.get(aggregate.args[0]) in FLOATS
 
+    def invertible(self, aggregate: Aggregate) -> bool:
+        """Whether rows can be taken back out of its totals, with no bit lost and no number too large on the way."""
+        if aggregate.function == "count" or (aggregate.function in ("sum", "avg") and aggregate.scale is not None):
+            return True
+        type_ = self._types.get(aggregate.args[0], "")
+        small = type_ in SMALL_INTEGERS or (type_.startswith("DECIMAL(") and int(type_[8:].split(",")[0]) <= 30)
+        return aggregate.function in ("sum", "avg") and small
+
     @property
     def lengths(self) -> tuple[Duration, ...]:
         """Every length after which a row stops to count."""
@@ -184,30 +193,60 @@ def content_order(columns: Sequence[str], loaded: bool) -> str:
 
 
 @dataclass(frozen=True)
+class Total:
+    """A partial aggregate over one frame of tiles. ``count``: of a running sum, the total that says how many values it
+    is of."""
+
+    name: str
+    part: str
+    partial: str
+    merge: str
+    frame: str
+    length: Duration | None
+    count: str | None
+
+
+@dataclass(frozen=True)
 class Tiles:
-    """How an interval build sums tiles: partial aggregates of a tile, their totals over frames, and the aggregates."""
+    """How an interval build sums tiles: partial aggregates of a tile, their totals over frames, and the aggregates.
+
+    ``running`` totals go on from row to row, and take back what leaves a window."""
 
     partials: tuple[dict[str, str], ...]  # name, sql, merge
-    totals: tuple[dict[str, str], ...]  # name, sql: each (partial, frame) once
+    totals: tuple[Total, ...]  # each (partial, frame) once
     merges: tuple[dict[str, str], ...]  # name, sql over totals
+    running: bool
 
 
-def tiles(feature: Physical) -> Tiles:
-    """The parts of a tileable feature. Windows of one aggregate share its partials, and SUM and AVG share totals."""
+def tiles(feature: Physical, *, running: bool = False) -> Tiles:
+    """The parts of a tileable feature. Windows of one aggregate share its partials, and SUM and AVG share totals.
+
+    Totals run only if that is asked for and right: what is no sum or count cannot be taken back."""
+    running = running and all(feature.invertible(a) for a in feature.c.aggregates)
     partials: dict[tuple[object, ...], dict[str, str]] = {}
-    totals: dict[tuple[str, str], dict[str, str]] = {}
+    totals: dict[tuple[str, str], Total] = {}
+
+    def total(a: Aggregate, part: str) -> str:
+        spec = (part, a.args, a.filter, a.scale if part == "sum" else None)
+        partial = partials.setdefault(
+            spec,
+            {
+                "name": f"_mlforge_p{len(partials)}",
+                "sql": sql("feature/tile_partial", a=a, part=part),
+                "merge": MERGEABLE[part],
+                "part": part,
+            },
+        )
+        frame = feature.frame(a.window)
+        if (partial["name"], frame) not in totals:
+            count = total(a, "count") if running and part == "sum" else None
+            totals[partial["name"], frame] = Total(
+                f"_mlforge_s{len(totals)}", part, partial["name"], partial["merge"], frame, a.window, count
+            )
+        return totals[partial["name"], frame].name
+
     merges = []
     for a in feature.c.aggregates:
-        names = {}
-        for part in ("sum", "count") if a.function == "avg" else (a.function,):
-            spec = (part, a.args, a.filter, a.scale if part == "sum" else None)
-            text = sql("feature/tile_partial", a=a, part=part)
-            found = partials.setdefault(
-                spec, {"name": f"_mlforge_p{len(partials)}", "sql": text, "merge": MERGEABLE[part], "part": part}
-            )
-            frame = feature.frame(a.window)
-            total = sql("feature/tile_total", p=found, frame=frame)
-            key = (found["name"], frame)
-            names[part] = totals.setdefault(key, {"name": f"_mlforge_s{len(totals)}", "sql": total})["name"]
+        names = {part: total(a, part) for part in (("sum", "count") if a.function == "avg" else (a.function,))}
         merges.append({"name": a.name, "sql": sql("feature/tile_merge", a=a, parts=names)})
-    return Tiles(tuple(partials.values()), tuple(totals.values()), tuple(merges))
+    return Tiles(tuple(partials.values()), tuple(totals.values()), tuple(merges), running)

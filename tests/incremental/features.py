@@ -130,6 +130,11 @@ TEXTS = {
     "looking_back": _user("SUM(x) OVER last_7d AS x7, COUNT(*) OVER last_30d AS n", 'interval="1d", lookback="10d"'),
     # snapshots
     "tiles": _user(_TILED, 'interval="1d"', more=_N),
+    "tiled_sums": _user(
+        "SUM(x) OVER last_7d AS x7, AVG(i) FILTER (WHERE i > 0) OVER last_30d AS a30, COUNT(*) OVER last_7d AS n7",
+        'interval="1d", delay="3h"',
+        more=_N,
+    ),
     "tiles_ever": _user("SUM(x) OVER ever AS x, COUNT(*) OVER last_7d AS n, MAX(i) OVER ever AS hi", 'interval="1d"'),
     "weekly": _user("AVG(x) OVER last_14d AS a, COUNT(*) OVER last_7d AS n", 'interval="1w"'),
     "hours": _user("SUM(x) OVER last_24h AS x1, MIN(i) OVER last_7d AS lo", 'interval="6h", delay="2h"'),
