@@ -76,16 +76,18 @@ def _by_time(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion
     region = _region(work, step, compiled, increment, counts, known)
     rows = union(reach.rows_of(compiled, region.spans))
     made = _make_rows(work, step, found, last, compiled, region, rows)
-    size = _compared(work, made, rows, _KEYS if region.keyed else None)
+    size = _compared(work, found, made, rows, _KEYS if region.keyed else None)
     kin = increment.main is not None and bool(work.analysis.project.sources[increment.main].unique_key)
     parts, gone, states = ledger.taken_in(step, increment, counts, known, last, none=kin and region.waiting)
     return Found(made, counts, size, tuple(checks), region.spans, rows, parts, gone, states)
 
 
-def _compared(work: Work, made: Compiled, rows: Spans | None, keyed: str | None) -> PatchSize:
+def _compared(work: Work, found: Analysed, made: Compiled, rows: Spans | None, keyed: str | None) -> PatchSize:
     """Make the rows of these times from the event rows, and keep what differs from the rows that the catalog has."""
     table = ident(f"{made.table}__new")
     materialise.fill_table(work.runner, made, table, kept=rows, temporary=True)
+    if made.kind == "static":
+        describe.refuse_repeats(work, made, table, found)
     current = f"{CURRENT}.store.{ident(made.table)}"
     return materialise.make_patch(work.runner, made, made.table, current, table, spans=rows, keyed=keyed)
 
@@ -246,14 +248,15 @@ def _make_rows(
     reading = _times(work, step, compiled, wanted) if wanted else Reading(parts=())
     _events(work, step, found, compiled, reading, materialise.READ_EVENTS)
     materialise.narrow(work.runner, compiled, materialise.READ_EVENTS, wanted, _KEYS if region.keyed else None)
-    return _scaled(work, compiled, last)
+    return _scaled(work, compiled, last, _NEW if region.keyed else materialise.EVENTS)
 
 
-def _scaled(work: Work, compiled: Compiled, last: StoredVersion) -> Compiled:
+def _scaled(work: Work, compiled: Compiled, last: StoredVersion, events: str) -> Compiled:
+    """The compiled feature with scales for the rows taken in before and for ``events``, which hold all others."""
     fixed = [a for a in compiled.aggregates if a.method == "fixed"]
     if fixed and not last.compiled.magnitudes:
         raise Whole("the catalog does not say how large its numbers were")
-    made = with_scales(work.runner.con, replace(compiled, magnitudes=last.compiled.magnitudes), materialise.EVENTS)
+    made = with_scales(work.runner.con, replace(compiled, magnitudes=last.compiled.magnitudes), events)
     before = {a.name: a.scale is None for a in last.compiled.aggregates if a.method == "fixed"}
     now = {a.name: a.scale is None for a in made.aggregates if a.method == "fixed"}
     if compiled.interval and before != now:
@@ -293,8 +296,8 @@ def _by_key(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion,
     work.runner.run(sql("feature/source_keys", name=_KEYS, source=source.name, keys=increment.keys))
     reading = Reading(keys=increment.keys, relation=_KEYS)
     counts = _events(work, step, found, compiled, reading, materialise.EVENTS)
-    made = _scaled(work, compiled, last)
-    size = _compared(work, made, None, _KEYS)
+    made = _scaled(work, compiled, last, materialise.EVENTS)
+    size = _compared(work, found, made, None, _KEYS)
     parts, gone, states = ledger.taken_in(step, increment, counts, ledger.known(work, last, source.name), last)
     return Found(made, counts, size, tuple(checks), EVERYTHING, None, parts, gone, states)
 

@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from mlforge.catalog import file, migrations
 from mlforge.catalog.lock import refused
 from mlforge.catalog.staging import Staging, Workdir, megabytes
 from mlforge.catalog.transaction import STAGED, Transaction
 from mlforge.errors import CatalogError
-from mlforge.sql.templates import sql, statements
+from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 Mode = Literal["auto", "wait"]
-
-LIVE = "_mlforge_live"
-"""Name under which the connection that staged has the catalog attached while it commits."""
 
 PATIENCE = 1.0
 """Seconds that a commit waits for readers before it copies the catalog; most of them are done sooner."""
@@ -91,20 +87,17 @@ def commit(
 ) -> Committed:
     """Run ``apply`` in one transaction on the catalog, which is made or migrated if need be.
 
-    The caller holds ``build_lock`` and no connection to the catalog. With ``staging`` its connection commits, by the
-    methods of ``Transaction``, and is closed in the end; so what is staged may be in temporary tables too. Waits up
-    to ``lock_timeout`` seconds for writers, and with ``mode="wait"`` for readers too. With ``own_tables`` a DuckDB
-    file that holds the user's tables may become a catalog. Raises LockedError that names who holds the file,
-    CatalogError for a full disk, a folder that is not writable, a broken file or one of a newer mlforge, and whatever
-    ``apply`` raises; the catalog is then as it was."""
+    The caller holds ``build_lock`` and no connection to the catalog. ``staging`` is closed first, if given, and its
+    tables are brought over by the methods of ``Transaction``. Waits up to ``lock_timeout`` seconds for writers, and
+    with ``mode="wait"`` for readers too. With ``own_tables`` a DuckDB file that holds the user's tables may become a
+    catalog. Raises LockedError that names who holds the file, CatalogError for a full disk, a folder that is not
+    writable, a broken file or one of a newer mlforge, and whatever ``apply`` raises; the catalog is then as it was."""
     catalog = Path(os.path.realpath(catalog_path))
+    if staging:
+        staging.close()
     with in_words(catalog), Workdir(catalog) as workdir:
         job = _Job(catalog, workdir.path, staging, apply, lock_timeout, mode, threads, memory_limit, own_tables)
-        try:
-            return _change(job) if catalog.exists() else _create(job)
-        finally:
-            if staging:
-                staging.close()
+        return _change(job) if catalog.exists() else _create(job)
 
 
 @contextmanager
@@ -125,10 +118,8 @@ def in_words(catalog: Path) -> Iterator[None]:
 
 def _create(job: _Job) -> Committed:
     """Make the first catalog: out of the staging file where it holds nothing else, else as a new file."""
-    target, adopted = job.workdir / "catalog.duckdb", False
-    if job.staging and _is_adoptable(job.staging.con):
-        job.staging.close()
-        target, adopted, job = job.staging.path, True, replace(job, staging=None)
+    adopted = job.staging is not None and _is_adoptable(job)
+    target = job.staging.path if job.staging and adopted else job.workdir / "catalog.duckdb"
     notes = _run(job, _connect(job, target), adopted=adopted)
     sync(target)
     file.wal_of(job.catalog).unlink(missing_ok=True)  # of a catalog that somebody removed: it would block the new one
@@ -136,13 +127,18 @@ def _create(job: _Job) -> Committed:
     return Committed(how="created", waited=0.0, notes=notes)
 
 
-def _is_adoptable(con: DuckDBPyConnection) -> bool:
-    """Whether the open staging file may become the catalog. Views in schemas of their own are dropped on the way."""
-    if con.execute(sql("catalog/user_tables")).fetchall():
-        return False
-    for (schema,) in con.execute(sql("catalog/user_schemas")).fetchall():
-        con.execute(sql("catalog/drop_schema", schema=schema))
-    return True
+def _is_adoptable(job: _Job) -> bool:
+    """Whether the staging file may become the catalog. Views in schemas of their own are dropped on the way."""
+    assert job.staging is not None
+    con = _connect(job, job.staging.path)
+    try:
+        if con.execute(sql("catalog/user_tables")).fetchall():
+            return False
+        for (schema,) in con.execute(sql("catalog/user_schemas")).fetchall():
+            con.execute(sql("catalog/drop_schema", schema=schema))
+        return True
+    finally:
+        con.close()
 
 
 def _change(job: _Job) -> Committed:
@@ -180,7 +176,7 @@ def _enter(job: _Job, waiting: file.Waiting) -> DuckDBPyConnection | int:
 
 
 def _needs_backup(con: DuckDBPyConnection, job: _Job) -> bool:
-    """Whether an older mlforge made the open catalog, which is then let go. Refuses what is no catalog."""
+    """Whether an older mlforge made the open catalog; its connection is then closed. Refuses what is no catalog."""
     try:
         have = migrations.found(con)
         if have is not None:
@@ -192,7 +188,7 @@ def _needs_backup(con: DuckDBPyConnection, job: _Job) -> bool:
         raise
     if have is None or have == migrations.latest():
         return False
-    _disconnect(job, con)
+    con.close()
     return True
 
 
@@ -260,14 +256,8 @@ def _back_up(held: int, catalog: Path, have: int | None) -> str:
 
 
 def _connect(job: _Job, path: Path) -> DuckDBPyConnection:
-    """A connection on which the file is the open database, to be written: that which staged, or else a new one."""
     import duckdb
 
-    if job.staging:
-        storage = None if path.exists() else file.STORAGE_VERSION
-        for statement in statements(sql("catalog/attach_live", path=str(path), name=LIVE, storage=storage)):
-            job.staging.con.execute(statement)
-        return job.staging.con
     con = duckdb.connect(str(path), config=file.CONFIG)
     try:
         file.configure(con, job.threads, job.memory_limit, job.workdir / "spill")
@@ -277,18 +267,12 @@ def _connect(job: _Job, path: Path) -> DuckDBPyConnection:
     return con
 
 
-def _disconnect(job: _Job, con: DuckDBPyConnection) -> None:
-    """Let go of the file; the connection that staged stays open."""
-    if job.staging:
-        for statement in statements(sql("catalog/detach_live", name=LIVE, staged=STAGED)):
-            con.execute(statement)
-    else:
-        con.close()
-
-
 def _run(job: _Job, con: DuckDBPyConnection, *, adopted: bool = False) -> tuple[str, ...]:
     """The transaction, on a connection that is closed afterwards. Returns notes for the user."""
     try:
+        attached = job.staging is not None and not adopted
+        if job.staging and attached:
+            con.execute(sql("catalog/attach_staging", path=str(job.staging.path), staged=STAGED))
         _step("opened")
         con.execute("SET preserve_insertion_order = true")
         con.execute("BEGIN")
@@ -296,9 +280,9 @@ def _run(job: _Job, con: DuckDBPyConnection, *, adopted: bool = False) -> tuple[
         _step("before-commit")
         con.execute("COMMIT")
         _step("committed")
-        notes = _checkpoint(con)
-        _disconnect(job, con)
-        return notes
+        if attached:
+            con.execute(f"DETACH {STAGED}")
+        return _checkpoint(con)
     finally:
         con.close()  # rolls back what was not committed
 

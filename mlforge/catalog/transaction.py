@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 STAGED = "staging"
-"""Name of the staging file's database on the connection that staged."""
+"""Name under which the staging file is attached to the catalog."""
 
 
 class Transaction:
@@ -36,10 +36,10 @@ class Transaction:
     def apply_patch(self, table: str, patch: int) -> tuple[int, int]:
         """Close and add rows of ``store.<table>`` for PATCH ``patch``. Returns how many of each.
 
-        Reads the temporary table ``<table>__differ``; where there is none, nothing changes. Raises BuildError if a
-        row to close is not there or closed already: the catalog changed since the staging began."""
+        Reads the staged table ``<table>__differ``; where there is none, nothing changes. Raises BuildError if a row to
+        close is not there or closed already: the catalog changed since the staging began."""
         self._refuse_when_adopted()
-        if not self.con.execute(sql("catalog/is_temporary", table=f"{table}__differ")).fetchall():
+        if not self._is_staged(f"{table}__differ"):
             return 0, 0
         return self._close(table, patch), self._add(table, patch)
 
@@ -52,7 +52,7 @@ class Transaction:
         return self._number(sql("catalog/sweep_rows", table=table, kept=sorted(kept)))
 
     def _close(self, table: str, patch: int) -> int:
-        count, update = statements(sql("catalog/close_rows", table=table, patch=patch))
+        count, update = statements(sql("catalog/close_rows", table=table, staged=STAGED, patch=patch))
         wanted = self._number(count)
         closed = self._number(update)
         if closed != wanted:
@@ -63,10 +63,13 @@ class Transaction:
         return closed
 
     def _add(self, table: str, patch: int) -> int:
-        return self._number(sql("catalog/add_rows", table=table, patch=patch))
+        return self._number(sql("catalog/add_rows", table=table, staged=STAGED, patch=patch))
 
     def _number(self, statement: str) -> int:
         return int(self.con.execute(statement).fetchall()[0][0])
+
+    def _is_staged(self, table: str) -> bool:
+        return bool(self.con.execute(sql("catalog/has_table", database=STAGED, table=table)).fetchall())
 
     def _refuse_when_adopted(self) -> None:
         if self._adopted:

@@ -86,7 +86,7 @@ def stage(con: duckdb.DuckDBPyConnection, number: int, rows: int) -> None:
     )
     if number > 1:
         con.execute(
-            f"CREATE TEMP TABLE t1__differ AS SELECT {number}::BIGINT AS _mlforge_closed, NULL::BIGINT AS _mlforge_old_t, "
+            f"CREATE TABLE store.t1__differ AS SELECT {number}::BIGINT AS _mlforge_closed, NULL::BIGINT AS _mlforge_old_t, "
             "NULL::BOOLEAN AS _mlforge_new, NULL::BIGINT AS k, NULL::UBIGINT AS noise "
             "UNION ALL SELECT NULL, NULL, TRUE, -1, 0 FROM range(3)"
         )

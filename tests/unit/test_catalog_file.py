@@ -233,10 +233,10 @@ def patched(path, patch: int, close: list[int], add: int) -> tuple[int, int]:
     result = []
     with Staging(path) as staging:
         staging.con.execute(
-            "CREATE TEMP TABLE t__differ (_mlforge_closed BIGINT, _mlforge_old_t BIGINT, _mlforge_new BOOLEAN, k BIGINT)"
+            "CREATE TABLE store.t__differ (_mlforge_closed BIGINT, _mlforge_old_t BIGINT, _mlforge_new BOOLEAN, k BIGINT)"
         )
         staging.con.execute(
-            f"INSERT INTO t__differ SELECT unnest({close}::BIGINT[]), NULL, NULL, NULL "
+            f"INSERT INTO store.t__differ SELECT unnest({close}::BIGINT[]), NULL, NULL, NULL "
             f"UNION ALL SELECT NULL, NULL, TRUE, 1000000 + range FROM range({add})"
         )
         commit(path, staging, lambda transaction: result.append(transaction.apply_patch("t", patch)))
