@@ -198,11 +198,8 @@ class Total:
     is of."""
 
     name: str
-    part: str
-    partial: str
-    merge: str
-    frame: str
-    length: Duration | None
+    partial: dict[str, str]
+    frame: Frame
     count: str | None
 
 
@@ -212,7 +209,7 @@ class Tiles:
 
     ``running`` totals go on from row to row, and take back what leaves a window."""
 
-    partials: tuple[dict[str, str], ...]  # name, sql, merge
+    partials: tuple[dict[str, str], ...]  # name, part, sql, merge
     totals: tuple[Total, ...]  # each (partial, frame) once
     merges: tuple[dict[str, str], ...]  # name, sql over totals
     running: bool
@@ -224,7 +221,7 @@ def tiles(feature: Physical, *, running: bool = False) -> Tiles:
     Totals run only if that is asked for and right: what is no sum or count cannot be taken back."""
     running = running and all(feature.invertible(a) for a in feature.c.aggregates)
     partials: dict[tuple[object, ...], dict[str, str]] = {}
-    totals: dict[tuple[str, str], Total] = {}
+    totals: dict[tuple[str, Frame], Total] = {}
 
     def total(a: Aggregate, part: str) -> str:
         spec = (part, a.args, a.filter, a.scale if part == "sum" else None)
@@ -237,12 +234,10 @@ def tiles(feature: Physical, *, running: bool = False) -> Tiles:
                 "part": part,
             },
         )
-        frame = feature.frame(a.window)
+        frame = next(f for f in feature.frames if f.length == a.window)
         if (partial["name"], frame) not in totals:
             count = total(a, "count") if running and part == "sum" else None
-            totals[partial["name"], frame] = Total(
-                f"_mlforge_s{len(totals)}", part, partial["name"], partial["merge"], frame, a.window, count
-            )
+            totals[partial["name"], frame] = Total(f"_mlforge_s{len(totals)}", partial, frame, count)
         return totals[partial["name"], frame].name
 
     merges = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -125,19 +124,18 @@ def test_what_cannot_be_copied_is_an_error_and_changes_nothing(tmp_path: Path, m
 
 
 def test_foreign_keys_are_kept_or_refused(tmp_path: Path) -> None:
-    """Before 2.0 DuckDB copies tables in an order that changes from run to run, often a table before the one that it
-    refers to."""
-    tables = ["CREATE TABLE z(a INT PRIMARY KEY)", "CREATE TABLE a(b INT REFERENCES z(a))", "INSERT INTO z VALUES (1)"]
-    path = made(tmp_path / "c.duckdb", [*tables, "INSERT INTO a VALUES (1)", *BALLAST])
+    """Before 2.0 DuckDB copies tables in an order that changes from run to run: that a long chain of them is copied in
+    the one order that works is as good as impossible."""
+    tables = ["CREATE TABLE t12(a INT PRIMARY KEY)", "INSERT INTO t12 VALUES (1)"]
+    for n in range(11, -1, -1):
+        tables += [f"CREATE TABLE t{n}(a INT PRIMARY KEY REFERENCES t{n + 1}(a))", f"INSERT INTO t{n} VALUES (1)"]
+    path = made(tmp_path / "c.duckdb", [*tables, *BALLAST])
     before, bytes_ = contents(path), path.read_bytes()
-    refused = None
-    try:
+    if int(duckdb.__version__.split(".")[0]) >= 2:
         assert compact(path).replaced
-    except CatalogError as error:
-        refused = str(error)
-    if refused is not None:
-        assert int(duckdb.__version__.split(".")[0]) < 2
-        assert re.search(r"cannot be written anew: Constraint Error.*foreign key", refused)
+    else:
+        with pytest.raises(CatalogError, match=r"cannot be written anew: Constraint Error.*foreign key"):
+            compact(path)
         assert path.read_bytes() == bytes_
     assert contents(path) == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
