@@ -295,7 +295,9 @@ def _by_key(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion,
     reads.bind_source(work, source.name, Reading(parts=_wanted(increment), kin=True))
     work.runner.run(sql("feature/source_keys", name=_KEYS, source=source.name, keys=increment.keys))
     reading = Reading(keys=increment.keys, relation=_KEYS)
-    counts = _events(work, step, found, compiled, reading, materialise.EVENTS)
+    counts = _events(work, step, found, compiled, reading, _NEW)
+    # A row that a unique_key moved to another key came along, without the other rows of that key.
+    materialise.narrow(work.runner, compiled, _NEW, EVERYTHING, _KEYS)
     made = _scaled(work, compiled, last, materialise.EVENTS)
     size = _compared(work, found, made, None, _KEYS)
     parts, gone, states = ledger.taken_in(step, increment, counts, ledger.known(work, last, source.name), last)
