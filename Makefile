@@ -3,7 +3,7 @@
 
 PYTHON  ?= python3
 WORKERS ?= 2
-DUCKDBS ?= 1.4.4 1.5.5 2.0.0
+DUCKDBS ?= 1.5.5 2.0.0
 ORCHESTRATORS := airflow dagster
 
 VENV := .venv

@@ -30,7 +30,7 @@ DAYS = [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 2), dt.datetime(2024, 1, 2
 ROWS = pa.table({"k": [1, 1, 2], "t": pa.array(DAYS, pa.timestamp("us")), "x": [10, 20, 30]})
 MORE = pa.concat_tables([ROWS, pa.table({"k": [3], "t": pa.array(DAYS[:1], pa.timestamp("us")), "x": [40]})])
 STORED = sorted(zip(*(ROWS[c].to_pylist() for c in ROWS.column_names), strict=True))
-# Own, as other tests of the process use the default one; and named, as a relation of DuckDB 1.4 does not keep its connection.
+# Own, as other tests of the process use the default one.
 DUCKDB = duckdb.connect()
 KINDS: dict[str, Callable[[pa.Table], Any]] = {
     "arrow": lambda rows: rows,

@@ -1,6 +1,6 @@
 """What mlforge knows of DuckDB's functions: which are aggregates, which rank, which change from call to call.
 
-The tables were read from ``duckdb_functions()`` of DuckDB 1.4, 1.5 and 2.0; tests compare them with the
+The tables were read from ``duckdb_functions()`` of DuckDB 1.5 and 2.0; tests compare them with the
 installed engine."""
 
 from __future__ import annotations
