@@ -159,6 +159,10 @@ class StoreRefusedError(StoreDownError):
     code = "store_refused"
 
 
+class NotRecorded(UserWarning):
+    """What was asked for was done, and could not be written down beside the catalog."""
+
+
 LONGEST = 200
 """Longer words are like none: comparing would take long, and a caller over HTTP chooses them."""
 

@@ -15,7 +15,7 @@ from mlforge.catalog.commit import commit
 from mlforge.catalog.compact import Compacted
 from mlforge.catalog.compact import compact as rewrite
 from mlforge.model import Version
-from mlforge.plan.gc import collect
+from mlforge.plan.gc import add_read, collect
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
@@ -41,13 +41,14 @@ class Collected(Struct, frozen=True, kw_only=True):
 
 def goners(con: DuckDBPyConnection, state: CatalogState, keep: Keep, catalog_path: str) -> list[Named]:
     """The versions that the policy lets go now."""
-    named = [_named(text) for text in named_versions(state, reader.naming(con, catalog_path))]
+    named = _held(con, state, catalog_path)
     return collect(state, keep, named, datetime.datetime.now(datetime.UTC).isoformat())
 
 
-def _named(text: str) -> Named:
-    feature, _, version = text.partition("@")
-    return feature, Version.parse(version)
+def _held(con: DuckDBPyConnection, state: CatalogState, catalog_path: str) -> list[Named]:
+    """The versions that records name now."""
+    pairs = (text.partition("@") for text in named_versions(state, reader.naming(con, catalog_path)))
+    return [(feature, Version.parse(version)) for feature, _, version in pairs]
 
 
 def preview(state: CatalogState, gone: Sequence[Named]) -> Collected:
@@ -79,6 +80,10 @@ def run(
     drained: list[Path] = []
 
     def apply(tx: Transaction) -> None:
+        nonlocal gone
+        held = set(_held(tx.con, state, catalog_path))  # by now: a publish or a training set may have begun since
+        add_read(held, state)
+        gone = [version for version in gone if version not in held]
         drained.extend(log.drain(tx.con, catalog_path))
         for feature, group in groupby(gone, key=lambda pair: pair[0]):
             _forget(tx.con, feature, [version for _, version in group])

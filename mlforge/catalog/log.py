@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime
 import os
 import uuid
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,16 @@ import msgspec
 
 from mlforge.catalog import writer
 from mlforge.catalog.lock import refused
-from mlforge.errors import CatalogError
+from mlforge.errors import CatalogError, NotRecorded
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from duckdb import DuckDBPyConnection
+
+PUBLISH, SHOWING = "publish", "showing"
+"""Records of publishes that are done, and notes of what one is about to show, which are no tables' (recording.py)."""
 
 
 def folder(catalog_path: str | Path) -> Path:
@@ -86,6 +91,20 @@ def _decode(path: Path) -> dict[str, Any]:
         raise CatalogError(f"{path} is not a record of mlforge: {error}", hint="move the file away") from error
 
 
+def drop(catalog_path: str | Path, kind: str, which: Callable[[dict[str, Any]], bool]) -> None:
+    """Delete the records of one kind that ``which`` holds for; one that cannot be deleted stays."""
+    for path in _files(catalog_path, kind):
+        with suppress(OSError):
+            if which(_decode(path)):
+                path.unlink()
+
+
+def not_recorded(what: str, error: CatalogError) -> None:
+    """Warn that something was done and could not be written down: its outcome is not thrown away for that."""
+    text = f"{what} could not be recorded: {error.message}"
+    warnings.warn(f"{text} ({error.hint})" if error.hint else text, NotRecorded, stacklevel=2)
+
+
 def drain(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Path]:
     """Move records of datasets, publishes and verifications into their tables, in the caller's transaction.
 
@@ -93,7 +112,7 @@ def drain(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Path]:
     already: they are recognised by id, here and by readers."""
     return [
         *_drain(con, catalog_path, "dataset", "datasets", _dataset),
-        *_drain(con, catalog_path, "publish", "publishes", _publish),
+        *_drain(con, catalog_path, PUBLISH, "publishes", _publish),
         *_drain(con, catalog_path, "verification", "verifications", _verification),
     ]
 

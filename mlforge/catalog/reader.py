@@ -233,7 +233,7 @@ def publishes(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
 
     there = (migrations.found(con) or 0) >= 3
     in_table = [row["record"] for row in rows(con, "publishes", ["record"], [])] if there else []
-    by_id = {record["id"]: record for record in [*log.read(catalog_path, "publish"), *in_table]}
+    by_id = {record["id"]: record for record in [*log.read(catalog_path, log.PUBLISH), *in_table]}
     return sorted(by_id.values(), key=lambda record: (record["created_at"], record["id"]))
 
 
@@ -244,8 +244,11 @@ def published(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
 
 
 def naming(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
-    """Records whose ``features`` must stay readable: training sets, and what online stores hold."""
-    return [*datasets(con, catalog_path), *published(con, catalog_path)]
+    """Records whose ``features`` must stay readable: training sets, what online stores hold, and what they may hold by
+    now, since a publish began that has not come to its end."""
+    from mlforge.catalog import log
+
+    return [*datasets(con, catalog_path), *published(con, catalog_path), *log.read(catalog_path, log.SHOWING)]
 
 
 def datasets(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:

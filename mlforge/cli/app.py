@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,7 @@ from mlforge.cli import (
 )
 from mlforge.cli.context import Globals, options
 from mlforge.cli.exits import INTERRUPTED, INTERRUPTION, is_interruption
-from mlforge.errors import MlforgeError
+from mlforge.errors import MlforgeError, NotRecorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,9 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command and turn errors into a message and an exit code."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                _say_warnings()
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise _interruption() from None
         except MlforgeError as error:
@@ -52,6 +55,21 @@ class Commands(TyperGroup):
             if options(ctx).debug or not say_unexpected(error):
                 raise
             raise typer.Exit(1) from None
+
+
+def _say_warnings() -> None:
+    """Say what was done and could not be recorded as errors are said; other warnings as Python does."""
+    from mlforge.cli.output import echo, styled
+
+    usual = warnings.showwarning
+
+    def say(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, NotRecorded):
+            return usual(message, category, *place, **more)
+        return echo(f"{styled('warning:', 'yellow', err=True)} {message}", err=True)
+
+    warnings.simplefilter("always", NotRecorded)
+    warnings.showwarning = say
 
 
 def _interruption() -> typer.Exit:

@@ -78,7 +78,12 @@ def published_value(done: Published | None) -> dict[str, Any]:
 
     if done is None:
         return {}
-    return {"published": {**asdict(done), "tables": [asdict(t) for t in done.tables], "versions": done.versions}}
+    found = {
+        "namespace": done.namespace, "generation": done.generation, "tables": [asdict(t) for t in done.tables],
+        "on_demand": done.on_demand, "sets": done.sets, "nothing_to_do": done.nothing_to_do, "resumed": done.resumed,
+        "seconds": done.seconds, "versions": done.versions,
+    }  # fmt: skip
+    return {"published": found}
 
 
 def show_published(done: Published | None) -> None:

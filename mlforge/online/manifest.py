@@ -119,6 +119,12 @@ class Manifest(Struct, frozen=True, kw_only=True):
     sets: dict[str, Set]  # name and name@version
     previous: int = 0  # generation of the head before
 
+    @property
+    def versions(self) -> list[str]:
+        """What readers see, as ``name@x.y.z``."""
+        everything: list[Table | OnDemand] = [*self.tables.values(), *self.on_demand.values()]
+        return sorted({f"{f.feature}@{f.version}" for f in everything})
+
 
 class Work(Struct, frozen=True, kw_only=True):
     """The newest publish: what it is to publish onto what, and how far it came."""

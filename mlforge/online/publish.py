@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from mlforge import __version__
 from mlforge.errors import OnlineError
@@ -60,25 +60,25 @@ class Published(Struct, frozen=True, kw_only=True):
     namespace: str
     generation: int
     tables: tuple[Written, ...]
-    on_demand: tuple[str, ...]
-    sets: tuple[str, ...]
+    manifest: m.Manifest
     nothing_to_do: bool
     resumed: bool = False
     seconds: float = 0.0
 
     @property
+    def on_demand(self) -> tuple[str, ...]:
+        """The on-demand features that readers see, as ``name@x.y.z``."""
+        return tuple(f"{o.feature}@{o.version}" for o in self.manifest.on_demand.values())
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The feature sets that readers see, by all their names."""
+        return tuple(sorted(self.manifest.sets))
+
+    @property
     def versions(self) -> list[str]:
         """What readers see, as ``name@x.y.z``."""
-        return sorted({f"{t.table.partition('@')[0]}@{t.version}" for t in self.tables} | set(self.on_demand))
-
-
-def record(done: Published, store: Store) -> dict[str, Any]:
-    """What the catalog keeps of a publish."""
-    return {
-        "kind": store.kind, "store": str(store.status()["at"]), "namespace": done.namespace,
-        "generation": done.generation, "features": done.versions, "feature_sets": list(done.sets),
-        "tables": [asdict(t) for t in done.tables], "seconds": done.seconds,
-    }  # fmt: skip
+        return self.manifest.versions
 
 
 class Progress(Struct, frozen=True):
@@ -102,6 +102,7 @@ class Settings:
     full: bool = False  # write every table anew
     now: int | None = None
     notify: Callable[[Progress], None] = field(default=lambda _: None)
+    showing: Callable[[m.Manifest], None] = field(default=lambda _: None)  # told what readers will see, before a write
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ class _Publish:
             self._clean(before, head)
             return self._published(before, [_written(t) for t in tasks], resumed=False, nothing=True)
         work = self._begin(work, tasks, resumed)
+        self.settings.showing(after)
         done = [self._write(task, work, head) if task.action != "same" else _written(task) for task in tasks]
         self._show(before, after, mark, head)
         return self._published(after, done, resumed=resumed, nothing=False)
@@ -333,9 +335,8 @@ class _Publish:
     def _published(self, manifest: m.Manifest, done: Sequence[Written], *, resumed: bool, nothing: bool) -> Published:
         seconds = time.monotonic() - self.began
         return Published(
-            namespace=self.namespace, generation=manifest.generation, tables=tuple(done), resumed=resumed,
-            on_demand=tuple(f"{o.feature}@{o.version}" for o in manifest.on_demand.values()),
-            sets=tuple(sorted(manifest.sets)), nothing_to_do=nothing, seconds=seconds,
+            namespace=self.namespace, generation=manifest.generation, tables=tuple(done), manifest=manifest,
+            nothing_to_do=nothing, resumed=resumed, seconds=seconds,
         )  # fmt: skip
 
 

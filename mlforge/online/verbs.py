@@ -60,21 +60,23 @@ class OnlineVerbs:
 
         ``full`` writes every key anew; ``force`` publishes an older catalog than the one before. ``store`` stands in
         for the profile's. Raises UsageError, OnlineError, StoreDownError; readers then see what they saw before."""
-        from mlforge.catalog import log, reader
+        from mlforge.catalog import reader
         from mlforge.online.base import open_store
-        from mlforge.online.publish import Settings, publish, record
+        from mlforge.online.publish import Settings, publish
+        from mlforge.online.recording import Recorder
 
         given = self.online_settings()
-        settings = Settings(
-            namespace=given["namespace"], project=self._project.name if self._project else "",
-            max_points=given["max_points"], grace=given["grace"], force=force, full=full, notify=notify,
-        )  # fmt: skip
         opened = store or given.get("store") or open_store(given)
         try:
             with self._reading() as con:
+                recorder = Recorder(con, self.catalog_path, opened, given["namespace"])
+                settings = Settings(
+                    namespace=given["namespace"], project=self._project.name if self._project else "",
+                    max_points=given["max_points"], grace=given["grace"], force=force, full=full, notify=notify,
+                    showing=recorder.showing,
+                )  # fmt: skip
                 done = publish(con, reader.state(con), opened, settings, features, feature_sets)
-            if not done.nothing_to_do:
-                log.write(self.catalog_path, "publish", record(done, opened))
+            recorder.shown(done)
         finally:
             if store is None and "store" not in given:
                 opened.close()

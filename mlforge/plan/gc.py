@@ -27,7 +27,7 @@ def collect(state: CatalogState, keep: Keep, named: Collection[Named], now: str)
     limit = _instant(now) - timedelta(days=keep.days)
     for feature in state.features.values():
         kept |= {(feature.name, version) for version in _by_policy(feature, keep.patches, limit)}
-    _add_read(kept, state)
+    add_read(kept, state)
     everything = [(f.name, v.version) for f in state.features.values() for v in f.versions]
     return [version for version in everything if version not in kept]
 
@@ -51,7 +51,7 @@ def _in_sets(state: CatalogState) -> Iterator[Named]:
                 yield member.name, found
 
 
-def _add_read(kept: set[Named], state: CatalogState) -> None:
+def add_read(kept: set[Named], state: CatalogState) -> None:
     """On-demand features read the very versions they were built against."""
     waiting = list(kept)
     while waiting:

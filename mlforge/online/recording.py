@@ -1,0 +1,113 @@
+"""What a catalog keeps of publishes, so that gc lets the versions be that a store serves.
+
+The head of a store and a file of the catalog cannot change at once. So a publish first notes what it is about to show,
+as a record of kind ``showing``; gc keeps what both name, whether or not the head has moved by then. The record of the
+publish follows what the store shows: the next one that finds nothing to do writes it, if the one before died too early.
+"""
+
+from __future__ import annotations
+
+import datetime
+import errno
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import asdict
+
+from mlforge.catalog import log, reader
+from mlforge.errors import CatalogError
+from mlforge.online.values import moment
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.online.base import Store
+    from mlforge.online.manifest import Manifest
+    from mlforge.online.publish import Published
+
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_FORM = "%Y-%m-%dT%H:%M:%S.%fZ"
+_MICROSECOND = datetime.timedelta(microseconds=1)
+
+
+class Recorder:
+    """The records of one publish, in the log folder of the catalog that it comes from."""
+
+    def __init__(self, con: DuckDBPyConnection, catalog_path: str, store: Store, namespace: str) -> None:
+        self._catalog = catalog_path
+        self._store = store
+        self._namespace = namespace
+        self._known = reader.publishes(con, catalog_path)
+        self._at: str | None = None
+        self._began: str | None = None
+
+    def showing(self, manifest: Manifest) -> None:
+        """Note what readers are about to see. Raises CatalogError for a full disk: what is written so far waits for the
+        next attempt. Where nothing can ever be written, the publish goes on, and a warning says what it means."""
+        self._began = self._now()
+        record = {"created_at": self._began, **self._key(), **_shown(manifest)}
+        if any(_same(record, held, *self._key()) for held in log.read(self._catalog, log.SHOWING)):
+            return  # of one that died over the same
+        try:
+            log.write(self._catalog, log.SHOWING, record)
+        except CatalogError as error:
+            if getattr(error.__cause__, "errno", None) not in _READ_ONLY:
+                raise
+            log.not_recorded("what the online store is about to show", error)
+
+    def shown(self, done: Published) -> None:
+        """Record what readers see, unless that is known, and drop the notes of what they were to see until then."""
+        shown = _shown(done.manifest)
+        if not (done.nothing_to_do and self._is_known(shown)):
+            record = {
+                "created_at": self._began or self._now(), **self._key(), **shown,
+                "tables": [asdict(t) for t in done.tables], "seconds": done.seconds,
+            }  # fmt: skip
+            try:
+                log.write(self._catalog, log.PUBLISH, record)
+            except CatalogError as error:  # readers see it: too late to fail
+                log.not_recorded("the publish", error)
+                return
+        log.drop(self._catalog, log.SHOWING, self._is_past(done.manifest))
+
+    def _key(self) -> dict[str, str]:
+        if self._at is None:
+            self._at = str(self._store.status()["at"])
+        return {"kind": self._store.kind, "store": self._at, "namespace": self._namespace}
+
+    def _now(self) -> str:
+        """When this publish is said to be: later than all that the catalog knows, wherever the clock was set since. The
+        newest record tells what a store shows."""
+        known = [r["created_at"] for r in (*self._known, *log.read(self._catalog, log.SHOWING))]
+        now = datetime.datetime.now(datetime.UTC)
+        if known:
+            now = max(now, datetime.datetime.fromisoformat(max(known)) + _MICROSECOND)
+        return f"{now:{_FORM}}"
+
+    def _is_known(self, shown: dict[str, Any]) -> bool:
+        """Whether the newest record of a store that shows this is about this very publish."""
+        newest = {(r["kind"], r["store"], r["namespace"]): r for r in self._known}
+        return any(
+            (r["kind"], r["namespace"]) == (self._store.kind, self._namespace) and _same(shown, r)
+            for r in newest.values()
+        )
+
+    def _is_past(self, manifest: Manifest) -> Any:
+        """Notes of this store whose generation the head has reached: each was shown, or never will be."""
+
+        def past(record: dict[str, Any]) -> bool:
+            same = (record["kind"], record["namespace"]) == (self._store.kind, self._namespace)
+            return same and record["generation"] <= manifest.generation and record["store"] == self._key()["store"]
+
+        return past
+
+
+def _same(one: dict[str, Any], other: dict[str, Any], *more: str) -> bool:
+    return all(one[name] == other.get(name) for name in ("generation", "published_at", "features", *more))
+
+
+def _shown(manifest: Manifest) -> dict[str, Any]:
+    when = moment(manifest.published_at)
+    return {
+        "generation": manifest.generation, "published_at": f"{when:{_FORM}}" if when else None,
+        "features": manifest.versions, "feature_sets": sorted(manifest.sets),
+    }  # fmt: skip
