@@ -159,8 +159,8 @@ class StoreRefusedError(StoreDownError):
     code = "store_refused"
 
 
-class NotRecorded(UserWarning):
-    """What was asked for was done, and could not be written down beside the catalog."""
+class RecordWarning(UserWarning):
+    """Of a record beside the catalog: it could not be written though what it tells of was done, or it is none."""
 
 
 LONGEST = 200

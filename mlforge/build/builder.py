@@ -49,10 +49,12 @@ class Builder:
 
     def build(self, selection: Selection, options: BuildOptions, notify: Callable[[Event], None]) -> BuildResult:
         """Plan and run the plan, batch by batch if so asked. Raises MlforgeError of the kind that stopped it."""
+        from mlforge.catalog import log
         from mlforge.catalog.lock import build_lock
 
         start = datetime.datetime.now(datetime.UTC)
         with build_lock(self.catalog_path, options.lock_timeout):
+            log.sweep(self.catalog_path)
             for part in self._batches(selection, options):
                 done = self._build_one(selection, part, notify, datetime.datetime.now(datetime.UTC))
                 if done.failed:

@@ -89,6 +89,7 @@ def run(
             _forget(tx.con, feature, [version for _, version in group])
         swept.extend(_sweep(tx, state, gone))
 
+    log.sweep(catalog_path)
     commit(catalog_path, None, apply, lock_timeout=lock_timeout)
     for path in drained:
         path.unlink(missing_ok=True)

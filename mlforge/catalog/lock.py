@@ -62,14 +62,15 @@ def try_lock(path: Path) -> Held | None:
         except BlockingIOError:
             os.close(fd)
             return None
-        if _is_still(path, fd):
+        if is_still(path, fd):
             os.ftruncate(fd, 0)
             os.pwrite(fd, str(os.getpid()).encode(), 0)
             return Held(path, fd)
         os.close(fd)  # its last holder removed it between our open and our lock
 
 
-def _is_still(path: Path, fd: int) -> bool:
+def is_still(path: Path, fd: int) -> bool:
+    """Whether what is open as ``fd`` is still the file at ``path``."""
     try:
         there = path.stat()
     except FileNotFoundError:

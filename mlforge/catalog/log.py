@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlforge.catalog import writer
+from mlforge.catalog import whole, writer
 from mlforge.catalog.lock import refused
-from mlforge.errors import CatalogError, NotRecorded
+from mlforge.catalog.shapes import typed
+from mlforge.catalog.whole import whole_file
+from mlforge.errors import RecordWarning
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from duckdb import DuckDBPyConnection
+
+    from mlforge.errors import CatalogError
 
 PUBLISH, SHOWING = "publish", "showing"
 """Records of publishes that are done, and notes of what one is about to show, which are no tables' (recording.py)."""
@@ -47,26 +51,15 @@ def write(catalog_path: str | Path, kind: str, record: dict[str, Any]) -> str:
     Raises CatalogError if the folder cannot be written."""
     name = record.get("id") or new_id()
     now = datetime.datetime.now(datetime.UTC)
-    whole = {"created_at": f"{now:%Y-%m-%dT%H:%M:%S.%f}Z", **record, "id": name}
+    content = {"created_at": f"{now:%Y-%m-%dT%H:%M:%S.%f}Z", **record, "id": name}
     path = folder(catalog_path) / f"{kind}-{name}.json"
     try:
         path.parent.mkdir(exist_ok=True)
-        _write_once(path, msgspec.json.encode(whole, enc_hook=str))
+        with whole_file(path) as (out, _):
+            out.write(msgspec.json.encode(content, enc_hook=str))
     except OSError as error:
         raise refused(error, path) from error
     return str(name)
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with temporary.open("xb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _files(catalog_path: str | Path, kind: str) -> list[Path]:
@@ -74,42 +67,77 @@ def _files(catalog_path: str | Path, kind: str) -> list[Path]:
 
 
 def read(catalog_path: str | Path, kind: str) -> list[dict[str, Any]]:
-    """The records of one kind that still lie in the folder, oldest first. Raises CatalogError for a broken file."""
+    """The records of one kind that still lie in the folder, oldest first. A file that is none is left out, with a
+    warning."""
+    return [record for _, record in _read(_files(catalog_path, kind), kind, "is left out")]
+
+
+def fitting(kind: str, records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the catalog's own records that are of the kind's shape; a warning names the others, which an earlier
+    mlforge took in unseen."""
     found = []
-    for path in _files(catalog_path, kind):
+    for record in records:
         try:
-            found.append(_decode(path))
-        except FileNotFoundError:  # a build has just moved it into the tables
-            continue
+            typed(kind, record)
+        except msgspec.ValidationError as error:
+            _warn(f"record {record.get('id')!r} of the catalog is no {kind} record of mlforge and is left out: {error}")
+        else:
+            found.append(record)
     return found
 
 
-def _decode(path: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise CatalogError(f"{path} is not a record of mlforge: {error}", hint="move the file away") from error
+def _read(paths: Iterable[Path], kind: str, otherwise: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The files that are records of this kind; ``otherwise`` says what becomes of the others."""
+    for path in paths:
+        try:
+            yield path, _decode(path, kind)
+        except FileNotFoundError:  # a build has just moved it into the tables
+            continue
+        except (OSError, msgspec.DecodeError, RecursionError) as error:
+            if otherwise == ASIDE and not isinstance(error, PermissionError):
+                with suppress(OSError):
+                    path.rename(path.with_name(path.name + ".aside"))
+            _warn(f"{path} is not a {kind} record of mlforge and {otherwise}: {error}")
+
+
+ASIDE = "is set aside, as a file that ends in .aside"
+
+
+def _decode(path: Path, kind: str) -> dict[str, Any]:
+    found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    if typed(kind, found).id != path.name[len(kind) + 1 : -len(".json")]:
+        raise msgspec.ValidationError("its id is not the one in its name")
+    return found
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RecordWarning, stacklevel=2)
+
+
+def sweep(catalog_path: str | Path) -> None:
+    """Delete what processes left in the folder that died while they wrote into it."""
+    whole.sweep(folder(catalog_path))
 
 
 def drop(catalog_path: str | Path, kind: str, which: Callable[[dict[str, Any]], bool]) -> None:
     """Delete the records of one kind that ``which`` holds for; one that cannot be deleted stays."""
-    for path in _files(catalog_path, kind):
-        with suppress(OSError):
-            if which(_decode(path)):
+    for path, record in _read(_files(catalog_path, kind), kind, "is left out"):
+        if which(record):
+            with suppress(OSError):
                 path.unlink()
 
 
 def not_recorded(what: str, error: CatalogError) -> None:
     """Warn that something was done and could not be written down: its outcome is not thrown away for that."""
     text = f"{what} could not be recorded: {error.message}"
-    warnings.warn(f"{text} ({error.hint})" if error.hint else text, NotRecorded, stacklevel=2)
+    _warn(f"{text} ({error.hint})" if error.hint else text)
 
 
 def drain(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Path]:
     """Move records of datasets, publishes and verifications into their tables, in the caller's transaction.
 
     Returns the files that the caller deletes after COMMIT. A crash between leaves files whose records are in the table
-    already: they are recognised by id, here and by readers."""
+    already: they are recognised by id, here and by readers. A file that is no record is set aside, with a warning."""
     return [
         *_drain(con, catalog_path, "dataset", "datasets", _dataset),
         *_drain(con, catalog_path, PUBLISH, "publishes", _publish),
@@ -121,24 +149,23 @@ def _drain(
     con: DuckDBPyConnection, catalog_path: str | Path, kind: str, table: str,
     row: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> list[Path]:  # fmt: skip
-    paths = _files(catalog_path, kind)
     ids = con.execute(sql("catalog/select", table=table, columns=["id"], order=[], where={})).fetchall()
     known = {found[0] for found in ids}
-    records = [_decode(path) for path in paths]
-    writer.insert(con, table, (row(record) for record in records if record["id"] not in known))
-    return paths
+    found = list(_read(_files(catalog_path, kind), kind, ASIDE))
+    writer.insert(con, table, (row(record) for _, record in found if record["id"] not in known))
+    return [path for path, _ in found]
 
 
 def _dataset(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": record["id"],
         "created_at": writer.utc(record["created_at"]),
-        "features": list(record.get("features") or []),
-        "label_kind": (record.get("labels") or {}).get("kind"),
-        "label_time": record.get("label_time"),
-        "keys": list(record.get("keys") or []),
-        "rows": record.get("rows"),
-        "content_hash": record.get("content_hash"),
+        "features": record["features"],
+        "label_kind": record["labels"]["kind"],
+        "label_time": record["label_time"],
+        "keys": record["keys"],
+        "rows": record["rows"],
+        "content_hash": record["content_hash"],
         "record": writer.encode(record),
     }
 

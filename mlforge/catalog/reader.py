@@ -233,6 +233,7 @@ def publishes(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
 
     there = (migrations.found(con) or 0) >= 3
     in_table = [row["record"] for row in rows(con, "publishes", ["record"], [])] if there else []
+    in_table = log.fitting(log.PUBLISH, in_table)
     by_id = {record["id"]: record for record in [*log.read(catalog_path, log.PUBLISH), *in_table]}
     return sorted(by_id.values(), key=lambda record: (record["created_at"], record["id"]))
 
@@ -255,6 +256,6 @@ def datasets(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
     """Records of training sets, oldest first: those in the table and those that still lie in the log folder."""
     from mlforge.catalog import log
 
-    in_table = [row["record"] for row in rows(con, "datasets", ["record"], [])]
+    in_table = log.fitting("dataset", (row["record"] for row in rows(con, "datasets", ["record"], [])))
     by_id = {record["id"]: record for record in [*log.read(catalog_path, "dataset"), *in_table]}
     return sorted(by_id.values(), key=lambda record: (record["created_at"], record["id"]))

@@ -27,7 +27,7 @@ from mlforge.cli import (
 )
 from mlforge.cli.context import Globals, options
 from mlforge.cli.exits import INTERRUPTED, INTERRUPTION, is_interruption
-from mlforge.errors import MlforgeError, NotRecorded
+from mlforge.errors import MlforgeError, RecordWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,11 +64,11 @@ def _say_warnings() -> None:
     usual = warnings.showwarning
 
     def say(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if not issubclass(category, NotRecorded):
+        if not issubclass(category, RecordWarning):
             return usual(message, category, *place, **more)
         return echo(f"{styled('warning:', 'yellow', err=True)} {message}", err=True)
 
-    warnings.simplefilter("always", NotRecorded)
+    warnings.simplefilter("always", RecordWarning)
     warnings.showwarning = say
 
 

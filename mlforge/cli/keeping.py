@@ -51,13 +51,17 @@ def manifest(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write, instead of printing.")] = None,
 ) -> None:
     """Print everything the catalog defines as one JSON text that is the same for the same definitions, for git."""
+    import re
+
+    from mlforge.catalog.whole import sweep, whole_file
+
     text = forge(ctx).manifest()
     if out is None:
         echo(text, end="")
         return
-    temporary = out.with_name(f".{out.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(out)
+    sweep(out.parent, re.escape(out.name))
+    with whole_file(out) as (file, _):
+        file.write(text.encode())
     echo(f"wrote {out}")
 
 

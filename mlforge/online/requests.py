@@ -83,10 +83,13 @@ class RequestLog:
     ) -> None:
         if not 0 <= sample <= 1:
             raise UsageError(f"a share of requests is from 0 to 1, not {sample}")
+        from mlforge.catalog.whole import sweep
+
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"requests cannot be logged into {folder}: {error.strerror}") from error
+        sweep(folder, r"requests-.+\.parquet")
         self.folder = folder
         self.sample = sample
         self.dropped = 0
@@ -173,17 +176,15 @@ def _write(folder: Path, rows: Sequence[tuple[Any, ...]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from mlforge.catalog.whole import whole_file
+
     if not rows:
         return
     made = schema()
     columns = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), made, strict=True)]
     name = f"requests-{time.time_ns() // 1000}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
-    temporary = folder / f".{name}.part"
-    try:
-        pq.write_table(pa.Table.from_arrays(columns, schema=made), temporary, compression="zstd")
-        temporary.replace(folder / name)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(folder / name) as (out, _):
+        pq.write_table(pa.Table.from_arrays(columns, schema=made), out, compression="zstd")
 
 
 def schema() -> pa.Schema:

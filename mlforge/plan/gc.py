@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from math import inf
 from typing import TYPE_CHECKING
 
 from mlforge.model import Version
@@ -25,17 +26,25 @@ def collect(state: CatalogState, keep: Keep, named: Collection[Named], now: str)
     kept version reads when it is asked."""
     kept = {*named, *_in_sets(state)}
     limit = _instant(now) - timedelta(days=keep.days)
+    young = _first_young(state, limit)
     for feature in state.features.values():
-        kept |= {(feature.name, version) for version in _by_policy(feature, keep.patches, limit)}
+        kept |= {(feature.name, version) for version in _by_policy(feature, keep.patches, young)}
     add_read(kept, state)
     everything = [(f.name, v.version) for f in state.features.values() for v in f.versions]
     return [version for version in everything if version not in kept]
 
 
-def _by_policy(feature: StoredFeature, patches: int, limit: datetime) -> Iterator[Version]:
+def _first_young(state: CatalogState, limit: datetime) -> float:
+    """The first build that made something after ``limit``. What later builds made is as young, whatever the clock said
+    then: it may have been set back."""
+    versions = (v for feature in state.features.values() for v in feature.versions)
+    return min((v.build for v in versions if _instant(v.created_at) > limit), default=inf)
+
+
+def _by_policy(feature: StoredFeature, patches: int, young: float) -> Iterator[Version]:
     yield feature.current
     yield from (v.version for v in feature.versions[-1:])
-    yield from (v.version for v in feature.versions if _instant(v.created_at) > limit)
+    yield from (v.version for v in feature.versions if v.build >= young)
     ordered = sorted(v.version for v in feature.versions)
     for _, minor in groupby(ordered, key=lambda v: (v.major, v.minor)):
         yield from list(minor)[-patches:] if patches else ()

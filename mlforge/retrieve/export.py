@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
+import re
 from typing import TYPE_CHECKING
 
+from mlforge.catalog.whole import sweep, whole_file
 from mlforge.errors import RetrievalError, UsageError
 from mlforge.sql.templates import sql
 
@@ -31,14 +32,12 @@ def write_table(table: pa.Table, path: Path) -> None:
 
     Raises UsageError as ``check_target`` does, RetrievalError if the file cannot be written."""
     check_target(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    sweep(path.parent, re.escape(path.name))
     try:
-        (_parquet if path.suffix.lower() == ".parquet" else _csv)(table, temporary)
-        temporary.replace(path)
+        with whole_file(path) as (_, temporary):
+            (_parquet if path.suffix.lower() == ".parquet" else _csv)(table, temporary)
     except OSError as error:
         raise RetrievalError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parquet(table: pa.Table, path: Path) -> None:

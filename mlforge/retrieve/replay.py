@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,20 +164,18 @@ def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
     import pyarrow.parquet as pq
 
     from mlforge.catalog.lock import refused
+    from mlforge.catalog.whole import whole_file
 
     if made.kind in ("path", "sql"):
         return
     table = _needed(state, made)
     path = kept(folder, made.record["id"])
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         folder.mkdir(exist_ok=True)
-        pq.write_table(table, temporary)
-        temporary.replace(path)
+        with whole_file(path) as (out, _):
+            pq.write_table(table, out)
     except OSError as error:
         raise refused(error, path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _needed(state: CatalogState, made: TrainingSet) -> pa.Table:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import re
+import subprocess
+import sys
+from pathlib import Path
 
 import duckdb
+import msgspec
 import pytest
 
-from mlforge.catalog import file, log, migrations, reader, writer
+from mlforge.catalog import file, log, migrations, reader, whole, writer
+from mlforge.errors import RecordWarning
 from mlforge.model import (
     Check,
     Column,
@@ -284,18 +288,32 @@ def test_comments_on_a_view(con):
     ).fetchall() == [("a", None), ("b c", "odd; name")]
 
 
+DATASET = {
+    "features": ["f@1.0.0", "g@2.10.3:a,b"],
+    "references": [{"feature": "f", "version": "1.0.0", "columns": [], "keys": {}, "prefix": ""}],
+    "labels": {"kind": "sql", "text": "SELECT 1", "digest": None, "content_hash": "cd"},
+    "label_time": "label_time", "keys": ["k"], "columns": ["x"], "rows": 3, "content_hash": "ab",
+}  # fmt: skip
+PUBLISH = {"kind": "redis", "store": "redis://h", "namespace": "n", "generation": 3, "features": ["f@1.0.0"]}
+VERIFICATION = {
+    "status": "passed", "features": [{"feature": "f", "version": "1.0.0"}], "sample": 10, "seed": -1,
+    "known_as_of": None, "values": 10, "mismatched": 0,
+}  # fmt: skip
+RECORDS = {"dataset": DATASET, "publish": PUBLISH, "showing": PUBLISH, "verification": VERIFICATION}
+
+
 def test_ids_of_records_sort_by_time(tmp_path):
     path = tmp_path / "catalog.duckdb"
-    ids = [log.write(path, "dataset", {"rows": n}) for n in range(5)]
+    ids = [log.write(path, "dataset", DATASET | {"rows": n}) for n in range(5)]
     assert ids == sorted(ids)
     assert [r["rows"] for r in log.read(path, "dataset")] == [0, 1, 2, 3, 4]
-    assert log.read(path, "verify") == []
+    assert log.read(path, "verification") == []
     assert sorted(f.name for f in log.folder(path).iterdir()) == sorted(f"dataset-{i}.json" for i in ids)
 
 
 def test_drained_records_are_in_the_table_once_even_after_a_crash(con, tmp_path):
     path = tmp_path / "catalog.duckdb"
-    record = {"features": ["f@1.0.0"], "labels": {"kind": "sql", "sql": "SELECT 1"}, "rows": 3, "content_hash": "ab"}
+    record = DATASET
     first = log.write(path, "dataset", record)
     assert [p.name for p in log.drain(con, path)] == [f"dataset-{first}.json"]
     second = log.write(path, "dataset", record)  # the first file is still there: its build died after COMMIT
@@ -316,9 +334,101 @@ def test_what_cannot_be_decoded_is_an_error_of_the_catalog(con):
         reader.state(con)
 
 
-def test_a_broken_record_is_named(tmp_path):
+NO_RECORDS = {
+    b"{": "Input data was truncated",
+    b"": "Input data was truncated",
+    b"[]": "Expected `object`, got `array`",
+    b"{}": "missing required field `id`",
+    b"\xff{}": "JSON is malformed",
+    b"[" * 100_000: "",
+    b'{"id": 7}': "Expected `str`, got `int`",
+}
+"""What a file holds that is no record of any kind, and why."""
+WRONG = [
+    *[(kind, name, None) for kind, record in RECORDS.items() for name in record if name not in ("label_time", "known_as_of")],
+    *[(kind, "created_at", text) for kind in RECORDS for text in ("yesterday", 7, None)],
+    *[(kind, "id", text) for kind in RECORDS for text in ("other", "../../x", "", 7)],
+    *[(kind, "features", what) for kind in RECORDS for what in ("f@1.0.0", ["f@1"], ["f"], [1], {"f": 1}, ["f@a.b.c"])],
+    *[(kind, name, n) for kind, name in (("dataset", "rows"), ("publish", "generation"), ("verification", "values"),
+                                         ("verification", "seed")) for n in ("3", 1.5, 2**63, -(2**63) - 1)],
+    ("dataset", "labels", {}), ("dataset", "labels", "sql"), ("dataset", "references", [{"feature": "f"}]),
+    ("dataset", "keys", [1]), ("dataset", "label_time", 1), ("dataset", "known_as_of", 1),
+]  # fmt: skip
+
+
+def test_records_of_every_kind_are_read_and_drained(con, tmp_path):
     path = tmp_path / "catalog.duckdb"
-    log.write(path, "dataset", {})
-    (log.folder(path) / "dataset-x.json").write_text("{")
-    with pytest.raises(file.CatalogError, match=re.escape("dataset-x.json is not a record of mlforge")):
-        log.read(path, "dataset")
+    for kind, record in RECORDS.items():
+        log.write(path, kind, record | {"something_of_a_later_mlforge": [1]})
+        assert [{k: r[k] for k in record} for r in log.read(path, kind)] == [record]
+    assert [p.name.partition("-")[0] for p in log.drain(con, path)] == ["dataset", "publish", "verification"]
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_what_is_no_record_is_left_out_and_set_aside(con, tmp_path, kind):
+    """Reading goes on without it; a build or gc moves it out of the way, and takes in the others."""
+    path = tmp_path / "catalog.duckdb"
+    good = log.write(path, kind, RECORDS[kind])
+    right = {"id": "x", "created_at": "2024-01-01T00:00:00Z"} | RECORDS[kind]
+    broken = list(NO_RECORDS.items())
+    for name, value in [(n, v) for k, n, v in WRONG if k == kind]:
+        whole_record = right | {"id": f"x{len(broken)}"} | {name: value}
+        why = "its id is not the one" if name == "id" and value in ("other", "../../x") else f"`$.{name}"
+        broken.append((msgspec.json.encode(whole_record), why))
+    files = {}
+    for number, (content, why) in enumerate(broken):
+        files[log.folder(path) / f"{kind}-x{number}.json"] = content, why
+    for file_, (content, _) in files.items():
+        file_.write_bytes(content)
+    with pytest.warns(RecordWarning) as told:
+        assert [r["id"] for r in log.read(path, kind)] == [good]
+    said = {str(w.message).partition(f" is not a {kind} record of mlforge and is left out: ")[::2] for w in told}
+    assert {place for place, _ in said} == {str(f) for f in files}
+    assert all(files[Path(place)][1] in why and why for place, why in said)
+    if kind == "showing":  # of no table
+        return
+    with pytest.warns(RecordWarning, match=r"is set aside, as a file that ends in \.aside: ") as told:
+        assert [p.name for p in log.drain(con, path)] == [f"{kind}-{good}.json"]
+    assert len(told) == len(files)
+    assert all(f.with_name(f"{f.name}.aside").read_bytes() == content for f, (content, _) in files.items())
+    assert [r["id"] for r in log.read(path, kind)] == [good]
+
+
+def test_a_folder_where_a_record_should_be(con, tmp_path):
+    path = tmp_path / "catalog.duckdb"
+    (log.folder(path) / "dataset-x.json").mkdir(parents=True)
+    with pytest.warns(RecordWarning, match="dataset-x.json is not a dataset record of mlforge and is set aside"):
+        assert log.drain(con, path) == []
+    assert (log.folder(path) / "dataset-x.json.aside").is_dir()
+
+
+def test_records_that_an_earlier_mlforge_took_in_unseen(con, tmp_path):
+    """They lie in the tables by now, and must not stop builds and gc."""
+    path = tmp_path / "catalog.duckdb"
+    for kind, table in (("dataset", "datasets"), ("publish", "publishes")):
+        log.write(path, kind, RECORDS[kind])
+        (file_,) = log.drain(con, path)
+        file_.unlink()
+        con.execute(f"UPDATE mlforge.{table} SET record = json_object('id', id, 'created_at', 'x')")
+    with pytest.warns(RecordWarning) as told:
+        assert reader.naming(con, path) == []
+    assert [str(w.message).partition(" of the catalog ")[2].partition(":")[0] for w in told] == [
+        "is no dataset record of mlforge and is left out",
+        "is no publish record of mlforge and is left out",
+    ]
+
+
+def test_leftovers_of_dead_writers_are_swept_and_those_at_work_are_not(tmp_path):
+    path = tmp_path / "catalog.duckdb"
+    kept = log.write(path, "publish", PUBLISH)
+    folder = log.folder(path)
+    code = "import sys, os, signal; from pathlib import Path; from mlforge.catalog.whole import whole_file\n"
+    code += "with whole_file(Path(sys.argv[1])) as (out, _): out.write(b'half'); out.flush(); os.kill(os.getpid(), 9)"
+    for name in ("publish-1.json", "labels-1.parquet"):
+        assert subprocess.run([sys.executable, "-c", code, str(folder / name)], check=False).returncode == -9
+    assert len(list(folder.iterdir())) == 3
+    with whole.whole_file(folder / "dataset-1.json") as (_, at_work):
+        log.sweep(path)
+        assert sorted(p.name for p in folder.iterdir()) == sorted([at_work.name, f"publish-{kept}.json"])
+    assert sorted(p.name for p in folder.iterdir()) == ["dataset-1.json", f"publish-{kept}.json"]
+    log.sweep(tmp_path / "there is none.duckdb")

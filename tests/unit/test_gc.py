@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,7 @@ OLD, NOW = "2020-01-01T00:00:00", "2024-06-01T00:00:00+00:00"
 
 
 def feature(*versions: str, name: str = "f", current: str | None = None, young: Collection[str] = ()) -> StoredFeature:
-    """Versions made long ago, but for the young ones, which are a day old."""
+    """Versions made long ago, a build each, but for the young ones, which are a day old."""
     made = stored(candidate(definition(name)), *versions, current=current)
     dated = (replace(v, created_at="2024-05-31T00:00:00" if str(v.version) in young else OLD) for v in made.versions)
     return replace(made, versions=tuple(dated))
@@ -43,8 +44,10 @@ SIX = ("1.0.0", "1.0.1", "1.0.2", "1.1.0", "2.0.0", "2.0.1")
         (feature(*SIX), {"patches": 0}, ["f@1.0.0", "f@1.0.1", "f@1.0.2", "f@1.1.0", "f@2.0.0"]),
         (feature(*SIX), {"patches": 30}, []),
         (feature(*SIX), {"days": 10_000}, []),
-        (feature(*SIX, young=["1.0.0"]), {}, ["f@1.0.1", "f@2.0.0"]),
-        (feature(*SIX, young=["1.0.0"]), {"days": 0}, ["f@1.0.0", "f@1.0.1", "f@2.0.0"]),
+        (feature(*SIX, young=["2.0.0", "2.0.1"]), {}, ["f@1.0.0", "f@1.0.1"]),
+        (feature(*SIX, young=["2.0.0", "2.0.1"]), {"days": 0}, ["f@1.0.0", "f@1.0.1", "f@2.0.0"]),
+        (feature(*SIX, young=["1.0.1"]), {}, ["f@1.0.0"]),  # the clock was set back after it
+        (feature(*SIX, young=["1.0.1"]), {"patches": 0}, ["f@1.0.0"]),
         (feature(*SIX, current="1.0.1"), {}, ["f@1.0.0", "f@2.0.0"]),
         (feature(*SIX, current="1.0.1"), {"patches": 0}, ["f@1.0.0", "f@1.0.2", "f@1.1.0", "f@2.0.0"]),
         (feature("1.0.9", "1.0.10"), {}, ["f@1.0.9"]),
@@ -74,6 +77,26 @@ def test_what_an_on_demand_feature_was_built_against_stays() -> None:
     refs = (RefJoin(alias="r", feature="f", version="1.0.0"),)
     reader = replace(reader, versions=(replace(version, compiled=replace(version.compiled, refs=refs)),))
     assert deleted(state(feature("1.0.0", "1.0.1", "1.0.2"), reader)) == ["f@1.0.1"]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.integers(-400, 400), min_size=1, max_size=8), st.integers(0, 100))
+def test_what_was_built_after_something_young_is_young_whatever_the_clock_said(days: list[int], keep: int) -> None:
+    """Builds of two features in turn, at these days after ``NOW``."""
+    now = datetime.datetime.fromisoformat(NOW)
+    names = [f"1.0.{n}" for n in range(len(days))]
+    made = [feature(*names[i::2], name=name) for i, name in enumerate("fg") if names[i::2]]
+    dated = [
+        replace(f, versions=tuple(
+            replace(v, build=v.version.patch, created_at=(now + datetime.timedelta(days[v.version.patch])).isoformat())
+            for v in f.versions
+        ))
+        for f in made
+    ]  # fmt: skip
+    first = next((n for n, day in enumerate(days) if day > -keep), len(days))
+    newest = {f"{f.name}@{f.versions[-1].version}" for f in made}
+    gone = deleted(state(*dated), patches=0, days=keep)
+    assert sorted(gone) == sorted({f"{'fg'[n % 2]}@1.0.{n}" for n in range(first)} - newest)
 
 
 @pytest.mark.parametrize("created", ["2024-05-02T00:00:01", "2024-05-02T09:00:01+09:00", "2024-05-02 00:00:01Z"])
