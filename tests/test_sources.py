@@ -221,6 +221,39 @@ def test_unique_key_loaded_at_and_deleted(small: Small) -> None:
     assert small.view("f") == [(1, FIRST, 11), (2, FIRST, 31), (2, dt.datetime(2024, 1, 3), 40)]
 
 
+THIRD = dt.datetime(2024, 1, 3)
+UNKEYED = """
+    (1, 'a', 1, TIMESTAMP '2024-01-01', 10, TIMESTAMP '2024-02-01', 'I'),
+    (1, 'a', 1, TIMESTAMP '2024-01-01', 11, TIMESTAMP '2024-02-02', 'U'),
+    (NULL, 'a', 1, TIMESTAMP '2024-01-02', 20, TIMESTAMP '2024-02-01', 'I'),
+    (NULL, 'a', 2, TIMESTAMP '2024-01-01', 30, TIMESTAMP '2024-02-01', 'I'),
+    (NULL, 'a', 2, TIMESTAMP '2024-01-01', 30, TIMESTAMP '2024-02-05', 'D'),
+    (1, NULL, 2, TIMESTAMP '2024-01-02', 40, TIMESTAMP '2024-02-01', 'I'),
+    (NULL, NULL, 2, TIMESTAMP '2024-01-03', 50, TIMESTAMP '2024-02-01', NULL)"""
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "rows"),
+    [
+        # The row (1, NULL) is an older state of the one with the key 1.
+        ("id", "3 rows have no unique_key (id is NULL)",
+         [(1, FIRST, 11), (1, SECOND, 20), (2, FIRST, 30), (2, THIRD, 50)]),
+        ("[id, part]", "4 rows have no unique_key (id, part is NULL)",
+         [(1, FIRST, 11), (1, SECOND, 20), (2, FIRST, 30), (2, SECOND, 40), (2, THIRD, 50)]),
+    ],
+)  # fmt: skip
+def test_rows_without_a_unique_key_all_stay(
+    small: Small, key: str, said: str, rows: list[tuple[int, dt.datetime, int]]
+) -> None:
+    """NULLs are not equal, and a tombstone without a key deletes nothing."""
+    small.write("data/ev.parquet", f"SELECT * FROM (VALUES {UNKEYED}) v(id, part, k, t, x, seen, op)")
+    small.config(config(VERSIONED.replace("unique_key: id", f"unique_key: {key}")))
+    built = small.build()
+    assert built.warnings == (("source ev", f"{said}: NULLs are not equal, so each stays"),)
+    assert small.sql("SELECT warnings FROM mlforge.builds") == [([f"source ev: {built.warnings[0][1]}"],)]
+    assert small.view("f") == rows
+
+
 def test_of_rows_that_tie_the_one_known_last_counts(small: Small) -> None:
     small.write(
         "data/ev.parquet",

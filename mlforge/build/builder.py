@@ -113,6 +113,7 @@ class Builder:
             plan=plan, build=work.build if committed else None, features=tuple(work.results.values()),
             failed=work.failed, committed=committed,
             seconds=(datetime.datetime.now(datetime.UTC) - start).total_seconds(),
+            warnings=tuple((f"source {name}", text) for name, text in work.warnings.items()),
         )  # fmt: skip
 
     def planned(self, selection: Selection, options: BuildOptions, state: CatalogState) -> tuple[Plan, Analysis]:

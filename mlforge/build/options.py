@@ -42,7 +42,8 @@ class BuildOptions(Struct, frozen=True, kw_only=True):
 
 
 class BuildResult(Struct, frozen=True, kw_only=True):
-    """What a build did. ``failed`` says whether any feature did not get its version."""
+    """What a build did. ``failed`` says whether any feature did not get its version; ``warnings`` are about rows of
+    sources, as (source, message)."""
 
     plan: Any  # plan.steps.Plan
     build: int | None
@@ -50,3 +51,4 @@ class BuildResult(Struct, frozen=True, kw_only=True):
     failed: bool = False
     committed: Any = None  # catalog.commit.Committed, None if nothing was committed
     seconds: float = 0.0
+    warnings: tuple[tuple[str, str], ...] = ()

@@ -37,8 +37,18 @@ def bind_source(work: Work, name: str, reading: Reading) -> None:
     """Make the view of one source, unless it is there as it should be. What reads a table of the build is made anew."""
     if work.bound.get(name) != reading or reading.relation:
         source: Source = work.analysis.project.sources[name]
+        if source.unique_key and name not in work.bound:
+            _count_unkeyed(work, source)
         work.warehouse.bind_source(source, reading)
         work.bound[name] = reading
+
+
+def _count_unkeyed(work: Work, source: Source) -> None:
+    if count := work.warehouse.unkeyed(source):
+        rows = "1 row has" if count == 1 else f"{count:,} rows have"
+        work.warnings[source.name] = (
+            f"{rows} no unique_key ({', '.join(source.unique_key)} is NULL): NULLs are not equal, so each stays"
+        )
 
 
 def physicals(work: Work, step: FeatureStep) -> dict[str, Physical]:

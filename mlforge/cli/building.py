@@ -13,6 +13,8 @@ from mlforge.cli.output import cell, count, echo, encode, print_json, styled, ta
 from mlforge.cli.verifying import finish, verified_value, verify_built
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mlforge.build.options import BuildOptions, BuildResult, Selection
     from mlforge.build.validate import Validated
     from mlforge.plan.steps import FeatureStep, Plan
@@ -120,7 +122,7 @@ def show_plan(made: Plan, as_json: bool) -> None:
         echo(f"{styled('removed', 'yellow')}   {name}: not in the project any more; the catalog keeps it")
     for note in made.notes:
         echo(f"{styled('note', 'cyan')}      {note}")
-    show_warnings(made)
+    show_warnings(made.warnings)
     echo(f"plan: {made.summary()}{'. Nothing to do.' if made.nothing_to_do else ''}")
 
 
@@ -155,10 +157,10 @@ def _arrow(old: object, new: object) -> str:
     return str(new) if old in (None, new) else f"{old} -> {new}"
 
 
-def show_warnings(made: Plan) -> None:
-    """Print what a plan warns of."""
-    for feature, text in made.warnings:
-        echo(f"{styled('warning', 'yellow')}   {feature}: {text}")
+def show_warnings(warnings: Iterable[tuple[str, str]]) -> None:
+    """Print what a plan or a build warns of, as (feature or source, message)."""
+    for about, text in warnings:
+        echo(f"{styled('warning', 'yellow')}   {about}: {text}")
 
 
 def plan_value(made: Plan) -> dict[str, Any]:
@@ -319,7 +321,7 @@ def show_result(result: BuildResult, options: BuildOptions) -> None:
     table(rows, names, empty="no version was made")
     for check in (c for r in worked for c in r.checks if not c.passed):
         show_check(check)
-    show_warnings(result.plan)
+    show_warnings((*result.plan.warnings, *result.warnings))
     for note in result.committed.notes if result.committed else ():
         echo(f"{styled('note', 'cyan')}      {note}")
     echo(_last_line(result, options, len(worked)))
@@ -357,6 +359,7 @@ def result_value(result: BuildResult) -> dict[str, Any]:
         "error": None,
         "plan": plan_value(result.plan),
         "features": result.features,
+        "warnings": [{"about": about, "message": m} for about, m in result.warnings],
         "committed": committed and {"how": committed.how, "waited": committed.waited, "notes": committed.notes},
     }
 

@@ -45,7 +45,11 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("options", "object", "Options of the reader, as DuckDB names them.", of="options"),
         Setting("timestamp", "text", "Column that says when a row happened."),
         Setting("loaded_at", "text", "Column that says when a row became known."),
-        Setting("unique_key", "names", "Of rows with equal values here only the greatest loaded_at exists."),
+        Setting(
+            "unique_key",
+            "names",
+            "Of rows with equal values here only the greatest loaded_at exists; rows with a NULL here all do.",
+        ),
         Setting("deleted", "text", "SQL condition that marks a row as a deletion of its unique_key."),
         Setting("cursor", "text", "Column that only grows, by which new rows are found."),
         Setting("max_age", "text", "Age of the newest row at which mlforge freshness fails, as in 2h."),

@@ -86,6 +86,13 @@ class DuckDB:
             for statement in statements(script):
                 self.con.execute(statement)
 
+    def unkeyed(self, source: Source) -> int:
+        """How many rows of a source have a unique key that is NULL in any part. Its view is another afterwards."""
+        self.bind_source(source, Reading(kin=True))
+        relation = f"{ident(SOURCE_SCHEMA)}.{ident(source.name)}"
+        rows = self.con.execute(sql("warehouse/unkeyed", s=source, relation=relation)).fetchall()
+        return int(rows[0][0])
+
     def _bind(self, source: Source, reading: Reading, where: Where, columns: tuple[str, ...]) -> None:
         import duckdb
 

@@ -125,7 +125,9 @@ class Table:
         self.parts["ev"] = list(rows)
         with self._open() as con:
             for row in gone:
-                con.execute(f"DELETE FROM {self.schema}.ev WHERE id = ? AND seq = ?", [row["id"], row["seq"]])
+                con.execute(
+                    f"DELETE FROM {self.schema}.ev WHERE id IS NOT DISTINCT FROM ? AND seq = ?", [row["id"], row["seq"]]
+                )
             if new:
                 con.execute(f"INSERT INTO {self.schema}.ev {values(new, COLUMNS)}")
 
@@ -179,8 +181,9 @@ class Main:
             loaded = START + self.clock // 3 * HOUR
             if draft.when == "future" and not self.keyed:
                 loaded = NOT_YET + draft.n * DAY  # a clock that is wrong
+            unkeyed = self.keyed and draft.n % 5 == 0  # a key of NULL is no key: each such row is one of its own
             row = {
-                "id": self.clock if id_ is None else id_,
+                "id": (None if unkeyed else self.clock) if id_ is None else id_,
                 "t": at,
                 "loaded": loaded,
                 "seq": self.clock,
