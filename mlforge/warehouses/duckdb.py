@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from mlforge.errors import ProjectError, WarehouseError, Where
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
 from mlforge.sql.templates import ident, sql, statements
+from mlforge.warehouses.floats import with_floats
 from mlforge.warehouses.reading import ALL, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import Compiled, Project, Source
+    from mlforge.warehouses.floats import Floats
 
 _SUFFIXES = {
     "parquet": (".parquet", ".pq"),
@@ -74,12 +76,15 @@ class DuckDB:
 
         Raises ProjectError at the source's line if it cannot be read."""
         where = Where(source.file or self.config_file, source.line)
+        view = f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}"
         columns: tuple[str, ...] = ()
         if reading.needs_part and source.unique_key:  # the tie of equal rows must not see where a row lies
             self._bind(source, ALL, where, ())
-            columns = tuple(self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}"))
+            columns = tuple(self.describe(view))
         self._bind(source, reading, where, columns)
-        types = self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")
+        types = self.describe(view)
+        if source.format == "parquet" and not self.zero_rows and (floats := with_floats(types)):
+            self._bind(source, reading, where, columns, floats)
         self._check_settings(source, types, where)
         if self.zero_rows and source.format in _SUFFIXES:
             script = sql("warehouse/empty_source", schema=SOURCE_SCHEMA, name=source.name, columns=types)
@@ -93,7 +98,10 @@ class DuckDB:
         rows = self.con.execute(sql("warehouse/unkeyed", s=source, relation=relation)).fetchall()
         return int(rows[0][0])
 
-    def _bind(self, source: Source, reading: Reading, where: Where, columns: tuple[str, ...]) -> None:
+    def _bind(
+        self, source: Source, reading: Reading, where: Where, columns: tuple[str, ...],
+        floats: Sequence[tuple[str, Floats]] = (),
+    ) -> None:  # fmt: skip
         import duckdb
 
         files = self._read_files(source, reading) if source.format in _SUFFIXES else []
@@ -104,6 +112,7 @@ class DuckDB:
                     "warehouse/source", s=source, files=files, relation=relation, sample=self.sample,
                     loaded_by=self.loaded_by, r=self._absolute(source, reading), with_part=reading.needs_part,
                     slice_type=self._slice_type(source) if reading.needs_part else None, columns=columns,
+                    open=floats,
                 )
             )  # fmt: skip
         except duckdb.Error as error:
