@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-
-import pytz
+from functools import cache
+from zoneinfo import ZoneInfo
 
 EPOCH = dt.datetime(1970, 1, 1)
 MICRO = dt.timedelta(microseconds=1)
 SECOND = 1_000_000
 FIXED = {"s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86400 * SECOND, "w": 604800 * SECOND}
 MONTHS = {"mo": 1, "y": 12}
-DAY = FIXED["d"]
+HOUR = FIXED["h"]
 MONDAY = dt.date(1969, 12, 29)  # of the week that holds the epoch
 
 
@@ -52,12 +52,17 @@ def minus(at: int, length: str) -> int:
 
 
 def boundary(at: int, interval: str, zone: str | None = None) -> int:
-    """The last boundary of ``interval`` that is not after ``at``."""
+    """The last boundary of ``interval`` that is not after ``at``.
+
+    A day begins once, where its midnight is first shown. So a clock that is put back over midnight, and shows the day
+    before once more, does not end a day that has begun."""
     n, unit = duration(interval)
     if unit in ("s", "m", "h"):
         return at // (n * FIXED[unit]) * (n * FIXED[unit])
-    day = local_date(at, zone)
-    return midnight(_first_day(day, n, unit), zone)
+    day = moment(at).date()
+    around = (day + dt.timedelta(days=more) for more in (2, 1, 0, -1, -2, -3))
+    begun = next(day for day in around if midnight(day, zone) <= at)
+    return midnight(_first_day(begun, n, unit), zone)
 
 
 def _first_day(day: dt.date, n: int, unit: str) -> dt.date:
@@ -70,20 +75,19 @@ def _first_day(day: dt.date, n: int, unit: str) -> dt.date:
     return origin + dt.timedelta(days=(day - origin).days // step * step)
 
 
-def local_date(at: int, zone: str | None) -> dt.date:
-    """The date on a clock of that zone."""
-    if zone is None:
-        return moment(at).date()
-    return pytz.utc.localize(moment(at)).astimezone(pytz.timezone(zone)).date()
+def shown(at: int, zone: str) -> int:
+    """What a clock of that zone shows, as microseconds."""
+    local = moment(at).replace(tzinfo=dt.UTC).astimezone(ZoneInfo(zone))
+    return (local.replace(tzinfo=None) - EPOCH) // MICRO
 
 
+@cache
 def midnight(day: dt.date, zone: str | None) -> int:
-    """The first instant of a local day, found by asking the clock again and again."""
-    naive = (dt.datetime.combine(day, dt.time()) - EPOCH) // MICRO
+    """The first instant at which a clock shows the midnight that begins a day; where it never does, the instant at
+    which it would have, had it not been put forward."""
+    wall = (dt.datetime.combine(day, dt.time()) - EPOCH) // MICRO
     if zone is None:
-        return naive
-    low, high = naive - DAY, naive + DAY  # its date is before that day, and is not
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if local_date(middle, zone) < day else (low, middle)
-    return high
+        return wall
+    offsets = [shown(at, zone) - at for at in range(wall - 20 * HOUR, wall + 20 * HOUR, HOUR)]
+    shows = [wall - offset for offset in offsets if shown(wall - offset, zone) == wall]
+    return min(shows, default=wall - offsets[0])

@@ -23,7 +23,11 @@ ANCHORS = [
         "2024-02-29T23:59:59.999999",
         "2023-12-31T23:00",
         "2024-03-10T07:00",  # clocks change in New York
-        "2024-11-03T05:30",
+        "2024-11-03T05:30",  # in New York, and at the second midnight in Havana
+        "2024-10-27T01:00",  # at the second midnight in the Azores
+        "2024-01-31T05:00",  # no 31 February
+        "2009-11-01T02:31",  # St. John's, 1 November once more in an hour
+        "2011-12-30T10:00",  # Apia
         "2024-03-04T00:00",  # a Monday
         "1970-01-01T00:00",
         "1969-12-31T23:59:59.999999",
@@ -32,7 +36,13 @@ ANCHORS = [
 ]
 LENGTHS = ["1s", "90s", "5m", "1h", "24h", "1d", "7d", "2w", "30d", "1mo", "2mo", "3mo", "1y", "2y"]
 INTERVALS = ["1s", "15m", "1h", "7h", "1d", "3d", "1w", "2w", "1mo", "3mo", "1y"]
-ZONES = ["America/New_York", "Asia/Tokyo", "Europe/Berlin", "Asia/Kolkata", "America/Sao_Paulo", "Australia/Lord_Howe"]
+SHORT = ["15m", "1h", "6h", "1d"]
+ZONES = [
+    "America/New_York", "Asia/Tokyo", "Europe/Berlin", "Asia/Kolkata", "America/Sao_Paulo", "Australia/Lord_Howe",
+    "America/Havana", "Atlantic/Azores",  # midnight comes twice every autumn
+    "America/St_Johns",  # the clock was put back at 00:01
+    "Pacific/Apia",  # 30 December 2011 does not exist
+]  # fmt: skip
 JITTER = [0, 0, 0, 0, 1, -1, 1_000_000]
 
 TILES = {
@@ -196,11 +206,11 @@ def _kind_of(value: Any) -> str:
 def _feature(draw: Any, name: str, shape: dict[str, str], lengths: list[str], kind: str) -> Feature:
     if kind == "tiles":
         return _tiles(draw, name, shape)
-    durations = st.sampled_from(lengths)
+    durations = st.sampled_from([*lengths, "1mo"])
     fixed = [length for length in lengths if length[-1] not in "oy"]
     interval = zone = None
     if kind == "interval" or (kind == "plain" and draw(st.integers(0, 3)) == 3):
-        interval = draw(st.sampled_from(INTERVALS))
+        interval = draw(st.sampled_from(INTERVALS if draw(st.booleans()) else SHORT))
         zone = draw(st.sampled_from([None, *ZONES])) if interval[-1] in "dwoy" else None
     return Feature(
         name,
