@@ -57,6 +57,15 @@ def _positive(key: str, value: Any) -> Duration:
     return duration
 
 
+def _fixed(key: str, value: Any) -> Duration:
+    duration = _duration(key, value)
+    if duration.months:
+        days = f"{duration.months // 12 * 365 + duration.months % 12 * 30}d"
+        hint = f'months differ in length: write whole days, as in {key}="{days}"'
+        raise _fail(key, "a fixed length of s, m, h, d or w", value, hint)
+    return duration
+
+
 def _timezone(key: str, value: Any) -> str:
     from pytz import all_timezones_set  # DuckDB needs pytz anyway; zoneinfo finds nothing on machines without tzdata
 
@@ -99,7 +108,7 @@ CONFIG: dict[str, Callable[[str, Any], Any]] = {  # every key, and how its value
     "timestamp": _text,
     "timestamp_format": _text,
     "closed": _closed,
-    "delay": _duration,
+    "delay": _fixed,
     "ttl": _positive,
     "interval": _positive,
     "timezone": _timezone,

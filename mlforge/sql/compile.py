@@ -308,8 +308,6 @@ def _check(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expressio
             )
     if not compiled.outputs:
         raise refuse(parsed, outermost(parsed.tree)[0], "the feature has no column beside keys and timestamp")
-    if compiled.delay.months:
-        raise FeatureError("delay cannot be in months or years", where=Where(parsed.rendered.path), hint="write days")
 
 
 def _check_time(parsed: Parsed, name: str, kind: str, items: Mapping[str, exp.Expression]) -> None:

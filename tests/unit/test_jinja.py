@@ -458,6 +458,8 @@ CONFIGS = [
     ("{{ config(entity='user',\n online=true) }}", 2, "'online' is not supported by this version yet", None),
     (TIMED + ",\n ttl=3) }}", 2, "ttl must be a duration, not 3", "'7d'"),
     (TIMED + ",\n ttl='3 x') }}", 2, "ttl: '3 x' is not a duration", None),
+    (TIMED + ",\n delay='1mo') }}", 2, "delay must be a fixed length of s, m, h, d or w, not '1mo'", 'delay="30d"'),
+    (TIMED + ",\n delay='1y') }}", 2, "delay must be a fixed length of s, m, h, d or w, not '1y'", 'delay="365d"'),
     (TIMED + ",\n ttl='0s') }}", 2, "ttl must be longer than nothing", None),
     (TIMED + ",\n max_age='0d') }}", 2, "max_age must be longer than nothing", None),
     (TIMED + ",\n max_age=2) }}", 2, "max_age must be a duration", "'7d'"),
