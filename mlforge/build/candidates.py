@@ -15,7 +15,7 @@ from mlforge.render.leaks import check_leaks
 from mlforge.render.parse import parse
 from mlforge.render.refs import check_ref_joins, unsafe_joins
 from mlforge.render.stamps import check_timestamp
-from mlforge.render.syntax import where
+from mlforge.render.syntax import TOO_DEEP, where
 from mlforge.sql.compile import Compilation, compile_feature
 
 if TYPE_CHECKING:
@@ -70,7 +70,13 @@ def analyse(analysis: Analysis, warehouse: DuckDB, wanted: Collection[str], stat
     paths = {name: r.path for name, r in analysis.rendered.items()}
     for name in graphs.order(analysis.graph, paths):
         if name in needed and name not in analysis.features:
-            analysis.features[name] = _analyse(analysis, warehouse, analysis.rendered[name], state)
+            try:
+                analysis.features[name] = _analyse(analysis, warehouse, analysis.rendered[name], state)
+            except RecursionError:
+                hint = (
+                    "compute the inner part in a CTE; calls may be about thirty deep, chains of + as long as you like"
+                )
+                raise GrammarError(TOO_DEEP, where=Where(paths[name]), hint=hint) from None
 
 
 def _with_upstream(analysis: Analysis, wanted: Collection[str]) -> set[str]:

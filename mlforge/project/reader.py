@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mlforge.errors import ProjectError, did_you_mean
 from mlforge.project.refs import NAME
 from mlforge.project.settings import SECTIONS
+from mlforge.project.sqltype import HINT, is_type
 from mlforge.project.yamldoc import Value, kind_of
 
 if TYPE_CHECKING:
@@ -109,6 +110,13 @@ class Reader:
 
     def _texts(self, value: Value, what: str) -> dict[str, str]:
         return {k: self._text(v, f"{k!r} of {what}") for k, v in mapping(value, what).items()}
+
+    def _types(self, value: Value, what: str) -> dict[str, str]:
+        found = self._texts(value, what)
+        for name, text in found.items():
+            if not is_type(text):
+                raise ProjectError(f"{name!r} of {what} is no type: {text!r}", where=value.data[name].where, hint=HINT)
+        return found
 
 
 _EMPTY = Value(data=None, where=None)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-Type = Literal["text", "integer", "boolean", "names", "version", "object", "texts", "map", "list", "section"]
+Type = Literal["text", "integer", "boolean", "names", "version", "object", "texts", "types", "map", "list", "section"]
 
 
 class Setting(Struct, frozen=True):
@@ -111,12 +111,12 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
 
 _FILES: dict[str, Type] = {
     "hive_partitioning": "boolean",
-    "hive_types": "texts",
+    "hive_types": "types",
     "union_by_name": "boolean",
     "filename": "boolean",
 }
 _TEXT_FILES: dict[str, Type] = {
-    "columns": "texts",
+    "columns": "types",
     "dateformat": "text",
     "timestampformat": "text",
     "compression": "text",
@@ -140,7 +140,7 @@ OPTIONS: dict[str, dict[str, Type]] = {  # reader options of each format
         "quote": "text",
         "sample_size": "integer",
         "skip": "integer",
-        "types": "texts",
+        "types": "types",
     },
     "json": {
         **_FILES,
@@ -165,6 +165,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "version": {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^\d+(\.\d+){0,2}$"}]},
     "object": {"type": "object"},
     "texts": {"type": "object", "additionalProperties": {"type": "string"}},
+    "types": {"type": "object", "additionalProperties": {"type": "string"}},
 }
 
 
@@ -267,6 +268,7 @@ _WORDS = {
     "names": "text or list",
     "object": "mapping",
     "texts": "mapping of texts",
+    "types": "mapping of texts",
     "map": "mapping",
     "section": "mapping",
 }

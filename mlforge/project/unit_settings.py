@@ -20,7 +20,7 @@ UNIT_SECTIONS: dict[str, tuple[Setting, ...]] = {
     ),
     "given": (
         Setting("rows", "list", "Rows; a column that is left out is NULL.", of="row", required=True),
-        Setting("columns", "texts", "Types of columns, where the source does not say."),
+        Setting("columns", "types", "Types of columns, where the source does not say."),
     ),
 }
 

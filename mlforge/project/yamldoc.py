@@ -66,6 +66,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, file: str) -> ProjectError:
     mark = error.problem_mark or error.context_mark
     what = ", ".join(part for part in (error.context, error.problem) if part)
     where = Where(file, mark.line + 1, mark.column + 1) if mark else Where(file)
+    if "maximum nesting depth" in what:  # libyaml from 0.2.6 on; before, Python's own stack ends first
+        return ProjectError("this YAML is nested too deeply", where=where)
     bad_start = "cannot start any token" in what
     hint = "indent with spaces, not tabs; quote text that begins with @, ` or %" if bad_start else None
     return ProjectError(f"this is not YAML: {what}", where=where, hint=hint)

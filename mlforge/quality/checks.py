@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from mlforge.errors import FeatureError, WarehouseError, did_you_mean
 from mlforge.records import CheckResult
+from mlforge.render.fence import CLOCK, condition
 from mlforge.sql.templates import ident, literal, sql
 
 if TYPE_CHECKING:
@@ -222,7 +223,10 @@ def _failing(
 def _sql_failing(con: DuckDBPyConnection, feature: str, check: Check, relation: str) -> str:
     import duckdb
 
-    expression = _text(feature, check)
+    try:
+        expression = condition(_text(feature, check), allowed=CLOCK)
+    except FeatureError as error:
+        _refuse(feature, check, error.message, error.hint)
     try:
         con.execute(sql("quality/bind_expression", expression=expression, relation=relation)).fetchall()
     except duckdb.Error as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import FeatureError, did_you_mean, nearest
 from mlforge.model import Duration, FeatureConfig
+from mlforge.project.sqltype import HINT, is_type
 from mlforge.render.validators import to_checks
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ def _texts(key: str, value: Any) -> dict[str, str]:
     return value
 
 
+def _types(key: str, value: Any) -> dict[str, str]:
+    for name, text in _texts(key, value).items():
+        if not is_type(text):
+            raise FeatureError(f"the type of {name!r} in {key} is no type: {text!r}", hint=HINT)
+    return value  # type: ignore[no-any-return]
+
+
 def _tags(key: str, value: Any) -> tuple[str, ...]:
     values = (value,) if isinstance(value, str) else value
     if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) and v.strip() for v in values):
@@ -120,7 +128,7 @@ CONFIG: dict[str, Callable[[str, Any], Any]] = {  # every key, and how its value
     "validators": _validators,
     "contract": _flag,
     "on_demand": _flag,
-    "request": _texts,
+    "request": _types,
     "allow_lookahead": _flag,
     "lookback": _positive,
     "incremental": _incremental,

@@ -11,7 +11,7 @@ from mlforge.render.syntax import Parsed, outermost, ref_name, refuse, relations
 from mlforge.render.windows import is_trailing, window_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from sqlglot import exp
 
@@ -24,7 +24,8 @@ VOLATILE = words(
     pg_postmaster_start_time pg_sleep random session_user setseed setval sleep_ms statement_timestamp stats today
     transaction_timestamp txid_current user uuid uuidv4 uuidv7 vector_type write_log"""
 )
-_CLOCK = words(
+#: Those that give the time at which they run.
+CLOCK = words(
     """ago age clock_timestamp current_date current_localtime current_localtimestamp current_time current_timestamp
     get_current_time get_current_timestamp localtime localtimestamp now statement_timestamp today
     transaction_timestamp"""
@@ -55,17 +56,20 @@ def _leak(parsed: Parsed, node: exp.Expression, message: str, hint: str) -> Leak
     return LeakageError(message, where=where(parsed, node), hint=hint)
 
 
-def _check_volatile(parsed: Parsed) -> None:
-    """Volatile calls, and ``age(x)``, which counts from current_date, also when written ``x.age()``."""
+def volatile_calls(tree: exp.Expression) -> Iterator[tuple[exp.Expression, str]]:
+    """Volatile calls with their names, and ``age(x)``, which counts from current_date, also written ``x.age()``."""
     from sqlglot import exp
 
-    for node in parsed.tree.walk():
+    for node in tree.walk():
         name = function_name(node)
-        single_age = name == "age" and len(node.expressions) + isinstance(node.parent, exp.Dot) == 1
-        if name not in VOLATILE and not single_age:
-            continue
-        hint = "write as_of() for the time of the label row" if name in _CLOCK else "derive it from columns"
-        if parsed.kind == "static" and name in _CLOCK:
+        if name in VOLATILE or (name == "age" and len(node.expressions) + isinstance(node.parent, exp.Dot) == 1):
+            yield node, name
+
+
+def _check_volatile(parsed: Parsed) -> None:
+    for node, name in volatile_calls(parsed.tree):
+        hint = "write as_of() for the time of the label row" if name in CLOCK else "derive it from columns"
+        if parsed.kind == "static" and name in CLOCK:
             hint = "a static feature knows no time: keep the date, and subtract it from as_of() in an on-demand feature"
         raise _leak(parsed, node, f"{show(node)} is not the same in every run: past values could not be repeated", hint)
 

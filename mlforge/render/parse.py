@@ -24,7 +24,7 @@ def parse(rendered: Rendered) -> Parsed:
     """Parse a feature's SQL, find its kind, and refuse what the grammar does not allow.
 
     Raises GrammarError at the user's file and line."""
-    tree = normalise(_statement(rendered))
+    tree = normalise(statement(rendered))
     check_tokens(rendered)
     parsed = Parsed(rendered, tree, _kind(rendered, tree))
     check_grammar(parsed)
@@ -32,8 +32,8 @@ def parse(rendered: Rendered) -> Parsed:
     return parsed
 
 
-def _statement(rendered: Rendered) -> exp.Query:
-    """The one SELECT or set operation of a file."""
+def statement(rendered: Rendered) -> exp.Query:
+    """The one SELECT or set operation of a file. Raises GrammarError."""
     from sqlglot import exp
 
     statements = [s for s in _parse_text(rendered) if s is not None and not isinstance(s, exp.Semicolon)]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 DIALECT = "duckdb"
+TOO_DEEP = "this SQL is nested too deeply"
 _INTERNAL = re.compile(rf'"?({SOURCE_SCHEMA}|{REF_SCHEMA})"?\."?([^"\s.(),]+)"?')
 
 

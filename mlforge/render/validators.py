@@ -176,6 +176,8 @@ def _check(key: str, column: str, side: Side | None, value: Any) -> Check:
     whole_row: dict[str, Side] = {"input": "input", "output": "output"}
     if value.name == "sql" and key in whole_row:
         column, side = "", whole_row[key]
+    if value.name == "sql":
+        _check_condition(value.args["expression"])
     return Check(
         name=value.name,
         column=column or None,
@@ -184,3 +186,12 @@ def _check(key: str, column: str, side: Side | None, value: Any) -> Check:
         severity=value.severity,
         tolerance=value.tolerance,
     )
+
+
+def _check_condition(text: str) -> None:
+    from mlforge.render.fence import CLOCK, condition
+
+    try:
+        condition(text, allowed=CLOCK)
+    except FeatureError as error:
+        raise FeatureError(f"sql({text!r}): {error.message}", hint=error.hint) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlforge.errors import RetrievalError
+from mlforge.retrieve.fence import HINT, check_select
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _from_text(con: DuckDBPyConnection, text: str) -> Labels:
     path = Path(text)
     one_line = "\n" not in text and len(text) < 1000
     if one_line and path.suffix.lower() == ".sql" and path.is_file():
-        return Labels(_query(con, path.read_text("utf-8")), "sql", path.read_text("utf-8"))
+        return Labels(_select(con, path.read_text("utf-8")), "sql", path.read_text("utf-8"))
     if one_line and path.suffix.lower() in _READERS and " " not in text.strip():
         if not path.is_file():
             raise RetrievalError(f"there are no label rows at {text}", hint="check the path")
@@ -101,7 +102,18 @@ def _from_text(con: DuckDBPyConnection, text: str) -> Labels:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         reader = _READERS[path.suffix.lower()]
         return Labels(_query(con, sql("retrieve/file", reader=reader, path=str(path))), "path", text, digest)
-    return Labels(_query(con, text), "sql", text)
+    return Labels(_select(con, text), "sql", text)
+
+
+def _select(con: DuckDBPyConnection, text: str) -> pa.Table:
+    """The rows of the user's SELECT. Raises RetrievalError for anything else."""
+    import duckdb
+
+    try:
+        check_select(con, text)
+    except duckdb.Error as error:
+        raise _unreadable(error) from error
+    return _query(con, text)
 
 
 def _query(con: DuckDBPyConnection, text: str) -> pa.Table:
@@ -112,10 +124,12 @@ def _query(con: DuckDBPyConnection, text: str) -> pa.Table:
         con.execute(sql("retrieve/keep_labels", relation=RELATION, query=text.strip().rstrip(";")))
         return arrow(con, f"FROM {RELATION}")
     except duckdb.Error as error:
-        first = str(error).split("\n", 1)[0]
-        raise RetrievalError(
-            f"the label rows cannot be read: {first}", hint="label rows are a SELECT or a file"
-        ) from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> RetrievalError:
+    first = str(error).split("\n", 1)[0]
+    return RetrievalError(f"the label rows cannot be read: {first}", hint=HINT)
 
 
 def arrow(con: DuckDBPyConnection, query: str) -> pa.Table:
@@ -124,7 +138,7 @@ def arrow(con: DuckDBPyConnection, query: str) -> pa.Table:
     DuckDB 2.0 warns about Arrow from ``execute``, and has no ``fetch_arrow_table`` there."""
     relation = con.sql(query)
     if relation is None:
-        raise RetrievalError("the label rows are no query", hint="label rows are a SELECT or a file")
+        raise RetrievalError("the label rows are no query", hint=HINT)
     return relation.to_arrow_table()
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlforge.errors import ProjectError, WarehouseError, Where
+from mlforge.errors import FeatureError, ProjectError, WarehouseError, Where
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
 from mlforge.sql.templates import ident, sql, statements
 from mlforge.warehouses.floats import with_floats
@@ -77,6 +77,7 @@ class DuckDB:
         Raises ProjectError at the source's line if it cannot be read."""
         where = Where(source.file or self.config_file, source.line)
         view = f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}"
+        source = _fenced(source, where)
         columns: tuple[str, ...] = ()
         if reading.needs_part and source.unique_key:  # the tie of equal rows must not see where a row lies
             self._bind(source, ALL, where, ())
@@ -298,6 +299,21 @@ class DuckDB:
             return Path(path).relative_to(self.root).as_posix()
         except ValueError:
             return path
+
+
+def _fenced(source: Source, where: Where) -> Source:
+    """The source with its condition made again from its tree."""
+    if source.deleted is None:
+        return source
+    from msgspec.structs import replace as with_changes
+
+    from mlforge.render.fence import condition
+
+    try:
+        return with_changes(source, deleted=condition(source.deleted))
+    except FeatureError as error:
+        message = f"source {source.name!r}: deleted: {error.message}"
+        raise ProjectError(message, where=where, hint=error.hint) from None
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -386,7 +386,13 @@ def test_every_part_of_a_source(tmp_path: Path) -> None:
     )
 
 
-_VALUES = {"boolean": True, "integer": 1, "texts": {"a": "BIGINT", "b": "DATE"}, "names": ["a", "b"]}
+_VALUES = {
+    "boolean": True,
+    "integer": 1,
+    "texts": {"a": "BIGINT", "b": "DATE"},
+    "types": {"a": "BIGINT", "b": "DATE"},
+    "names": ["a", "b"],
+}
 _SPECIAL = {
     "hive_types": {"y": "INTEGER"}, "compression": "gzip", "dateformat": "%Y-%m-%d", "timestampformat": "%Y-%m-%d %H",
     "comment": "#", "decimal_separator": ".", "delim": ",", "encoding": "utf-8", "escape": '"', "quote": '"',
