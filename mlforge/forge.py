@@ -148,9 +148,13 @@ class Forge(OnlineVerbs):
     def _reading(self, lock_timeout: float = 60.0) -> Iterator[DuckDBPyConnection]:
         """The catalog, read-only. SQL of label rows finds files as seen from the project's folder."""
         from mlforge.catalog.file import open_read
+        from mlforge.model import WarehouseConfig
         from mlforge.sql.templates import literal
 
-        with open_read(self.catalog_path, lock_timeout=lock_timeout) as con:
+        limits = self._project.warehouse if self._project else WarehouseConfig()
+        with open_read(
+            self.catalog_path, lock_timeout=lock_timeout, threads=limits.threads, memory_limit=limits.memory_limit
+        ) as con:
             if self._project:
                 con.execute(f"SET file_search_path = {literal(self._project.root)}")
             yield con

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,11 @@ from mlforge.model import CatalogState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
+    from contextlib import AbstractContextManager
 
     from mlforge.build.candidates import Analysis
     from mlforge.build.work import Event
+    from mlforge.catalog.file import Pins
     from mlforge.model import Project
     from mlforge.plan.steps import Plan
     from mlforge.warehouses.duckdb import DuckDB
@@ -77,15 +78,22 @@ class Builder:
     def _build_one(
         self, selection: Selection, options: BuildOptions, notify: Callable[[Event], None], start: datetime.datetime
     ) -> BuildResult:
-        state = self.state(options.lock_timeout)
-        plan, analysis = self.planned(selection, options, state)
-        if plan.nothing_to_do:
-            return BuildResult(plan=plan, build=None)
-        return self._run(plan, analysis, state, options, notify, start)
+        from mlforge.catalog.file import Pins
+        from mlforge.catalog.staging import clean
+
+        with Pins() as pins:  # the plan is about the rows that the build reads
+            if Path(self.catalog_path).exists():
+                pins.hold(self.catalog_path, options.lock_timeout)
+            state = self.state(options.lock_timeout)
+            plan, analysis = self.planned(selection, options, state, pins)
+            if plan.nothing_to_do:
+                clean(self.catalog_path)
+                return BuildResult(plan=plan, build=None)
+            return self._run(plan, analysis, state, options, notify, start, pins)
 
     def _run(
         self, plan: Plan, analysis: Analysis, state: CatalogState, options: BuildOptions,
-        notify: Callable[[Event], None], start: datetime.datetime,
+        notify: Callable[[Event], None], start: datetime.datetime, pins: Pins,
     ) -> BuildResult:  # fmt: skip
         from mlforge.build.land import land
         from mlforge.build.run import run
@@ -100,6 +108,8 @@ class Builder:
                 plan, analysis, state, staging, existing, notify=notify, sample=options.sample,
                 lock_timeout=options.lock_timeout,
             )  # fmt: skip
+            staging.close()
+            pins.release()
             committed = None
             if options.sample is None and (existing or not work.failed or work.staged):
                 notify(Event(event="commit_started"))
@@ -116,14 +126,16 @@ class Builder:
             warnings=tuple((f"source {name}", text) for name, text in work.warnings.items()),
         )  # fmt: skip
 
-    def planned(self, selection: Selection, options: BuildOptions, state: CatalogState) -> tuple[Plan, Analysis]:
+    def planned(
+        self, selection: Selection, options: BuildOptions, state: CatalogState, pins: Pins | None = None
+    ) -> tuple[Plan, Analysis]:
         """What a build would do in this state of the catalog, and the features it looked at."""
         from mlforge.build.candidates import analyse, render_all
         from mlforge.plan.planner import plan
 
         analysis = render_all(self.project)
         wanted = self.selected(analysis, selection, state)
-        with self.engine(options) as warehouse:
+        with self.engine(options, pins) as warehouse:
             warehouse.zero_rows = True
             analyse(analysis, warehouse, wanted, state)
         planned = plan(
@@ -158,18 +170,13 @@ class Builder:
             exclude=selection.exclude, schedule=selection.schedule, changed=changed,
         )  # fmt: skip
 
-    @contextmanager
-    def engine(self, options: BuildOptions = BuildOptions()) -> Iterator[DuckDB]:
+    def engine(
+        self, options: BuildOptions = BuildOptions(), pins: Pins | None = None
+    ) -> AbstractContextManager[DuckDB]:
         """An engine on nothing, for binding and for looking at sources."""
-        import duckdb
+        from mlforge.catalog.engine import engine
 
-        from mlforge.catalog.file import attach_read, configure
-        from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
-
-        with duckdb.connect(":memory:") as con:
-            configure(con, options.threads, options.memory_limit)
-            warehouse = DuckDB(con, self.project.root)
-            if reads_catalog(self.project) and Path(self.catalog_path).exists():
-                attach_read(con, self.catalog_path, CURRENT, options.lock_timeout)
-                warehouse.catalog = CURRENT
-            yield warehouse
+        return engine(
+            self.project, self.catalog_path, threads=options.threads, memory_limit=options.memory_limit,
+            lock_timeout=options.lock_timeout, pins=pins,
+        )  # fmt: skip

@@ -84,10 +84,10 @@ def run(
         held = set(_held(tx.con, state, catalog_path))  # by now: a publish or a training set may have begun since
         add_read(held, state)
         gone = [version for version in gone if version not in held]
-        drained.extend(log.drain(tx.con, catalog_path))
+        drained[:] = log.drain(tx.con, catalog_path)
         for feature, group in groupby(gone, key=lambda pair: pair[0]):
             _forget(tx.con, feature, [version for _, version in group])
-        swept.extend(_sweep(tx, state, gone))
+        swept[:] = _sweep(tx, state, gone)
 
     log.sweep(catalog_path)
     commit(catalog_path, None, apply, lock_timeout=lock_timeout)

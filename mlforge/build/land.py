@@ -42,7 +42,7 @@ def land(
         _metadata(tx, work, plan, state)
         _shows(tx, work, plan, state, catalog_path)
         _record(tx, work, plan, started_at, arguments)
-        drained.extend(log.drain(tx.con, catalog_path))
+        drained[:] = log.drain(tx.con, catalog_path)  # a commit may have to start again
 
     done = commit(
         catalog_path, staging, apply, lock_timeout=lock_timeout, mode=mode, threads=threads, memory_limit=memory_limit,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from mlforge.build.materialise import Runner
 from mlforge.build.reach import Changes
 from mlforge.build.reads import bind_reads
 from mlforge.build.work import Event, FeatureResult, Staged, Status, Work
-from mlforge.catalog.file import LOCK_TIMEOUT, attach_read, no_space
+from mlforge.catalog.file import LOCK_TIMEOUT, no_space
 from mlforge.errors import BuildError, MlforgeError, Where
 from mlforge.model import StoredFeature, StoredSet, StoredVersion
 from mlforge.plan.spans import EVERYTHING
@@ -51,12 +52,13 @@ def run(
     A feature that fails takes those that read it with it; the others go on. ``catalog_path`` is the catalog as it is,
     None if there is none; writers of it are waited for up to ``lock_timeout`` seconds. ``sample`` is a share of every
     source's rows to try the build on. Raises LockedError, CatalogError."""
-    warehouse = DuckDB(staging.con, analysis.project.root)
+    attach = partial(staging.instance.attach, lock_timeout=lock_timeout)
+    warehouse = DuckDB(staging.con, analysis.project.root, attach=attach)
     warehouse.sample = sample
     work = Work(analysis, state, state, warehouse, Runner(staging.con), state.last_build + 1, notify)
     if catalog_path:
-        attach_read(staging.con, catalog_path, CURRENT, lock_timeout)
-        work.attached, warehouse.catalog = True, CURRENT
+        warehouse.attach_catalog(catalog_path)
+        work.attached = True
     with interruptible(staging.con):
         for step in plan.steps:
             _step(work, step)

@@ -7,27 +7,25 @@ Three ways, all of them safe against kill -9 at any moment:
 - *replaced*: only readers hold it, or it is of an older mlforge. A copy is changed and moved into its place; readers
   keep the old file until they reopen. The old file of an older mlforge stays beside it as a backup.
 
-Trap of POSIX locks, which DuckDB uses: closing *any* descriptor of a file drops *all* locks that this process has on
-it. So nothing here opens and closes the catalog's file while DuckDB has it open.
+``holding`` says how it is kept from overwriting what others write meanwhile.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from mlforge.catalog import file, migrations
-from mlforge.catalog.lock import refused
+from mlforge.catalog import file, holding, migrations
+from mlforge.catalog.lock import Waiting, refused
 from mlforge.catalog.staging import Staging, Workdir, megabytes
 from mlforge.catalog.transaction import STAGED, Transaction
-from mlforge.errors import CatalogError
+from mlforge.errors import CatalogError, LockedError
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
@@ -92,7 +90,7 @@ def commit(
     with ``mode="wait"`` for readers too. With ``own_tables`` a DuckDB file that holds the user's tables may become a
     catalog. Raises LockedError that names who holds the file, CatalogError for a full disk, a folder that is not
     writable, a broken file or one of a newer mlforge, and whatever ``apply`` raises; the catalog is then as it was."""
-    catalog = Path(os.path.realpath(catalog_path))
+    catalog = file.real(catalog_path)
     if staging:
         staging.close()
     with in_words(catalog), Workdir(catalog) as workdir:
@@ -122,9 +120,36 @@ def _create(job: _Job) -> Committed:
     target = job.staging.path if job.staging and adopted else job.workdir / "catalog.duckdb"
     notes = _run(job, _connect(job, target), adopted=adopted)
     sync(target)
-    file.wal_of(job.catalog).unlink(missing_ok=True)  # of a catalog that somebody removed: it would block the new one
-    move(target, job.catalog)
+    _place(job, target)
     return Committed(how="created", waited=0.0, notes=notes)
+
+
+def _place(job: _Job, target: Path) -> None:
+    """Give a whole new file the catalog's name. Raises CatalogError if there is a file of that name by now."""
+    log, aside = holding.wal_of(job.catalog), job.workdir / "log"
+    try:
+        if job.catalog.exists():
+            raise FileExistsError
+        with suppress(FileNotFoundError):  # of a catalog that somebody removed: it would block the new one
+            log.rename(aside)
+        _name(target, job.catalog)
+    except FileExistsError as error:
+        with suppress(FileNotFoundError):
+            aside.rename(log)
+        raise CatalogError(
+            f"{job.catalog} was made by another program while the build ran", hint="build again: it stays as it is"
+        ) from error
+    _sync_folder(job.catalog.parent)
+    _step("replaced")
+
+
+def _name(target: Path, catalog: Path) -> None:
+    try:
+        catalog.hardlink_to(target)  # unlike a move it never hides a file that is there
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        target.replace(catalog)
 
 
 def _is_adoptable(job: _Job) -> bool:
@@ -143,36 +168,50 @@ def _is_adoptable(job: _Job) -> bool:
 
 def _change(job: _Job) -> Committed:
     """Change the catalog that is there, in place if it is free and needs no backup."""
-    waiting = file.Waiting(job.lock_timeout)
-    entered = _enter(job, waiting)
-    if not isinstance(entered, int):
-        return Committed(how="in place", waited=waiting.seconds, notes=_run(job, entered))
-    try:
-        return _replace(job, entered, waiting.seconds)
-    finally:
-        os.close(entered)
+    waiting = Waiting(job.lock_timeout)
+    while True:
+        done = _in_place(job, waiting)
+        patient = job.mode == "wait" or waiting.seconds < min(PATIENCE, job.lock_timeout)
+        if done is None or (isinstance(done, LockedError) and not patient):
+            done = _copied(job, waiting)
+        if isinstance(done, Committed):
+            return done
+        waiting.pause(done)
 
 
-def _enter(job: _Job, waiting: file.Waiting) -> DuckDBPyConnection | int:
-    """A read-write connection, or a locked descriptor of a file that is to be copied."""
+def _in_place(job: _Job, waiting: Waiting) -> Committed | LockedError | None:
+    """Why it cannot be had now, if so; None: it must be copied, for an older mlforge made it."""
     import duckdb
 
-    while True:
+    taken = holding.locked(job.catalog, os.getpid(), job.lock_timeout)
+    with holding.alone(job.catalog) as free:
+        if not free:
+            return taken
         try:
             con = _connect(job, job.catalog)
         except duckdb.Error as error:
-            meaning = file.translate(error, job.catalog, job.lock_timeout)
-            patient = job.mode == "wait" or waiting.seconds < min(PATIENCE, job.lock_timeout)
-            held = None if patient or not file.held_elsewhere(error) else _hold(job.catalog, fcntl.LOCK_SH)
-            if held is not None:
-                return held
-            waiting.pause(meaning, error)
-        else:
-            if not _needs_backup(con, job):
-                return con
-            held = _hold(job.catalog, fcntl.LOCK_EX if job.mode == "wait" else fcntl.LOCK_SH)
-            if held is not None:
-                return held
+            meaning = file.meaning_of(error, job.catalog, job.lock_timeout)
+            if isinstance(meaning, LockedError):
+                return meaning
+            raise meaning from error
+        if not holding.is_written_here(job.catalog):  # DuckDB has opened a file that has another name by now
+            con.close()
+            return taken
+        if _needs_backup(con, job):
+            return None
+        return Committed(how="in place", waited=waiting.seconds, notes=_run(job, con))
+
+
+def _copied(job: _Job, waiting: Waiting) -> Committed | LockedError:
+    """Change a copy and put it in the place of the catalog; why that cannot be done now, if so."""
+    with ExitStack() as holds:
+        try:
+            held = holds.enter_context(holding.hold(job.catalog, Waiting(0.0)))
+        except LockedError as error:
+            return error
+        if holding.wal_of(job.catalog).exists():  # of a writer that died after its COMMIT: only a writer brings it in
+            return holding.locked(job.catalog, None, job.lock_timeout)
+        return _replace(job, held, waiting.seconds) or written_meanwhile(job.catalog)
 
 
 def _needs_backup(con: DuckDBPyConnection, job: _Job) -> bool:
@@ -197,34 +236,28 @@ def _holds_something(con: DuckDBPyConnection) -> bool:
     return any(con.execute(sql(f"catalog/{name}")).fetchall() for name in ("user_tables", "store_tables"))
 
 
-def _hold(catalog: Path, kind: int) -> int | None:
-    """A descriptor of the catalog with DuckDB's own kind of lock on it, or None if that cannot be had now.
-
-    With LOCK_SH no writer of another process can enter while it is open. Only for a file that this process has not
-    open: such locks are per process, so asking for one would turn a writer's into a reader's. A write-ahead log beside
-    the file means that a writer died after its COMMIT: only a writer may bring it in, so the file cannot be copied."""
-    fd = os.open(catalog, (os.O_RDWR if kind == fcntl.LOCK_EX else os.O_RDONLY) | os.O_CLOEXEC)
-    with suppress(BlockingIOError, PermissionError):  # both mean that another process has it
-        fcntl.lockf(fd, kind | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(fd), catalog.stat()) and not file.wal_of(catalog).exists():
-            return fd
-    os.close(fd)
-    return None
-
-
-def _replace(job: _Job, held: int, waited: float) -> Committed:
-    """Change a copy and move it over the catalog, of which ``held`` is a locked descriptor."""
+def _replace(job: _Job, held: holding.Held, waited: float) -> Committed | None:
+    """Change a copy and put it in the place of what it was copied from; None if somebody wrote to that meanwhile."""
     _step("held")
     target = job.workdir / "catalog.duckdb"
-    _copy(held, target, job.catalog)
+    _copy(held.fd, target, job.catalog)
     _step("copied")
     con = _connect(job, target)
     have = migrations.found(con)
     notes = _run(job, con)
     sync(target)
-    backup = None if have == migrations.latest() else _back_up(held, job.catalog, have)
-    move(target, job.catalog)
+    backup = None if have == migrations.latest() else _back_up(held.fd, job.catalog, have)
+    if not exchange(held, target, job.workdir / "before"):
+        return None
     return Committed(how="replaced", waited=waited, notes=notes, backup=backup)
+
+
+def written_meanwhile(catalog: Path) -> LockedError:
+    """What to say of a catalog that somebody writes to without its lock."""
+    return LockedError(
+        f"{catalog} was written to while it was copied, by a program that has lost its lock",
+        hint="close the programs that write to it, and run it again; nothing is lost",
+    )
 
 
 def _copy(source: int, target: Path, catalog: Path) -> None:
@@ -236,9 +269,8 @@ def _copy(source: int, target: Path, catalog: Path) -> None:
             f"no space left to copy {catalog}: it has {megabytes(stat.st_size)}, {megabytes(free)} are free",
             hint="close the programs that read the catalog, so that it can be changed in place, or free some space",
         )
-    os.lseek(source, 0, os.SEEK_SET)
     with target.open("wb") as out:
-        while chunk := os.read(source, 1 << 23):
+        while chunk := os.pread(source, 1 << 23, out.tell()):
             out.write(chunk)
     target.chmod(stat.st_mode & 0o777)
 
@@ -309,19 +341,36 @@ def _checkpoint(con: DuckDBPyConnection) -> tuple[str, ...]:
 
 def sync(path: Path) -> None:
     """Have the disk keep a whole database file. Raises CatalogError if a log is left beside it."""
-    if file.wal_of(path).exists():  # only the file itself is moved into its place
+    if holding.wal_of(path).exists():  # only the file itself is moved into its place
         raise CatalogError(f"DuckDB could not finish {path}", hint="see whether the disk is full; nothing is lost")
     with path.open("rb+") as handle:
         os.fsync(handle.fileno())
     _step("synced")
 
 
-def move(target: Path, catalog: Path) -> None:
-    """Put a file in the catalog's place, at once and for good."""
-    target.replace(catalog)
-    folder = os.open(catalog.parent, os.O_RDONLY)
+def exchange(held: holding.Held, target: Path, aside: Path) -> bool:
+    """Put a whole new file in the place of a held one, at once and for good; ``aside`` is a name for the old one.
+
+    False if somebody wrote to the held one, or is about to: it is then where it was. Nobody can open the new one
+    before that is known."""
+    aside.unlink(missing_ok=True)
+    with holding.kept_from_all(target):
+        with suppress(OSError):  # a file system without hard links: then the first look must do
+            aside.hardlink_to(held.path)
+        if not (held.has_its_name() and held.is_untouched()):
+            return False
+        target.replace(held.path)
+        if not held.is_untouched() and aside.exists():
+            aside.replace(held.path)
+            return False
+        _sync_folder(held.path.parent)
+        _step("replaced")
+    return True
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-    _step("replaced")

@@ -3,26 +3,30 @@
 DuckDB uses the space of deleted rows again and never gives it back. A compact copy is made beside the file, compared
 with it, and moved into its place. Readers keep the old file until they reopen; who dies meanwhile leaves it as it was.
 
-The old file stays attached, read-only, until it has been replaced: so no writer can enter it, whose rows would be lost
-with it. Nothing else here opens it: closing any descriptor of a file drops all locks that this process has on it."""
+The old file is held until it has been replaced: so no writer can enter it, whose rows would be lost with it."""
 
 from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mlforge.catalog import commit as commits
 from mlforge.catalog import file
+from mlforge.catalog.holding import wal_of
+from mlforge.catalog.lock import Waiting
 from mlforge.catalog.staging import Workdir, megabytes
 from mlforge.errors import CatalogError
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from duckdb import DuckDBPyConnection
+
+    from mlforge.catalog.holding import Held
 
 OLD, NEW = "old", "new"
 STEPS = ("attached", "rewritten", "compared", "synced", "replaced")
@@ -53,25 +57,28 @@ def compact(
     Waits up to ``lock_timeout`` seconds for a writer; readers are in nobody's way. Raises LockedError that names the
     writer, CatalogError for a full disk, a folder that is not writable and a copy that is not equal; the catalog is
     then as it was."""
-    import duckdb
-
-    catalog = Path(os.path.realpath(catalog_path))
-    with commits.in_words(catalog), Workdir(catalog) as workdir, duckdb.connect(":memory:") as con:
-        file.configure(con, threads, memory_limit, workdir.path / "spill")
-        file.attach_read(con, catalog, OLD, lock_timeout)
-        _step("attached")
-        _check_log(catalog)
-        target = workdir.path / catalog.name
-        _rewrite(con, target, catalog)
-        _compare(con, catalog)
-        _step("compared")
-        con.execute(f"DETACH {NEW}")
-        return _replace(target, catalog)
+    catalog, waiting = file.real(catalog_path), Waiting(lock_timeout)
+    while True:
+        with commits.in_words(catalog), Workdir(catalog) as workdir:
+            spill = workdir.path / "spill"
+            with file.Instance(threads=threads, memory_limit=memory_limit, spill=spill) as own:
+                held = own.attach(catalog, OLD, lock_timeout)
+                _step("attached")
+                _check_log(catalog)
+                target = workdir.path / catalog.name
+                _rewrite(own.con, target, catalog)
+                _compare(own.con, catalog)
+                _step("compared")
+                own.con.execute(f"DETACH {NEW}")
+                done = _replace(held, target, workdir.path / "before")
+        if done is not None:
+            return done
+        waiting.pause(commits.written_meanwhile(catalog))
 
 
 def _check_log(catalog: Path) -> None:
     """A log beside the file means that a writer died after its COMMIT: a writer has to bring it in first."""
-    if file.wal_of(catalog).exists():
+    if wal_of(catalog).exists():
         raise CatalogError(
             f"{catalog} has a write-ahead log that no writer has brought in yet",
             hint="close the programs that read the catalog, and run it again",
@@ -119,14 +126,16 @@ def _unequal(catalog: Path, what: str) -> CatalogError:
     )
 
 
-def _replace(target: Path, catalog: Path) -> Compacted:
-    now = catalog.stat()
+def _replace(held: Held, target: Path, aside: Path) -> Compacted | None:
+    """None if somebody wrote to the old file meanwhile."""
+    now = os.fstat(held.fd)
     after = target.stat().st_size
     if after >= now.st_size:
         return Compacted(before=now.st_size, after=now.st_size, replaced=False)
     target.chmod(stat.S_IMODE(now.st_mode))
     commits.sync(target)
-    commits.move(target, catalog)
+    if not commits.exchange(held, target, aside):
+        return None
     return Compacted(before=now.st_size, after=after, replaced=True)
 
 

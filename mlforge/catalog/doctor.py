@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from mlforge.catalog import file, log, migrations
+from mlforge.catalog.holding import wal_of
 from mlforge.catalog.staging import megabytes
 from mlforge.errors import MlforgeError, ProjectError
 from mlforge.project.loader import load
@@ -161,8 +162,8 @@ def _beside(path: Path) -> Iterator[Finding]:
     if left:
         text = f"{len(left)} folders in {staging}: a build runs, or one died"
         yield Finding(what="staging", state="warning", text=text, hint="the next build clears what dead ones left")
-    if file.wal_of(path).exists():
-        text = f"{file.wal_of(path).name} is there: another process writes, or one died"
+    if wal_of(path).exists():
+        text = f"{wal_of(path).name} is there: another process writes, or one died"
         yield Finding(
             what="log", state="warning", text=text, hint="DuckDB takes it in when it opens the file for writing"
         )

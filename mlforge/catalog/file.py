@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
-import time
-from contextlib import contextmanager
+import uuid
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlforge.catalog import migrations
-from mlforge.catalog.lock import process
-from mlforge.errors import CatalogError, LockedError, MlforgeError
+from mlforge.catalog import holding, migrations
+from mlforge.catalog.lock import Waiting
+from mlforge.errors import BuildError, CatalogError, MlforgeError
 from mlforge.sql.templates import sql, statements
 
 if TYPE_CHECKING:
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 STORAGE_VERSION = "v1.4.0"
 """Every DuckDB from 1.4 on reads it, and it refuses a write-ahead log that belongs to another file."""
 
-CONFIG = {"storage_compatibility_version": STORAGE_VERSION}
+CONFIG = {
+    "storage_compatibility_version": STORAGE_VERSION,
+    "autoinstall_known_extensions": "false",  # stated before a file is opened: that of another kind asks for one
+    "autoload_known_extensions": "false",
+}
 LOCK_TIMEOUT = 60.0
-
-
-def wal_of(path: Path) -> Path:
-    """The write-ahead log that DuckDB keeps beside a file."""
-    return path.with_name(path.name + ".wal")
 
 
 def configure(
@@ -47,6 +47,131 @@ def configure(
         con.execute(statement)
 
 
+class Pins:
+    """Files that stay as they are until ``release`` or the end of the block."""
+
+    def __init__(self) -> None:
+        self._holds = ExitStack()
+        self._held: list[holding.Held] = []
+
+    def __enter__(self) -> Pins:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def hold(self, path: str | Path, lock_timeout: float) -> None:
+        """Keep a file as it is. Waits for a writer, and raises, as ``holding.hold`` does."""
+        stack = ExitStack()
+        self.keep(stack.enter_context(holding.hold(real(path), Waiting(lock_timeout))), stack)
+
+    def keep(self, held: holding.Held, stack: ExitStack) -> None:
+        """Take over a file that is held until ``stack`` is closed."""
+        self._holds.push(stack)
+        self._held.append(held)
+
+    def release(self) -> None:
+        """Let go of them. Raises BuildError if one of them did not stay as it was, lock or no lock."""
+        moved = [held.path for held in self._held if not (held.has_its_name() and held.is_untouched())]
+        self.close()
+        if moved:
+            raise BuildError(
+                f"{moved[0]} was written to while the build read it, by a program that does not wait for its lock",
+                hint="build again; the catalog is as it was",
+            )
+
+    def close(self) -> None:
+        """Let go of them."""
+        self._held.clear()
+        self._holds.close()
+
+
+class Instance:
+    """A DuckDB of mlforge's own, in memory or in a file that nobody else knows, with the files that it reads.
+
+    Each use of a catalog has one: DuckDB answers ``connect(path)`` from what the process has open already, even if the
+    file was replaced meanwhile, while a file attached to a new instance is the one that has the name now. What it
+    spills goes to a folder of its own: two readers that share one destroy each other's files (DuckDB 1.5)."""
+
+    def __init__(
+        self,
+        path: str | Path = ":memory:",
+        *,
+        threads: int | None = None,
+        memory_limit: str | None = None,
+        spill: Path | None = None,
+        pins: Pins | None = None,
+    ) -> None:
+        """``spill`` is a folder of its own, made when it is needed; without one it is where the system has such. With
+        ``pins`` what it reads stays as it is until they are closed."""
+        import duckdb
+
+        self._own = Pins()
+        self._pins = pins
+        self._spill = spill or Path(tempfile.gettempdir(), f"mlforge-{uuid.uuid4().hex}")
+        self.con = duckdb.connect(str(path), config={**CONFIG, "temp_directory": str(self._spill)})
+        try:
+            configure(self.con, threads, memory_limit)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Instance:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def attach(self, path: str | Path, name: str, lock_timeout: float = LOCK_TIMEOUT) -> holding.Held:
+        """Attach a DuckDB file read-only. Nobody writes to it until the instance is closed.
+
+        Waits up to ``lock_timeout`` seconds for a writer. Raises LockedError that names it, CatalogError for a file
+        that is missing or broken."""
+        import duckdb
+
+        file, waiting = real(path), Waiting(lock_timeout)
+        statement = sql("warehouse/attach", path=str(file), name=name)
+        while True:
+            with ExitStack() as holds:
+                try:
+                    held = holds.enter_context(holding.hold(file, waiting))
+                except OSError as error:
+                    raise CatalogError(f"there is no DuckDB file at {file}", hint="check the path") from error
+                try:
+                    self.con.execute(statement)
+                except duckdb.Error as error:
+                    waiting.pause(meaning_of(error, file, lock_timeout), error)
+                    continue
+                if held.has_its_name():  # else DuckDB may have opened another one, which is not held
+                    (self._pins or self._own).keep(held, holds.pop_all())
+                    return held
+                self.con.execute(sql("warehouse/detach", name=name))
+
+    def close(self) -> None:
+        """Close it, let go of what it reads, and remove what it spilled."""
+        self.con.close()
+        self._own.close()
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+
+def spill_beside(path: str | Path) -> Path | None:
+    """A folder for what one reader of a file spills, by that file; None where that is not writable."""
+    file = real(path)
+    writable = os.access(file.parent, os.W_OK)
+    return Path(f"{file}.tmp", uuid.uuid4().hex) if writable else None
+
+
+def real(path: str | Path) -> Path:
+    """The path under which all of mlforge knows a DuckDB file. Raises CatalogError for one that DuckDB takes apart."""
+    found = Path(os.path.realpath(path))
+    if "?" in str(found):
+        raise CatalogError(
+            f"{found} has a question mark in its path, and DuckDB would keep the log of that file somewhere else",
+            hint="rename the folder or the file",
+        )
+    return found
+
+
 @contextmanager
 def open_read(
     path: str | Path,
@@ -55,77 +180,51 @@ def open_read(
     threads: int | None = None,
     memory_limit: str | None = None,
 ) -> Iterator[DuckDBPyConnection]:
-    """The catalog, read-only, for as long as the block lasts.
+    """The catalog as it is now, read-only, for as long as the block lasts.
 
     Waits up to ``lock_timeout`` seconds for a writer. Raises LockedError that names the writer, and CatalogError for a
     file that is missing, broken, no catalog, or of a newer mlforge."""
-    catalog = Path(os.path.realpath(path))
-    con = _connect_waiting(catalog, lock_timeout)
-    try:
-        configure(con, threads, memory_limit, None if os.access(catalog.parent, os.W_OK) else tempfile.gettempdir())
-        check_readable(con, catalog)
+    with _opened(path, lock_timeout, threads, memory_limit) as con:
+        check_readable(con, real(path))
         yield con
-    finally:
-        con.close()
 
 
-def _connect_waiting(path: Path, lock_timeout: float) -> DuckDBPyConnection:
+@contextmanager
+def _opened(
+    path: str | Path, lock_timeout: float, threads: int | None = None, memory_limit: str | None = None
+) -> Iterator[DuckDBPyConnection]:
     import duckdb
 
-    waiting = Waiting(lock_timeout)
-    while True:
-        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a folder may not be searched
-            raise CatalogError(f"there is no catalog at {path}", hint="run mlforge build to make it")
-        try:
-            return duckdb.connect(str(path), read_only=True)
-        except duckdb.Error as error:
-            waiting.pause(translate(error, path, lock_timeout), error)
+    catalog = real(path)
+    if not os.path.exists(catalog):  # noqa: PTH110 - Path.exists raises where a folder may not be searched
+        raise CatalogError(f"there is no catalog at {catalog}", hint="run mlforge build to make it")
+    spill = spill_beside(catalog)
+    try:
+        with Instance(threads=threads, memory_limit=memory_limit, spill=spill) as own:
+            name = _name(catalog)
+            own.attach(catalog, name, lock_timeout)
+            own.con.execute(sql("warehouse/use", name=name))
+            yield own.con
+    except duckdb.Error as error:
+        if (meaning := damage(error, catalog)) is not None:
+            raise meaning from error
+        raise
+    finally:
+        if spill is not None:
+            with suppress(OSError):  # it was never made, or another reader spills there too
+                spill.parent.rmdir()
+
+
+def _name(path: Path) -> str:
+    """What DuckDB calls a file that it opens by itself, so that SQL that names it goes on working."""
+    name = path.name.split(".", 1)[0]
+    return f"{name}_db" if name.lower() in ("", "memory", "temp", "system") else name
 
 
 def is_bare(path: str | Path, lock_timeout: float = LOCK_TIMEOUT) -> bool:
     """Whether a DuckDB file holds no catalog yet. Waits for a writer, and raises, like ``open_read``."""
-    con = _connect_waiting(Path(os.path.realpath(path)), lock_timeout)
-    try:
+    with _opened(path, lock_timeout) as con:
         return migrations.found(con) is None
-    finally:
-        con.close()
-
-
-def attach_read(con: DuckDBPyConnection, path: str | Path, name: str, lock_timeout: float = LOCK_TIMEOUT) -> None:
-    """Attach the catalog, read-only, under a name. Waits for a writer, and raises, like ``open_read``."""
-    import duckdb
-
-    waiting = Waiting(lock_timeout)
-    catalog = Path(os.path.realpath(path))
-    while True:
-        try:
-            con.execute(sql("warehouse/attach", path=str(catalog), name=name))
-            return
-        except duckdb.Error as error:
-            waiting.pause(translate(error, catalog, lock_timeout), error)
-
-
-class Waiting:
-    """Retrying with longer and longer pauses until ``timeout`` seconds have gone by."""
-
-    def __init__(self, timeout: float) -> None:
-        self.start = time.monotonic()
-        self._deadline = self.start + timeout
-        self._pause = 0.005
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been waiting."""
-        return time.monotonic() - self.start
-
-    def pause(self, meaning: MlforgeError | None, error: Exception) -> None:
-        """Sleep if ``meaning`` is a lock that may yet be released; raise it otherwise, CatalogError if it is None."""
-        if meaning is None:
-            raise CatalogError(f"DuckDB cannot open the catalog: {error}") from error
-        if not isinstance(meaning, LockedError) or time.monotonic() >= self._deadline:
-            raise meaning from error
-        time.sleep(min(self._pause, max(0.0, self._deadline - time.monotonic())))
-        self._pause = min(self._pause * 1.5, 0.25)
 
 
 def check_readable(con: DuckDBPyConnection, path: Path) -> None:
@@ -171,36 +270,38 @@ def held_elsewhere(error: Exception) -> bool:
     return "Could not set lock" in str(error)
 
 
+def held_here(error: Exception) -> bool:
+    """Whether this process has opened the path already, in another way."""
+    return bool(_SAME_PROCESS.search(str(error)))
+
+
+def damage(error: Exception, path: Path) -> CatalogError | None:
+    """What DuckDB found broken in a file while it read it; None if that was not the matter."""
+    return holding.not_duckdb(path, _first(str(error))) if _BROKEN.search(str(error)) else None
+
+
+def meaning_of(error: Exception, path: Path, waited: float = 0.0) -> MlforgeError:
+    """Like ``translate``, with words for an error that is about something else."""
+    return translate(error, path, waited) or CatalogError(f"DuckDB cannot open the catalog: {error}")
+
+
 def translate(error: Exception, path: Path, waited: float = 0.0) -> MlforgeError | None:
     """What one of DuckDB's errors on a catalog file means to its user; None for one that is not about the file."""
     text = str(error)
     if held_elsewhere(error):
-        return LockedError(
-            f"{path} is in use by {_holder(text)}",
-            hint=f"close it there, or wait longer with --lock-timeout (waited {waited:g} s)",
-        )
-    if _SAME_PROCESS.search(text):
-        return LockedError(
-            f"{path} is open in this process already, in another mode",
-            hint="close that connection first: one process opens a DuckDB file either for reading or for writing",
-        )
+        pid = re.search(r"\(PID (\d+)\)", text)
+        return holding.locked(path, int(pid[1]) if pid else None, waited)
+    if held_here(error):
+        return holding.locked(path, os.getpid(), waited)
     if no_space(error):
         return CatalogError(f"no space left to write {path}", hint="free some space and run it again; nothing is lost")
     if _VERSION.search(text):
         return CatalogError(f"{path} was written by another DuckDB, in a format this one cannot read: {_first(text)}")
-    if _BROKEN.search(text):
-        return CatalogError(
-            f"{path} is not a DuckDB file, or it is damaged: {_first(text)}",
-            hint="move it away and run mlforge build, or put a backup in its place",
-        )
+    if (broken := damage(error, path)) is not None:
+        return broken
     if re.search(r"permission denied|read-only file system|cannot open file", text, re.IGNORECASE):
         return CatalogError(f"cannot open {path}: {_first(text)}", hint="look at the rights of the file and its folder")
     return None
-
-
-def _holder(text: str) -> str:
-    pid = re.search(r"\(PID (\d+)\)", text)
-    return process(int(pid[1])) if pid else "another process"
 
 
 def _first(text: str) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlforge.errors import CatalogError, LockedError
+from mlforge.errors import CatalogError, LockedError, MlforgeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,37 @@ def refused(error: OSError, path: Path) -> CatalogError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return CatalogError(f"no space left to write {path}", hint="free some space and run it again; nothing is lost")
     return CatalogError(f"cannot write {path}: {error}")
+
+
+class Waiting:
+    """Retrying with longer and longer pauses until ``timeout`` seconds have gone by."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.start = time.monotonic()
+        self._deadline = self.start + timeout
+        self._pause = 0.005
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been waiting."""
+        return time.monotonic() - self.start
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time has gone by."""
+        return time.monotonic() >= self._deadline
+
+    def pause(self, meaning: MlforgeError, error: Exception | None = None) -> None:
+        """Sleep if ``meaning`` is a lock that may yet be released; raise it otherwise, or if the time has gone by."""
+        if not isinstance(meaning, LockedError) or self.is_over:
+            raise meaning from error
+        self.sleep()
+
+    def sleep(self) -> None:
+        """Sleep for a moment, and longer the next time."""
+        time.sleep(min(self._pause, max(0.0, self._deadline - time.monotonic())))
+        self._pause = min(self._pause * 1.5, 0.25)
 
 
 class Held:

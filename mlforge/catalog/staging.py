@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import uuid
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlforge.catalog import file
@@ -15,6 +13,7 @@ from mlforge.catalog.lock import Held, refused, try_lock
 from mlforge.errors import BuildError, CatalogError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
     from duckdb import DuckDBPyConnection
@@ -26,7 +25,7 @@ class Workdir:
     Raises CatalogError if the folder of the catalog is not writable."""
 
     def __init__(self, catalog_path: str | Path) -> None:
-        catalog = Path(os.path.realpath(catalog_path))
+        catalog = file.real(catalog_path)
         self.catalog = catalog
         self.root = catalog.with_name(catalog.name + ".staging")
         self.path = self.root / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
@@ -85,6 +84,13 @@ def _remove_if_empty(root: Path) -> None:
         return
 
 
+def clean(catalog_path: str | Path) -> None:
+    """Remove what builds of the catalog that died have left beside it."""
+    root = Workdir(catalog_path).root
+    _clean(root)
+    _remove_if_empty(root)
+
+
 class Staging:
     """A DuckDB file of its own for the heavy work of one build: the catalog stays free for readers meanwhile.
 
@@ -92,6 +98,7 @@ class Staging:
     a first build can become the catalog without a copy. A full disk is raised as BuildError, and nothing is lost."""
 
     con: DuckDBPyConnection
+    instance: file.Instance
 
     def __init__(
         self, catalog_path: str | Path, *, threads: int | None = None, memory_limit: str | None = None
@@ -103,12 +110,12 @@ class Staging:
         self.spill = self.workdir.path / "spill"
 
     def __enter__(self) -> Staging:
-        import duckdb
-
         self.workdir.__enter__()
         try:
-            self.con = duckdb.connect(str(self.path), config=file.CONFIG)
-            file.configure(self.con, self.threads, self.memory_limit, self.spill)
+            self.instance = file.Instance(
+                self.path, threads=self.threads, memory_limit=self.memory_limit, spill=self.spill
+            )
+            self.con = self.instance.con
             self.con.execute("CREATE SCHEMA store")
         except BaseException as error:
             self.__exit__(type(error), error, None)
@@ -116,14 +123,14 @@ class Staging:
         return self
 
     def close(self) -> None:
-        """Close the connection; the file stays until the end of the block."""
-        self.con.close()
+        """Close the connection and what it reads; the file stays until the end of the block."""
+        self.instance.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if hasattr(self, "con"):
-            self.con.close()
+        if hasattr(self, "instance"):
+            self.close()
         size = _size(self.workdir.path)
         self.workdir.__exit__(kind, error, trace)
         if isinstance(error, Exception) and _is_full(error):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from mlforge.build.materialise import Runner, make_events, make_table
-from mlforge.catalog.file import attach_read, configure
+from mlforge.catalog.engine import engine
 from mlforge.errors import RetrievalError
 from mlforge.model import REF_SCHEMA, FeatureRef, Version
 from mlforge.retrieve.content import content_hash
@@ -22,7 +22,6 @@ from mlforge.retrieve.training import TrainingSet, training_set
 from mlforge.sql.physical import Physical, RefRead, view
 from mlforge.sql.refs import with_ref_times
 from mlforge.sql.templates import ident, sql
-from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import CatalogState, Project, Source, StoredVersion
+    from mlforge.warehouses.duckdb import DuckDB
 
 MOST = 1000
 """Instants that one call makes features for."""
@@ -40,20 +40,15 @@ MOST = 1000
 class Past:
     """Versions made again from what was loaded by ``instant`` (microseconds since the epoch, UTC)."""
 
-    def __init__(
-        self, con: DuckDBPyConnection, project: Project, state: CatalogState, instant: int, *, ignore: bool
-    ) -> None:
-        self.con = con
+    def __init__(self, warehouse: DuckDB, project: Project, state: CatalogState, instant: int, *, ignore: bool) -> None:
+        self.con = warehouse.con
         self.project = project
         self.state = state
         self.ignore = ignore
-        self.warehouse = DuckDB(con, project.root)
+        self.warehouse = warehouse
         self.warehouse.loaded_by = instant
         self._made: dict[tuple[str, Version], Physical] = {}
-        con.execute("CREATE SCHEMA IF NOT EXISTS store")
-        if reads_catalog(project):
-            attach_read(con, project.warehouse.path, CURRENT)
-            self.warehouse.catalog = CURRENT
+        self.con.execute("CREATE SCHEMA IF NOT EXISTS store")
 
     def physical(self, stored: StoredVersion) -> Physical:
         """The version over rows known at the instant.
@@ -108,13 +103,8 @@ class Past:
 @contextmanager
 def past(project: Project, state: CatalogState, instant: int, *, ignore: bool) -> Iterator[Past]:
     """An engine of its own, for as long as the block lasts, in which versions can be made as of an instant."""
-    import tempfile
-
-    import duckdb
-
-    with tempfile.TemporaryDirectory(prefix="mlforge-") as spill, duckdb.connect(":memory:") as con:
-        configure(con, project.warehouse.threads, project.warehouse.memory_limit, spill)
-        yield Past(con, project, state, instant, ignore=ignore)
+    with engine(project) as warehouse:
+        yield Past(warehouse, project, state, instant, ignore=ignore)
 
 
 def training_set_as_known(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, to_builtins
 
-from mlforge.catalog.file import attach_read, configure
+from mlforge.catalog.engine import engine
 from mlforge.errors import ProjectError, WarehouseError
 from mlforge.model import Duration
 from mlforge.retrieve import request as requests
@@ -18,7 +18,7 @@ from mlforge.retrieve.labels import RELATION
 from mlforge.retrieve.replay import references
 from mlforge.retrieve.training import KeySql
 from mlforge.sql.templates import ident, sql
-from mlforge.warehouses.duckdb import CURRENT, DuckDB, first_line, reads_catalog
+from mlforge.warehouses.duckdb import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlforge.retrieve.request import Request
     from mlforge.retrieve.training import TrainingSet
     from mlforge.sql.physical import Member
+    from mlforge.warehouses.duckdb import DuckDB
 
 SAMPLE = 10_000
 """Label rows that are looked at; a set of more is sampled, always in the same way."""
@@ -67,20 +68,14 @@ def record_late(project: Project, state: CatalogState, made: TrainingSet) -> Non
 
 def late(project: Project, state: CatalogState, made: TrainingSet) -> Late:
     """Count late values. Features of which that cannot be told, or whose sources cannot be read, are ``unknown``."""
-    import duckdb
-
     asked = requests.resolve(state, references(made.record))
     labels = _sample(made)
     reasons = [_unknown(r, made, project) for r in asked]
     if all(reasons):
         found = [LateFeature(feature=r.shown, unknown=why) for r, why in zip(asked, reasons, strict=True)]
         return _sum(made, 0, found)
-    with duckdb.connect(":memory:") as con:
-        configure(con, project.warehouse.threads, project.warehouse.memory_limit)
-        warehouse = DuckDB(con, project.root, project.file)
-        if reads_catalog(project):
-            attach_read(con, project.warehouse.path, CURRENT)
-            warehouse.catalog = CURRENT
+    with engine(project) as warehouse:
+        con = warehouse.con
         con.register(RELATION, labels)
         types = {c: t for c, t, *_ in con.execute(f"DESCRIBE {RELATION}").fetchall()}
         members = requests.members(asked, [r.columns for r in asked], KeySql(types, asked))

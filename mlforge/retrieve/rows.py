@@ -49,18 +49,11 @@ def rows_of(
 
 @contextmanager
 def _from_sources(physical: Physical, stored: StoredVersion, project: Project) -> Iterator[Rows]:
-    import duckdb
-
     from mlforge.build.materialise import Runner, make_events, make_rows
-    from mlforge.catalog.file import attach_read, configure
-    from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
+    from mlforge.catalog.engine import engine
 
-    with duckdb.connect(":memory:") as con:
-        configure(con, project.warehouse.threads, project.warehouse.memory_limit)
-        warehouse = DuckDB(con, project.root)
-        if reads_catalog(project):
-            attach_read(con, project.warehouse.path, CURRENT)
-            warehouse.catalog = CURRENT
+    with engine(project) as warehouse:
+        con = warehouse.con
         for name in stored.definition.sources:
             warehouse.bind_source(project.sources[name])
         types = warehouse.describe(physical.c.event_sql)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlforge.errors import MlforgeError
@@ -11,27 +9,8 @@ from mlforge.model import SOURCE_SCHEMA
 from mlforge.sql.templates import ident
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mlforge.model import Project
     from mlforge.warehouses.duckdb import DuckDB
-
-
-@contextmanager
-def sources_engine(project: Project) -> Iterator[DuckDB]:
-    """An engine on nothing that can bind the project's sources as they are."""
-    import duckdb
-
-    from mlforge.catalog.file import attach_read, configure
-    from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
-
-    with duckdb.connect(":memory:") as con:
-        configure(con, project.warehouse.threads, project.warehouse.memory_limit)
-        warehouse = DuckDB(con, project.root, project.file)
-        if reads_catalog(project) and Path(project.warehouse.path).exists():
-            attach_read(con, project.warehouse.path, CURRENT)
-            warehouse.catalog = CURRENT
-        yield warehouse
 
 
 class Shapes:
@@ -46,7 +25,9 @@ class Shapes:
         """Describe these sources, with one engine for all that are not known yet."""
         new = [name for name in names if name not in self.found]
         if new:
-            with sources_engine(self.project) as warehouse:
+            from mlforge.catalog.engine import engine
+
+            with engine(self.project) as warehouse:
                 self.found.update({name: self._describe(warehouse, name) for name in new})
 
     def _describe(self, warehouse: DuckDB, name: str) -> dict[str, str] | None:

@@ -5,37 +5,33 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from mlforge.catalog.file import attach_read
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA
 from mlforge.sql.bind import bind
 from mlforge.sql.physical import view
 from mlforge.sql.templates import ident
 from mlforge.verify.cuts import CUT_SCHEMA
-from mlforge.warehouses.duckdb import CURRENT, DuckDB, reads_catalog
+from mlforge.warehouses.duckdb import CURRENT
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
     from mlforge.model import CatalogState, Project, StoredVersion
+    from mlforge.warehouses.duckdb import DuckDB
 
 
 class Engine:
     """A connection of its own over the project's sources, in which features are recomputed."""
 
     def __init__(
-        self, con: DuckDBPyConnection, project: Project, state: CatalogState, *, loaded_by: int | None = None
+        self, warehouse: DuckDB, project: Project, state: CatalogState, *, loaded_by: int | None = None
     ) -> None:
-        self.con = con
+        self.con = warehouse.con
         self.project = project
         self.state = state
-        self.warehouse = DuckDB(con, project.root)
+        self.warehouse = warehouse
         self.warehouse.loaded_by = loaded_by
         self._types: dict[str, dict[str, str]] = {}
         self._changed: dict[tuple[str, str], bool] = {}
         self._numbers = itertools.count()
-        con.execute(f"CREATE SCHEMA {ident(CUT_SCHEMA)}")
-        if reads_catalog(project):
-            self._attach()
+        self.con.execute(f"CREATE SCHEMA {ident(CUT_SCHEMA)}")
 
     def name(self, what: str) -> str:
         """A name for a temporary table."""
@@ -76,10 +72,5 @@ class Engine:
 
     def stored_rows(self, stored: StoredVersion) -> None:
         """Make a feature readable as ``_mlforge_ref.<name>``: its rows as the catalog has them."""
-        self._attach()
+        self.warehouse.attach_catalog(self.project.warehouse.path)
         self.con.execute(view(REF_SCHEMA, stored.feature, bind(self.state, stored, f"{CURRENT}.")))
-
-    def _attach(self) -> None:
-        if self.warehouse.catalog is None:
-            attach_read(self.con, self.project.warehouse.path, CURRENT)
-            self.warehouse.catalog = CURRENT

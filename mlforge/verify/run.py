@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace as with_changes
 
-from mlforge.catalog.file import configure
+from mlforge.catalog import engine as engines
 from mlforge.catalog.log import new_id
 from mlforge.model import SOURCE_SCHEMA, FeatureRef, Pin, Version
 from mlforge.retrieve import request as requests
@@ -153,13 +153,8 @@ def _with_times(own: Engine, table: pa.Table, cut: dict[str, Any], seed: int) ->
 @contextmanager
 def engine(project: Project, state: CatalogState, loaded_by: int | None = None) -> Iterator[Engine]:
     """A connection of its own for as long as the block lasts; only rows loaded by ``loaded_by`` (microseconds)."""
-    import tempfile
-
-    import duckdb
-
-    with tempfile.TemporaryDirectory(prefix="mlforge-") as spill, duckdb.connect(":memory:") as con:
-        configure(con, project.warehouse.threads, project.warehouse.memory_limit, spill)
-        yield Engine(con, project, state, loaded_by=loaded_by)
+    with engines.engine(project) as warehouse:
+        yield Engine(warehouse, project, state, loaded_by=loaded_by)
 
 
 def verdicts(project: Project, state: CatalogState, made: TrainingSet) -> list[FeatureVerdict]:

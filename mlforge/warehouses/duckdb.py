@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlforge.errors import FeatureError, ProjectError, WarehouseError, Where
+from mlforge.errors import CatalogError, FeatureError, ProjectError, WarehouseError, Where
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
 from mlforge.sql.templates import ident, sql, statements
 from mlforge.warehouses.floats import with_floats
 from mlforge.warehouses.reading import ALL, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -49,8 +49,16 @@ class DuckDB:
 
     dialect = "duckdb"
 
-    def __init__(self, con: DuckDBPyConnection, root: str, config_file: str = "mlforge.yaml") -> None:
+    def __init__(
+        self,
+        con: DuckDBPyConnection,
+        root: str,
+        config_file: str = "mlforge.yaml",
+        attach: Callable[[str, str], object] | None = None,
+    ) -> None:
+        """``attach`` makes a DuckDB file readable under a name, and has it stay as it is."""
         self.con = con
+        self._attach_file = attach or (lambda path, name: con.execute(sql("warehouse/attach", path=path, name=name)))
         self.root = Path(root)
         self.config_file = config_file
         self.zero_rows = False  # bind files as empty tables of their columns: asking for types again reads no file
@@ -60,6 +68,12 @@ class DuckDB:
         self._attached: dict[str, str] = {}
         for schema in (SOURCE_SCHEMA, REF_SCHEMA):
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
+
+    def attach_catalog(self, path: str) -> None:
+        """Have the catalog readable as ``CURRENT``, if it is not yet."""
+        if self.catalog is None:
+            self._attach_file(path, CURRENT)
+            self.catalog = CURRENT
 
     def describe(self, query: str) -> dict[str, str]:
         """Names and types of a query's columns; nothing is read. Raises WarehouseError with the engine's words."""
@@ -118,6 +132,9 @@ class DuckDB:
             )  # fmt: skip
         except duckdb.Error as error:
             raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
+        except CatalogError as error:
+            text = f"source {source.name!r} cannot be read: {error.message}"
+            raise ProjectError(text, where=where, hint=error.hint) from error
 
     def _read_files(self, source: Source, reading: Reading) -> list[str]:
         """The files to open. DuckDB itself skips Parquet and JSON files by name; of CSV files those stay from which
@@ -196,7 +213,7 @@ class DuckDB:
         path = source.path or ""
         if path not in self._attached:
             name = f"_mlforge_db{len(self._attached)}"
-            self.con.execute(sql("warehouse/attach", path=path, name=name))
+            self._attach_file(path, name)
             self._attached[path] = name
         return self._attached[path]
 

@@ -283,6 +283,6 @@ def test_a_folder_that_is_a_file(tmp_path, start):
 
 def test_this_process_has_it_open_in_another_mode(build, catalog):
     build()
-    refused = pytest.raises(file.LockedError, match="is open in this process already, in another mode")
+    refused = pytest.raises(file.LockedError, match=rf"is in use by this very process, process {os.getpid()} \(")
     with duckdb.connect(str(catalog)), refused, file.open_read(catalog, lock_timeout=0.1):
         pass

@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -123,6 +125,47 @@ def compact(catalog: Path, *, lock_timeout=20.0) -> None:
 
 def rewrite(catalog: Path) -> None:
     compacts.compact(catalog)
+
+
+def told_to_stop() -> bool:
+    return bool(select.select([sys.stdin], [], [], 0)[0])
+
+
+def open_when_free(catalog: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """As a program does that knows nothing of mlforge."""
+    while True:
+        try:
+            return duckdb.connect(str(catalog), read_only=read_only)
+        except duckdb.Error:
+            time.sleep(0.001)
+
+
+def append(catalog: Path) -> None:
+    """Adds rows to a table of its own in the catalog's file until a line comes; tells how many were acknowledged."""
+    done = 0
+    while not told_to_stop():
+        with open_when_free(catalog) as con:
+            con.execute("CREATE TABLE IF NOT EXISTS main.mine (n BIGINT)")
+            for _ in range(5):
+                con.execute("INSERT INTO main.mine VALUES (?)", [done])
+                done += 1
+        if done == 5:
+            say(ready=True)
+        time.sleep(0.01)
+    say(done=done)
+
+
+def regenerate(catalog: Path, *, table: str = "main.ev") -> None:
+    """Gives all rows of a table the next number, in one transaction after the other, until a line comes."""
+    number = 1
+    while not told_to_stop():
+        with open_when_free(catalog) as con:
+            number += 1
+            con.execute(f"UPDATE {table} SET a = {number}, b = {number}")
+        if number == 2:
+            say(ready=True)
+        time.sleep(0.05)
+    say(done=number)
 
 
 def lock(catalog: Path) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import threading
+from contextlib import ExitStack
+from functools import partial
 
 import duckdb
 import pytest
 
-from mlforge.catalog import file, migrations, reader
+from mlforge.catalog import file, holding, migrations, reader
 from mlforge.catalog.commit import commit
+from mlforge.catalog.compact import compact
 from mlforge.catalog.lock import build_lock, try_lock
 from mlforge.catalog.migrations import Migration
 from mlforge.catalog.staging import Staging, Workdir
 from mlforge.errors import BuildError, CatalogError, LockedError
+from mlforge.sql.templates import sql
 
 
 @pytest.fixture
@@ -140,19 +146,73 @@ def test_the_storage_version_is_read_by_every_duckdb_from_1_4(catalog):
     assert int.from_bytes(catalog.read_bytes()[12:20], "little") == 67
 
 
-def test_a_connection_of_this_process_is_not_written_under(catalog):
-    with file.open_read(catalog) as con:
-        with pytest.raises(LockedError, match="is open in this process already, in another mode") as caught:
-            commit(catalog, None, lambda _: None, lock_timeout=0.3)
-        assert "close that connection first" in caught.value.hint
-        assert migrations.found(con) == migrations.latest()
+def make_table(name: str):
+    return lambda tx: tx.con.execute(f"CREATE TABLE store.{name} AS SELECT 1 AS a")
+
+
+def tables(con) -> list[str]:
+    return [name for (name,) in con.execute(sql("catalog/store_tables")).fetchall()]
+
+
+def read(catalog, *, lock_timeout: float = 0.1):
+    with file.open_read(catalog, lock_timeout=lock_timeout) as con:
+        return tables(con)
+
+
+@pytest.mark.parametrize("reader", ["mlforge", "a notebook"])
+def test_a_reader_of_this_process_keeps_what_it_began_with_and_a_new_one_sees_the_commit(catalog, reader):
+    commit(catalog, None, make_table("first"))
+    own = file.open_read(catalog) if reader == "mlforge" else duckdb.connect(str(catalog), read_only=True)
+    with own as con:
+        with pytest.raises(LockedError, match=f"in use by this very process, process {os.getpid()}") as caught:
+            commit(catalog, None, make_table("no"), lock_timeout=0.1, mode="wait")
+        assert "close the connection that has it open here" in caught.value.hint
+        assert commit(catalog, None, make_table("second"), lock_timeout=0.1).how == "replaced"
+        assert read(catalog) == ["first", "second"]
+        commit(catalog, None, make_table("third"), lock_timeout=0.1)
+        compact(catalog, lock_timeout=0.1)
+        assert read(catalog) == ["first", "second", "third"]
+        assert tables(con) == ["first"]
+    assert commit(catalog, None, lambda _: None).how == "in place"
+    assert holding._entries == {}
+
+
+def test_overlapping_readers_of_one_process_see_the_commits_between_them(catalog):
+    with ExitStack() as readers:
+        seen = []
+        for number in range(4):
+            commit(catalog, None, make_table(f"t{number}"), lock_timeout=0.1)
+            con = readers.enter_context(file.open_read(catalog))
+            seen.append((number + 1, con))
+        assert [len(tables(con)) for _, con in seen] == [count for count, _ in seen]
+    assert holding._entries == {}
+
+
+def another_process_writes(catalog) -> str:
+    """What DuckDB says when a program without mlforge opens the file for writing; nothing if it may."""
+    code = "import duckdb, sys\ntry: duckdb.connect(sys.argv[1])\nexcept duckdb.Error as error: print(error)"
+    return subprocess.run([sys.executable, "-c", code, str(catalog)], check=True, capture_output=True, text=True).stdout
+
+
+def test_a_reader_that_is_not_ours_keeps_its_lock_when_ours_is_done(catalog):
+    with duckdb.connect(str(catalog), read_only=True):
+        read(catalog)
+        assert f"(PID {os.getpid()})" in another_process_writes(catalog)
+    assert another_process_writes(catalog) == ""
+    with file.open_read(catalog):
+        read(catalog)
+        assert "Could not set lock on file" in another_process_writes(catalog)
+    assert another_process_writes(catalog) == ""
+    assert holding._entries == {}
 
 
 def test_a_writer_of_this_process_keeps_its_lock_and_its_rows(catalog):
     with duckdb.connect(str(catalog)) as con:
         con.execute("CREATE TABLE theirs AS SELECT 1 AS a")
-        with pytest.raises(LockedError, match="is open in this process already"):
-            commit(catalog, None, lambda _: None, lock_timeout=0.3)
+        for use in (read, compact, partial(commit, staging=None, apply=lambda _: None)):
+            with pytest.raises(LockedError, match="is in use by this very process"):
+                use(catalog, lock_timeout=0.1)
+            assert f"(PID {os.getpid()})" in another_process_writes(catalog)
         con.execute("INSERT INTO theirs VALUES (2)")
     with file.open_read(catalog) as con:
         assert con.execute("SELECT count(*) FROM theirs").fetchall() == [(2,)]

@@ -151,7 +151,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="cannot open"):
+    with pytest.raises(CatalogError, match="there is no DuckDB file at"):
         compact(tmp_path / "none.duckdb")
 
 
