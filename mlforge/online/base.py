@@ -7,9 +7,11 @@ is a class with seven methods and an entry point of the group ``mlforge.online_s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mlforge.errors import UsageError, did_you_mean
+from mlforge.online.place import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -91,6 +93,11 @@ def settings_of(given: Store | Mapping[str, Any] | str) -> dict[str, Any]:
 
 def _of_url(url: str) -> dict[str, Any]:
     scheme, found, rest = url.partition("://")
+    if not found and place(url) != url and not Path(url).exists():
+        raise UsageError(
+            f"{place(url)} is no address of an online store",
+            hint="write redis://user:password@host:6379/0; a SQLite file of such a name is sqlite:///path",
+        )
     if not found:
         return {"kind": "sqlite", "path": url}
     if scheme == "sqlite":
@@ -129,7 +136,7 @@ def _maker(kind: str) -> Callable[..., Store]:
 
     others = {point.name: point for point in entry_points(group=GROUP)}
     if kind not in others:
-        raise UsageError(f"unknown kind of online store {kind!r}", hint=did_you_mean(kind, {*STORES, *others}))
+        raise UsageError(f"unknown kind of online store {place(kind)!r}", hint=did_you_mean(kind, {*STORES, *others}))
     return others[kind].load()  # type: ignore[no-any-return]
 
 

@@ -17,10 +17,10 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from mlforge.errors import UsageError
+from mlforge.online.place import place
 from mlforge.online.redis import escaped, needs_driver
-from mlforge.online.refusals import in_words, place
-from mlforge.online.resp import Connection, Pool, Refused, Server, host_and_port
+from mlforge.online.refusals import in_words, unfit
+from mlforge.online.resp import Connection, Malformed, Pool, Refused, Server, host_and_port
 from mlforge.online.slots import Batch, owners
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ class RedisClusterStore:
             first, others = _nodes_of(url)
             self._server = Server(first, timeout, options)
             if isinstance(self._server.address, str) or self._server.database:
-                raise ValueError("a cluster has neither sockets nor databases")
+                raise Malformed("a cluster has neither sockets nor databases")
         except (ValueError, TypeError) as error:
-            raise UsageError(f"the online store's URL or options do not fit: {error}") from error
+            raise unfit(url, error) from None
         self.url = url
         self._pack: Any = hiredis.pack_command
         self._seeds: list[Node] = [self._server.address, *others]
@@ -261,7 +261,7 @@ class RedisClusterStore:
 
 
 def _nodes_of(url: str) -> tuple[str, list[Node]]:
-    """The URL of the node that is named first, and the others. Raises ValueError."""
+    """The URL of the node that is named first, and the others. Raises Malformed."""
     scheme, _, rest = url.partition("://")
     login, at, places = rest.rpartition("@")
     first, *others = places.split(",")

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import OnlineError, StoreDownError, StoreRefusedError, UsageError
+from mlforge.online.place import place, without
 
 try:
     import boto3
@@ -65,7 +66,8 @@ class DynamoDBStore:
         try:
             self._client = boto3.client("dynamodb", region_name=region, endpoint_url=endpoint, config=config)
         except (BotoCoreError, ValueError) as error:
-            raise UsageError(f"settings of the online store do not fit: {error}") from error
+            text = f"the endpoint {place(endpoint)} is no URL" if "endpoint" in str(error) and endpoint else str(error)
+            raise UsageError(f"settings of the online store do not fit: {text}") from None
         self._create = create
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="mlforge-dynamodb")
 
@@ -237,7 +239,7 @@ class DynamoDBStore:
         with self._in_words():
             found = self._client.describe_table(TableName=self.table)["Table"]
         return {
-            "kind": self.kind, "at": f"{self._client.meta.endpoint_url}/{self.table}", "version": "2012-08-10",
+            "kind": self.kind, "at": f"{place(self._client.meta.endpoint_url)}/{self.table}", "version": "2012-08-10",
             "names": found.get("ItemCount", 0), "bytes": found.get("TableSizeBytes", 0),
         }  # fmt: skip
 
@@ -268,7 +270,8 @@ class DynamoDBStore:
             raise StoreDownError(self._said(error), hint=_WRONG) from error
 
     def _said(self, error: Exception) -> str:
-        return f"DynamoDB does not answer as it should for table {self.table!r}: {error}"
+        text = without(str(error), self._client.meta.endpoint_url)
+        return f"DynamoDB does not answer as it should for table {self.table!r}: {text}"
 
 
 _WRONG = "are region, credentials and table right? create: true makes the table"

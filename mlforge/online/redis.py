@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from mlforge.errors import UsageError
-from mlforge.online.refusals import in_words, place
+from mlforge.online.place import place
+from mlforge.online.refusals import in_words, unfit
 from mlforge.online.resp import OPTIONS, Refused, Server, Wire
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class RedisStore:
             if self._wire is None:
                 self._client.connection_pool  # noqa: B018 - redis-py looks at the URL
         except (ValueError, TypeError) as error:
-            raise UsageError(f"the online store's URL or options do not fit: {error}") from error
+            raise unfit(url, error) from None
 
     # redis-py is imported for writing, for event loops, and where it has options: a reader starts without it.
     @cached_property

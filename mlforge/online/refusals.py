@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from mlforge.errors import StoreDownError, StoreRefusedError
+from mlforge.errors import StoreDownError, StoreRefusedError, UsageError
+from mlforge.online.place import place
+from mlforge.online.resp import Malformed
 
 _LOGIN = ("NOAUTH", "WRONGPASS", "ERR invalid password", "NOPERM", "ERR AUTH")
 _CLUSTER = ("MOVED ", "ASK ", "CROSSSLOT ")
 
 
-def place(url: str) -> str:
-    """Where it is, without user and password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+def unfit(url: str, error: Exception) -> UsageError:
+    """The error for a URL or options that cannot be used. What redis-py and Python say of a URL may quote any of it."""
+    own = isinstance(error, (Malformed, TypeError)) or str(error).startswith("Invalid value for '")
+    text = str(error) if own else "redis-py cannot read them"
+    return UsageError(
+        f"the online store's URL or options do not fit, {place(url)}: {text}",
+        hint="write redis://user:password@host:6379/0, with %40 for an @ of the password",
+    )
 
 
 def in_words(at: str, error: Exception) -> StoreDownError:

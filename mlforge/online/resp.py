@@ -26,22 +26,26 @@ OPTIONS = frozenset(
 """The options that connections heed."""
 
 
+class Malformed(ValueError):
+    """A URL or options that cannot be used. The text names nothing of a URL, which may hold a password."""
+
+
 class Refused(Exception):
     """What the server said instead of values."""
 
 
 class Server:
-    """Where a server is and how one gets in. Raises ValueError for a URL it cannot use.
+    """Where a server is and how one gets in. Raises Malformed for a URL it cannot use.
 
     ``url``: ``redis://``, ``rediss://`` or ``unix://``, with user, password and database, without a query."""
 
     def __init__(self, url: str, timeout: float, options: Mapping[str, Any] | None = None) -> None:
         scheme, _, rest = url.partition("://")
         if scheme not in ("redis", "rediss", "unix") or "?" in rest:
-            raise ValueError(f"{scheme}: not redis, rediss or unix, or with a query")
+            raise Malformed("it must begin with redis://, rediss:// or unix://, and have no query")
         self.options = dict(options or {})
         if unknown := sorted(set(self.options) - OPTIONS):
-            raise ValueError(f"unknown options {', '.join(unknown)}; known: {', '.join(sorted(OPTIONS))}")
+            raise Malformed(f"unknown options {', '.join(unknown)}; known: {', '.join(sorted(OPTIONS))}")
         login, _, place = rest.rpartition("@")
         user, _, password = (_unquoted(part) for part in login.partition(":"))
         user, password = self.options.get("username") or user, self.options.get("password") or password
@@ -51,6 +55,8 @@ class Server:
         self.address: Address = place
         if scheme != "unix":
             host, _, database = place.partition("/")
+            if not (database or "0").isdecimal():
+                raise Malformed("what follows the host is not the number of a database")
             self.address, self.database = host_and_port(host), int(database or 0)
 
     @cached_property
@@ -78,10 +84,10 @@ class Server:
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """A host, or a host and its port. Raises ValueError."""
+    """A host, or a host and its port. Raises Malformed."""
     name, _, port = text.rpartition(":") if text.rpartition(":")[2].isdigit() else (text, "", "6379")
     if ":" in name.rpartition("]")[2]:
-        raise ValueError("what follows the user and password is not a host and a port")
+        raise Malformed("what follows the user and password is not a host and a port")
     return name.strip("[]") or "localhost", int(port)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import StoreDownError, UsageError
+from mlforge.online.place import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -56,6 +57,10 @@ class SQLiteStore:
     def __init__(self, path: str | Path = "online.db", *, timeout: float = 30.0) -> None:
         if not str(path):
             raise UsageError("the online store has no path", hint="path: online.db")
+        if "://" in str(path):
+            raise UsageError(
+                f"{place(str(path))} is no path of a SQLite file", hint="give a path alone, or set kind: to what it is"
+            )
         self.path = Path(path)
         self.timeout = timeout
         self._local = threading.local()
@@ -241,4 +246,4 @@ class SQLiteStore:
 
     def _down(self, error: sqlite3.Error) -> StoreDownError:
         hint = "is the disk full, the file another program's, or the folder missing?"
-        return StoreDownError(f"the online store {self.path} refuses: {error}", hint=hint)
+        return StoreDownError(f"the online store {place(str(self.path))} refuses: {error}", hint=hint)

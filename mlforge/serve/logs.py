@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+
+from mlforge.online.place import SHORTEST
+from mlforge.online.place import secrets_of as secrets_of_address
 
 if TYPE_CHECKING:
     from mlforge.serve.settings import ServeSettings
 
 _SECRET_WORDS = ("password", "secret", "token", "key")
-_SHORTEST = 4
-"""Shorter secrets are not looked for: they would be found everywhere."""
 
 
 class Scrubbing(logging.Formatter):
@@ -32,7 +32,7 @@ class Scrubbing(logging.Formatter):
 def secrets_of(settings: ServeSettings) -> list[str]:
     """API keys, and what opens the store."""
     found = {*settings.api_keys, *_passwords(settings.store_settings())}
-    return sorted((s for s in found if len(s) >= _SHORTEST), key=len, reverse=True)
+    return sorted((s for s in found if len(s) >= SHORTEST), key=len, reverse=True)
 
 
 def _passwords(given: dict[str, Any]) -> set[str]:
@@ -42,10 +42,8 @@ def _passwords(given: dict[str, Any]) -> set[str]:
             found |= _passwords(value)
         elif isinstance(value, str) and any(word in name.lower() for word in _SECRET_WORDS):
             found.add(value)
-        elif isinstance(value, str) and "://" in value:
-            login = value.partition("://")[2].rpartition("@")[0]
-            written = login.partition(":")[2]
-            found |= {written, unquote(written)}
+        elif isinstance(value, str) and name in ("url", "endpoint"):
+            found |= secrets_of_address(value)
     return found
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from mlforge.online.place import place
+
 PATIENCE = 2
 """Seconds that a call of a store may take where its settings do not say: a server answers 503 rather than wait."""
 
@@ -40,9 +42,8 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
     def where(self) -> str:
         """The kind of the store and its place, without user and password."""
         found = self.store_settings()
-        place = str(found.get("url") or found.get("path") or found.get("table") or "").partition("?")[0]
-        scheme, mark, rest = place.rpartition("://")
-        return f"{found['kind']} {scheme}{mark}{rest.rpartition('@')[2]}".strip()
+        at = place(str(found.get("url") or found.get("path") or found.get("table") or ""))
+        return f"{found['kind']} {at}".strip()
 
     def check(self) -> None:
         """Look at what can be looked at before there are workers. Raises UsageError."""

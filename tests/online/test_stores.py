@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlforge.errors import OnlineError, StoreDownError, UsageError
+from mlforge.errors import MlforgeError, OnlineError, StoreDownError, UsageError
 from mlforge.online.base import Change, open_store
+from mlforge.online.place import place
+from mlforge.serve.settings import ServeSettings
 from tests.online.servers import RedisServer, free_port
 
 if TYPE_CHECKING:
@@ -136,7 +140,10 @@ def test_an_async_reader_runs_in_any_loop(store: Store) -> None:
         ({"kind": "rediss"}, "unknown kind of online store 'rediss'", "did you mean 'redis'?"),
         ({"kind": "sqlite", "pth": "x"}, "settings of the online store do not fit", "it takes path, timeout"),
         ("memcached://here", "unknown kind of online store 'memcached'", "known: dynamodb, redis, sqlite"),
-        ("redis://here:port", "the online store's URL or options do not fit", None),
+        ("redis://here:port", "the online store's URL or options do not fit, redis://***: what follows", None),
+        ({"kind": "sqlite", "path": "redis://u:p@h"}, "redis://h is no path of a SQLite file", "a path alone"),
+        ({"kind": "redis", "url": "here"}, "do not fit, here: it must begin with redis://", "redis://user:password@"),
+        ("redis://here/first", "what follows the host is not the number of a database", None),
     ],
 )
 def test_settings_that_do_not_fit(given: Any, message: str, hint: str | None) -> None:
@@ -144,6 +151,62 @@ def test_settings_that_do_not_fit(given: Any, message: str, hint: str | None) ->
         open_store(given)
     assert message in caught.value.message
     assert hint is None or hint in (caught.value.hint or "")
+
+
+ADDRESSES = [
+    f"{scheme}{login}{rest}"
+    for scheme in ("rediss//", "redis:/", "redis:", "", "//", "redis://", "unix//", "redis+clustr://", "sqlite//", "htp://")
+    for login in ("user:p4ssw0rd@", ":p4ssw0rd@", "user:p4ss@p4ssw0rd@", "user:/p4ssw0rd@", "user:p4ss?p4ssw0rd@")
+    for rest in ("127.0.0.1", "127.0.0.1:port", "127.0.0.1:6379/base", "127.0.0.1:6379/0?x=p4ssw0rd@y")
+] + ["redis://user:p4ssw0rd", "redis://h/0?password=p4ssw0rd&port=p4ssw0rd", "redis://h:p4ssw0rd/0?db=1"]  # fmt: skip
+
+
+def texts_of(error: BaseException) -> str:
+    """All that a traceback of it shows."""
+    return "".join(traceback.format_exception(error))
+
+
+def test_no_error_shows_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However an address is mistyped, and wherever it is put."""
+    monkeypatch.chdir(tmp_path)
+    shown: list[tuple[Any, str]] = []
+    for address in ADDRESSES:
+        shown.append((address, place(address)))
+        shown.append((address, ServeSettings(store={"kind": "redis", "url": address}, namespace="n").where()))
+        for given in (
+            address, {"kind": "redis", "url": address}, {"kind": "redis", "url": address, "cluster": True},
+            {"kind": address}, {"kind": "sqlite", "path": f"{address}/nowhere"},
+            {"kind": "dynamodb", "endpoint": address, "region": "eu-central-1"},
+        ):  # fmt: skip
+            with suppress(OSError):
+                try:
+                    store = open_store(given)
+                    if store.kind == "sqlite":
+                        store.swap([Change(b"a", None, b"1")])
+                except MlforgeError as error:
+                    shown.append((given, texts_of(error)))
+    assert [(given, text) for given, text in shown if "p4ss" in text] == []
+    assert len(shown) > 6 * len(ADDRESSES)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis://user:p4ssw0rd@h:6379/0", "redis://h:6379/0"),
+        ("rediss://:p%40/ss@h", "rediss://h"),
+        ("redis://u:p@[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("redis://u:p@a:7000,b:7001", "redis://a:7000,b:7001"),
+        ("unix://u:p@/run/redis.sock?db=1", "unix:///run/redis.sock"),
+        ("redis://h/0?password=p", "redis://h/0"),
+        ("redis://h/0?password=a@p", "redis://***"),
+        ("rediss//u:p@h", "***@h"),
+        ("u:p@h:port", "***@h:port"),
+        ("online.db", "online.db"),
+        ("/data/a@b/online.db", "/data/a@b/online.db"),
+    ],
+)
+def test_what_is_shown_of_an_address(address: str, shown: str) -> None:
+    assert place(address) == shown
 
 
 def test_urls_name_stores(tmp_path: Path, redis_server: RedisServer) -> None:
