@@ -13,7 +13,7 @@ from mlforge.render.rowwise import RowWise, row_wise
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from mlforge.model import Candidate, Source, SourceState, Span, StoredVersion
+    from mlforge.model import Candidate, Compiled, Source, SourceState, Span, StoredVersion
 
 Mode = Literal["whole", "incremental", "by_key"]
 
@@ -124,6 +124,8 @@ def _why_whole(
     """Why a row-wise feature is made whole all the same."""
     if scope.whole:
         return "asked for"
+    if calls_of(last.compiled) != calls_of(candidate.compiled):
+        return "this mlforge computes its aggregates in another way than the one that made the version"
     if candidate.config.incremental == "never":
         return 'it says incremental="never"'
     for name in found.beside:
@@ -133,6 +135,11 @@ def _why_whole(
     if news:
         return f"{', '.join(sorted(news))} changed, and any row may read what did"
     return _why_unknown(last, candidate, found.source)
+
+
+def calls_of(compiled: Compiled) -> list[tuple[object, ...]]:
+    """What is computed over the windows, apart from what follows from the data."""
+    return [(a.name, a.function, a.args, a.distinct, a.filter, a.window, a.type) for a in compiled.aggregates]
 
 
 def _why_unknown(last: StoredVersion, candidate: Candidate, source: str | None) -> str | None:

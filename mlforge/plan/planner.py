@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def plan(
         steps=tuple(planner.steps.values()),
         sets=sets.steps,
         removed=tuple(sorted(state.features.keys() - graph.keys())),
-        notes=(*_left_behind(planner.steps, graph, state), *sets.notes),
+        notes=(*_left_behind(planner.steps, graph, state), *_sketched(planner.steps, state), *sets.notes),
         warnings=tuple((name, text) for name in planner.steps for text in candidates[name].warnings),
     )
 
@@ -275,3 +276,18 @@ def _left_behind(steps: Mapping[str, FeatureStep], graph: Graph, state: CatalogS
         moved = [r.name for r in refs if r.name in steps and steps[r.name].builds]
         if moved:
             yield f"{name} reads {', '.join(moved)} and is not selected: it keeps the data it has"
+
+
+def _sketched(steps: Mapping[str, FeatureStep], state: CatalogState) -> Iterator[str]:
+    """Versions that count distinct values with DuckDB's sketch, as builds did before they counted exactly."""
+    for name, step in steps.items():
+        last = state.features[name].versions[-1] if name in state.features else None
+        calls = [a.name for a in last.compiled.aggregates if a.function == "approx_count_distinct"] if last else []
+        if last is None or not calls:
+            continue
+        columns = [o.name for o in last.compiled.outputs if any(c in re.findall(r"\w+", o.sql) for c in calls)]
+        after = f"{step.version_to} counts exactly" if step.builds else "`build --force` makes one that counts exactly"
+        yield (
+            f"{name}@{last.version} counts {', '.join(columns)} with DuckDB's sketch, whose answer follows the reader's"
+            f" version of DuckDB; it stays as it is, and {after}"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlforge.render.aggregates import check_aggregate
 from mlforge.render.functions import RANKING, function_name, has_over, is_aggregate
 from mlforge.render.syntax import Parsed, outermost, ref_name, refuse, relations, show
 from mlforge.render.windows import (
@@ -278,13 +279,14 @@ def _check_function(parsed: Parsed, window: exp.Window, name: str) -> None:
             f"ORDER BY inside {function.upper()}(...) OVER {name}",
             "delete it: rows come in the order of time, loaded_at and content; ARG_MAX(x, y) chooses by another column",
         )
+    check_aggregate(parsed, window, call)
     if function == "list" and not _is_bounded(window):
         shown = show(window)
         raise refuse(parsed, window, f"{shown} has no bound", f"keep the last k rows, here 10: ({shown})[-10:]")
 
 
 def _is_bounded(window: exp.Window) -> bool:
-    """Whether only the last k items of a list are taken, k a constant."""
+    """Whether only so many items of a list are taken, counted by constants from one of its ends."""
     from sqlglot import exp
 
     parent = window.parent
@@ -292,19 +294,23 @@ def _is_bounded(window: exp.Window) -> bool:
         parent = parent.parent
     if isinstance(parent, exp.Bracket):
         index = parent.expressions[0]
-        start = index.this if isinstance(index, exp.Slice) else index
-        return len(parent.expressions) == 1 and _is_negative(start)
+        ends = (index.this, index.expression) if isinstance(index, exp.Slice) else (index, index)
+        return len(parent.expressions) == 1 and _limits(*ends)
     if isinstance(parent, exp.ArraySlice):
-        return _is_negative(parent.args.get("start"))
+        return _limits(parent.args.get("start"), parent.args.get("end"))
     if parent is not None and function_name(parent) == "list_slice":
-        return len(parent.expressions) > 1 and _is_negative(parent.expressions[1])
+        return len(parent.expressions) > 2 and _limits(parent.expressions[1], parent.expressions[2])
     return False
 
 
-def _is_negative(node: object) -> bool:
+def _limits(start: object, end: object) -> bool:
+    """Whether a slice is bounded: [-10:] counts from the end, [1:10] from the start."""
     from sqlglot import exp
 
-    return isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal) and node.this.is_int
+    def constant(node: object) -> bool:
+        return isinstance(node, exp.Literal) and node.is_int
+
+    return (isinstance(start, exp.Neg) and constant(start.this)) or (constant(start) and constant(end))
 
 
 # -- what may not stand beside a trailing window

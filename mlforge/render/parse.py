@@ -67,6 +67,14 @@ def _parse_text(rendered: Rendered) -> list[exp.Expression | None]:
 def _syntax_error(rendered: Rendered, error: ParseError) -> GrammarError:
     first = error.errors[0]
     what = re.sub(r" but got <Token .*", "", first["description"]).rstrip(".")
+    lacking = re.search(r"missing for <class '[\w.]+\.(\w+)'>", what)
+    if lacking:  # sqlglot's words are about its own classes
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", lacking[1]).upper()
+        return GrammarError(
+            f"SQL syntax: {name} has too few arguments, or DISTINCT before two of them",
+            where=place(rendered, first["line"]),
+            hint=f"near: {first['highlight']}",
+        )
     near = " ".join(f"{first['start_context'][-30:]}{first['highlight']}{first['end_context'][:20]}".split())
     return GrammarError(
         f"SQL syntax: {what[:1].lower()}{what[1:]}",

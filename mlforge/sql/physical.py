@@ -129,7 +129,10 @@ class Physical:
             return False
         whole = all(d.micros is not None and d.micros % step == 0 for d in self.lengths)
         return whole and all(
-            a.function in MERGEABLE and not a.distinct and (a.method == "native" or a.scale is not None)
+            a.function in MERGEABLE
+            and not a.distinct
+            and len(a.args) == 1
+            and (a.method == "native" or a.scale is not None)
             for a in self.c.aggregates
         )
 

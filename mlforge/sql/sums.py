@@ -1,4 +1,4 @@
-"""Sums of integers are BIGINT, as in trailing windows; DuckDB's own type for them, HUGEINT, is not stored."""
+"""Integer sums and COUNT_IF are BIGINT, as in trailing windows; DuckDB's own type for them, HUGEINT, is not stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def with_bigint_sums(query: exp.Query, names: Collection[str], describe: Describe) -> exp.Query:
-    """A copy of the query in which integer sums in the named output columns are BIGINT; overflow is then an error.
+    """A copy of the query in which such calls in the named output columns are BIGINT; overflow is then an error.
 
     ``names`` are outputs that came out as HUGEINT. What is HUGEINT for another reason stays so."""
     from sqlglot import exp
@@ -34,11 +34,11 @@ def with_bigint_sums(query: exp.Query, names: Collection[str], describe: Describ
 
 
 def _sums(item: exp.Expression) -> Iterator[exp.Expression]:
-    """Calls of SUM with their FILTER and OVER, outside subqueries."""
+    """Calls of SUM and COUNT_IF with their FILTER and OVER, outside subqueries."""
     from sqlglot import exp
 
     for node in item.walk(prune=lambda n: isinstance(n, exp.Query)):
-        if isinstance(node, exp.Sum):
+        if isinstance(node, (exp.Sum, exp.CountIf)):
             while isinstance(node.parent, (exp.Filter, exp.Window)) and node.parent.this is node:
                 node = node.parent
             yield node

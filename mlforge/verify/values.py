@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MOST_KEYS = 50
 """Keys of one instant that are written into its query, so that the engine reads no other."""
 
+SHAPES = ("skewness", "kurtosis", "kurtosis_pop")
+"""Aggregates of distances measured in standard deviations, which makes 1 the size of the numbers they are made of."""
+
 MOST_CUTS = 100
 """Instants for which the sources of a feature that is joined by ref() are cut one by one."""
 
@@ -165,11 +168,12 @@ class Case:
         return tuple(fixed) if self.sized else ()
 
     def size(self, output: Output) -> str:
-        """SQL for the size of the numbers in an output that only adds and subtracts float sums and means."""
+        """SQL for the size of the numbers in an output that only adds and subtracts float sums, means and shapes."""
         if not re.fullmatch(r"[\w\s+\-()]+", output.sql) or re.search(r"[a-z]\s*\(", output.sql):
             return "0::DOUBLE"
         names = [a.name for a in self.measured if a.name in _words(output.sql)]
-        return " + ".join([*(f"coalesce({n}_size, 0)" for n in names), "0::DOUBLE"])
+        shapes = [a.name for a in self.f.aggregates if a.function in SHAPES and a.name in _words(output.sql)]
+        return " + ".join([*(f"coalesce({n}_size, 0)" for n in names), f"{len(shapes)}::DOUBLE"])
 
     # -- recomputing
 

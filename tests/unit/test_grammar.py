@@ -6,6 +6,8 @@ import pytest
 from sqlglot import parse_one
 
 from mlforge.errors import GrammarError, Where
+from mlforge.render.aggregates import REFUSED, TAKEN
+from mlforge.render.functions import AGGREGATES, SYNONYMS
 from mlforge.render.refs import check_ref_joins, unsafe_joins
 from tests.unit.feature_text import FILE, PAY, REF, TX, check_error, parsed, refused
 
@@ -76,7 +78,10 @@ DEEP = [
     f"SELECT k, ts, SUM(lag(x) OVER (ORDER BY ts)) OVER last_7d AS s FROM {TX}",
     f"SELECT k, ts, SUM((SELECT v FROM unnest(l) u(v) ORDER BY v LIMIT 1)) OVER last_7d AS s FROM {TX}",
     f"SELECT k, ts, SUM(list_sum(l)) OVER last_7d AS s FROM {TX}",
-    f"SELECT k, ts, my_own_aggregate(x) OVER last_7d AS s FROM {TX}",
+    f"SELECT k, ts, (LIST(x) OVER last_7d)[1:2] AS s FROM {TX}",
+    f"SELECT k, ts, list_slice(LIST(DISTINCT x) OVER last_7d, 1, 3) AS s FROM {TX}",
+    f"SELECT k, ts, (LIST(x) OVER last_7d)[2] AS s FROM {TX}",
+    f"SELECT k, ts, ARG_MAX(x, ts, 3) OVER last_7d AS s FROM {TX}",
     f"SELECT k, ts, sum(columns('x.*')) OVER last_7d FROM {TX}",
     f"SELECT k, ts, list_sum([1, 2]) + list_max(l) AS s, {W} FROM {TX}",
     f"WITH a AS (SELECT *, SUM(x) OVER last_orders AS y FROM {TX} WINDOW last_orders AS (ORDER BY ts)) SELECT * FROM a",
@@ -117,10 +122,10 @@ FUNCTIONS = [
     ("STRING_AGG(s, ',' ORDER BY y) OVER ever", "ORDER BY inside STRING_AGG(...) OVER ever", ""),
     ("FIRST(x ORDER BY y) OVER last_2d", "ORDER BY inside FIRST(...) OVER last_2d", ""),
     ("LIST(x) OVER last_7d", "ARRAY_AGG(x) OVER last_7d has no bound", "(ARRAY_AGG(x) OVER last_7d)[-10:]"),
-    ("(ARRAY_AGG(x) OVER last_7d)[1:3]", "has no bound", "[-10:]"),
+    ("(ARRAY_AGG(x) OVER last_7d)[1:-1]", "has no bound", "[-10:]"),
     ("(LIST(x) OVER last_7d)[-n:]", "has no bound", "[-10:]"),
     ("(LIST(x) OVER last_7d)[:3]", "has no bound", "[-10:]"),
-    ("list_slice(LIST(x) OVER last_7d, 1, 3)", "has no bound", "[-10:]"),
+    ("list_slice(LIST(x) OVER last_7d, 1, NULL)", "has no bound", "[-10:]"),
     ("len(LIST(x) OVER last_7d)", "has no bound", "[-10:]"),
     ("x.sum() OVER last_7d", "x.sum() may not stand over last_7d", "write SUM(...) OVER last_7d"),
     ("main.sum(x) OVER last_7d", "main.sum(x) may not stand over last_7d", "write SUM(...) OVER last_7d"),
@@ -129,7 +134,58 @@ FUNCTIONS = [
     ("SUM(x) OVER (last_7d PARTITION BY c)", "OVER (last_7d ...) with PARTITION BY", "FILTER (WHERE ...)"),
     ("SUM(x) OVER (last_7d ORDER BY c)", "OVER (last_7d ...) with ORDER BY", "write OVER last_7d"),
     ("SUM(x) OVER (last_7d ROWS 5 PRECEDING)", "OVER (last_7d ...) with a frame", "write OVER last_7d"),
+    ("my_own(x) OVER last_7d", "MY_OWN OVER last_7d: mlforge knows no such aggregate", "docs/sql-reference.md"),
+    ("mediann(x) OVER last_7d", "MEDIANN OVER last_7d: mlforge knows no such aggregate", "did you mean 'median'?"),
+    (
+        "BOOL_OR(DISTINCT x) OVER ever",
+        "BOOL_OR(DISTINCT ...) OVER ever: DISTINCT changes nothing there",
+        "BOOL_OR(...)",
+    ),
+    (
+        "COUNT(DISTINCT x, y) OVER ever",
+        "COUNT(DISTINCT ...) OVER ever with 2 arguments",
+        "COUNT(DISTINCT {'a': a, 'b': b})",
+    ),
+    ("REGR_COUNT(DISTINCT x, y) OVER ever", "REGR_COUNT(DISTINCT ...) OVER ever with 2 arguments", "REGR_COUNT(...)"),
+    ("quantile_cont(x) OVER ever", "QUANTILE_CONT OVER ever takes 2 arguments, not 1", ""),
+    ("string_agg(x, y) OVER ever", "y in STRING_AGG OVER ever must be a constant", ""),
+    ("max(x, y) OVER ever", "y in MAX OVER ever must be a constant", ""),
+    ("arg_max(x, y, z) OVER ever", "z in ARG_MAX OVER ever must be a constant", ""),
 ]
+#: What is not taken, and a part of what to write in its place.
+REFUSED_AGGREGATES = [
+    ("approx_top_k(x, 2)", "MODE(x) OVER last_7d"),
+    ("arg_max_null(x, y)", "(ARG_MAX({'v': x}, y) OVER last_7d).v"),
+    ("arg_min_nulls_last(x, y)", "ARG_MIN(x, y) OVER last_7d"),
+    ("bitstring_agg(x)", "BIT_OR(1::BIGINT << x) OVER last_7d"),
+    ("corr(x, y)", "AVG(x * y)"),
+    ("covar_pop(x, y)", "AVG(x * y) FILTER (WHERE x IS NOT NULL AND y IS NOT NULL) OVER last_7d - AVG(x)"),
+    ("covar_samp(x, y)", "REGR_COUNT(x, y)"),
+    ("geomean(x)", "EXP(AVG(LN(x)) OVER last_7d)"),
+    ("json_group_array(x)", "TO_JSON((LIST(x) OVER last_7d)[-10:])"),
+    ("regr_avgx(y, x)", "AVG(x) FILTER (WHERE y IS NOT NULL) OVER last_7d"),
+    ("regr_slope(y, x)", "AVG(x * y)"),
+    ("reservoir_quantile(x, 0.5, 100)", "APPROX_QUANTILE(x, 0.5) OVER last_7d"),
+    ("sum_no_overflow(x)", "SUM(x) OVER last_7d"),
+    ("wavg(x, y)", "SUM(x * y) OVER last_7d / NULLIF(SUM(y) OVER last_7d, 0)"),
+]
+
+
+@pytest.mark.parametrize(("call", "hint"), REFUSED_AGGREGATES)
+def test_aggregates_that_are_refused_say_what_to_write(call: str, hint: str) -> None:
+    message = "OVER last_7d is not kept exact and equal for every reader"
+    check_error(refused(f"SELECT k, ts,\n {call} OVER last_7d AS s\nFROM {TX}"), 2, message, hint)
+
+
+def test_every_aggregate_is_taken_or_refused() -> None:
+    names = {SYNONYMS.get(name, name) for name in AGGREGATES}
+    assert names == TAKEN.keys() | REFUSED.keys()
+    assert not TAKEN.keys() & REFUSED.keys()
+
+
+def test_distinct_before_two_arguments_of_a_pair() -> None:
+    error = refused(f"SELECT k, ts,\n CORR(DISTINCT x, y) OVER ever AS s\nFROM {TX}")
+    check_error(error, 2, "SQL syntax: CORR has too few arguments, or DISTINCT before two of them", "near:")
 
 
 @pytest.mark.parametrize(("item", "message", "hint"), FUNCTIONS)
