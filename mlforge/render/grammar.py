@@ -38,7 +38,7 @@ _ROWS_HINT = {
     "order": "a feature is a set of rows: delete ORDER BY; in a CTE it may stand with LIMIT",
     "limit": "to try a feature on few rows use `mlforge build --sample 1%`; a limit that is meant goes into a CTE",
     "offset": "delete it, or put it into a CTE",
-    "sample": "to try a feature on few rows use `mlforge build --sample 1%`; a sample that is meant goes into a CTE",
+    "sample": "to try a feature on few rows use `mlforge build --sample 1%`; else choose by a column: WHERE id % 9 = 0",
 }
 _MOVE = (
     "compute it in the outermost select list; what needs the result goes into a feature that reads this one with ref()"
@@ -98,6 +98,8 @@ def _check_row_clauses(parsed: Parsed) -> None:
                 raise refuse(parsed, query.args[key], f"{name} in the outermost SELECT", _ROWS_HINT[key])
     for select in selects:
         _check_select(parsed, select)
+    for sample in tree.find_all(exp.TableSample):
+        raise refuse(parsed, sample, "SAMPLE picks rows by chance, others in every run", _ROWS_HINT["sample"])
 
 
 def _check_select(parsed: Parsed, select: exp.Select) -> None:

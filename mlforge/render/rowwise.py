@@ -121,7 +121,7 @@ def _uses(tree: exp.Expression, cte: exp.CTE) -> int:
 def _check_select(select: exp.Select, relation: exp.Expression, keys: tuple[str, ...]) -> None:
     from sqlglot import exp
 
-    clauses = {"limit": "LIMIT", "offset": "OFFSET", "sample": "SAMPLE", "connect": "CONNECT"}
+    clauses = {"limit": "LIMIT", "offset": "OFFSET", "connect": "CONNECT"}
     if not keys:
         clauses |= {"group": "GROUP BY", "having": "HAVING", "distinct": "DISTINCT", "qualify": "QUALIFY"}
     for clause, word in clauses.items():
@@ -129,8 +129,8 @@ def _check_select(select: exp.Select, relation: exp.Expression, keys: tuple[str,
             raise _Not(f"it has {word}")
     if relation.args.get("pivots") or getattr(relation, "alias_column_names", []):
         raise _Not("its relation is pivoted or renames its columns")
-    for joined, join in relations(select)[1:]:
-        _check_join(joined, join)
+    for _, join in relations(select)[1:]:
+        _check_join(join)
     below = {k.lower() for k in _below(select, keys)}
     for node in _own(select):
         if isinstance(node, exp.Columns):
@@ -157,14 +157,12 @@ def _aliases(select: exp.Select) -> set[str]:
     return {r.alias_or_name.lower() for r, _ in relations(select)}
 
 
-def _check_join(joined: exp.Expression, join: exp.Join | None) -> None:
+def _check_join(join: exp.Join | None) -> None:
     if join is None:
         return
     if join.side not in ("", "LEFT") or join.kind not in _JOINS or join.method not in ("", "ASOF"):
         words = " ".join(w for w in (join.method, join.side, join.kind) if w)
         raise _Not(f"its {words} JOIN has rows of its own")
-    if joined.args.get("sample"):
-        raise _Not("it has SAMPLE")
 
 
 def _own(select: exp.Select) -> Iterator[exp.Expression]:

@@ -19,6 +19,7 @@ from mlforge.sql.rowlist import ZONED, RowList, empty_value, in_utc
 from mlforge.sql.stars import expand_stars
 from mlforge.sql.sums import with_bigint_sums
 from mlforge.sql.templates import ident, sql
+from mlforge.sql.ties import break_ties
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -70,7 +71,9 @@ def compile_feature(
     keys = [_find(parsed, items, k, f"a key of entity {entity.name}") for k in entity.keys]
     loaded = _loaded_at(parsed, project, tree, describe)
     build = _windowed if parsed.kind == "windows" else _whole
-    compiled, timestamp_type = build(parsed, tree, keys, timestamp, loaded, describe)
+    settled = tree.copy()
+    break_ties(parsed, settled, project.sources, describe)
+    compiled, timestamp_type = build(parsed, settled, keys, timestamp, loaded, describe)
     compiled = replace(
         compiled, kind=parsed.kind, timestamp=timestamp, parts=entity.parts, interval=config.interval,
         closed=config.closed or ("left" if compiled.aggregates else "right"),
@@ -79,7 +82,7 @@ def compile_feature(
     _check(parsed, compiled, items)
     if timestamp_type is not None and timestamp is not None:
         _check_time(parsed, timestamp, timestamp_type, items)
-    input_sql = _input_sql(outermost(tree)[0], tree)
+    input_sql = _input_sql(outermost(settled)[0], settled)
     return Compilation(
         compiled, _definition(parsed, project, compiled, tree, items, upstream),
         input_sql, describe(input_sql, None), timestamp_type,
