@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlforge.model import FeatureFile, MacroFile, Project
 
 _UNDEFINED = re.compile(r"'([^']+)' is undefined")
+_IN_COMMENT = re.compile(r"(--|/\*).*?\{[{%]")
 _RANDOM_FILTERS = ("random", "shuffle")
 _RANDOM_GLOBALS = ("lipsum",)
 _CLOCK = {"now", "utcnow", "today", "modules", "run_started_at", "current_timestamp"}
@@ -81,9 +82,10 @@ class Renderer:
             text = self.compile(feature.path, feature.text).render()
         except FeatureError as error:
             where = error.where or self._place(error, feature.path)
-            raise _called(type(error)(error.message, hint=error.hint, where=where), feature.path) from None
+            placed = type(error)(error.message, hint=error.hint, where=where)
+            raise self._commented(_called(placed, feature.path)) from None
         except _FAILURES as error:
-            raise _called(self._failure(error, feature.path), feature.path) from None
+            raise self._commented(_called(self._failure(error, feature.path), feature.path)) from None
         finally:
             SCOPE.reset(token)
         if scope.config is None:
@@ -139,6 +141,18 @@ class Renderer:
         if isinstance(error, RecursionError):
             message = "this macro calls itself without end"
         return TemplateError(_sentence(message), where=where)
+
+    def _commented(self, error: FeatureError) -> FeatureError:
+        """The error, which also says why a comment was run if it lies in one."""
+        where = error.where
+        if where is None or where.line is None or where.file not in self._texts:
+            return error
+        line = self._texts[where.file].split("\n")[where.line - 1]
+        if not _IN_COMMENT.search(line):
+            return error
+        hint = f"{error.hint}; " if error.hint else ""
+        hint += "Jinja runs in SQL comments too: take it out, or write {# ... #} around it"
+        return type(error)(error.message, hint=hint, where=where)
 
     def _name_hint(self, name: str) -> str:
         if name in _CLOCK:

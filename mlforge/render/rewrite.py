@@ -44,6 +44,12 @@ class _Rewrite(NodeTransformer):
         """The result of a call that something else looks at."""
         return _unmark(self._call(node), node.lineno)
 
+    def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802
+        """``"," if not loop.last``: without else, nothing is written."""
+        if node.expr2 is None:
+            node.expr2 = nodes.Const("", lineno=node.lineno)
+        return self.generic_visit(node)
+
     def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:  # noqa: N802
         """``{% call macro() %}``: the call itself must stay a call."""
         call = self._call(node.call)
