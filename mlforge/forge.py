@@ -264,7 +264,8 @@ class Forge(OnlineVerbs):
         Arrow table, a pandas or Polars frame, a DuckDB relation, SQL text, or a path; the result is of that kind
         (Arrow for SQL and paths). ``timestamp`` names the label rows' time column. ``known_as_of``, an instant or a
         label column, answers from the source rows with ``loaded_at`` up to then; ``ignore_loaded_at`` takes all rows of
-        the sources that have none. The dataset is recorded. Raises UsageError, RetrievalError, CatalogError."""
+        the sources that have none. The dataset is recorded, or a warning says why it cannot be. Raises UsageError,
+        RetrievalError, CatalogError."""
         return self.training_set(
             features, entity_df, timestamp=timestamp, full_names=full_names, known_as_of=known_as_of,
             ignore_loaded_at=ignore_loaded_at,

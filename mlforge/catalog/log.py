@@ -19,15 +19,13 @@ from mlforge.catalog import whole, writer
 from mlforge.catalog.lock import refused
 from mlforge.catalog.shapes import typed
 from mlforge.catalog.whole import whole_file
-from mlforge.errors import RecordWarning
+from mlforge.errors import CatalogError, RecordWarning
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from duckdb import DuckDBPyConnection
-
-    from mlforge.errors import CatalogError
 
 PUBLISH, SHOWING = "publish", "showing"
 """Records of publishes that are done, and notes of what one is about to show, which are no tables' (recording.py)."""
@@ -125,6 +123,16 @@ def drop(catalog_path: str | Path, kind: str, which: Callable[[dict[str, Any]], 
         if which(record):
             with suppress(OSError):
                 path.unlink()
+
+
+def write_if_possible(catalog_path: str | Path, kind: str, record: dict[str, Any], what: str) -> bool:
+    """``write`` for the record of what is done: where it cannot be written, a warning says so. Whether it was."""
+    try:
+        write(catalog_path, kind, record)
+    except CatalogError as error:
+        not_recorded(what, error)
+        return False
+    return True
 
 
 def not_recorded(what: str, error: CatalogError) -> None:

@@ -158,7 +158,8 @@ def _say(made: TrainingSet, out: Path | None) -> None:
         table(made.table.slice(0, _SHOWN).to_pylist(), made.table.column_names, empty="no label rows", data=True)
     where = f" in {out}" if out else ""
     shape = f"{count(made.table.num_rows, 'row')}, {count(len(made.record['columns']), 'feature column')}"
-    echo(f"{shape}{where}; mlforge replay {made.record['id']} makes it again")
+    again = f"; mlforge replay {made.record['id']} makes it again" if "id" in made.record else ""
+    echo(f"{shape}{where}{again}")
     for text in _late(made.record.get("late")):
         echo(text)
 

@@ -62,11 +62,8 @@ class Recorder:
                 "created_at": self._began or self._now(), **self._key(), **shown,
                 "tables": [asdict(t) for t in done.tables], "seconds": done.seconds,
             }  # fmt: skip
-            try:
-                log.write(self._catalog, log.PUBLISH, record)
-            except CatalogError as error:  # readers see it: too late to fail
-                log.not_recorded("the publish", error)
-                return
+            if not log.write_if_possible(self._catalog, log.PUBLISH, record, "the publish"):
+                return  # the notes stay: gc keeps what they name
         log.drop(self._catalog, log.SHOWING, self._is_past(done.manifest))
 
     def _key(self) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from mlforge.errors import MlforgeError, UsageError, did_you_mean
+from mlforge.errors import CatalogError, MlforgeError, UsageError, did_you_mean
 from mlforge.model import FeatureRef, Pin, Version
 from mlforge.retrieve.known import training_set_as_known
 from mlforge.retrieve.request import resolve
@@ -148,13 +149,21 @@ def kept(folder: Path, dataset: str) -> Path:
 
 
 def keep(state: CatalogState, made: TrainingSet, catalog_path: str, *, full_names: bool) -> None:
-    """Keep the record of a training set, and what of its label rows it needs. Raises CatalogError."""
+    """Keep the record of a training set, and what of its label rows it needs. Where that cannot be written, a warning
+    says so, and the record has no ``id``."""
     from mlforge.catalog import log
 
     made.record["full_names"] = full_names
     made.record["id"] = log.new_id()
-    keep_labels(state, made, log.folder(catalog_path))
-    log.write(catalog_path, "dataset", made.record)
+    folder = log.folder(catalog_path)
+    try:
+        keep_labels(state, made, folder)
+        log.write(catalog_path, "dataset", made.record)
+    except CatalogError as error:
+        with suppress(OSError):
+            kept(folder, made.record["id"]).unlink(missing_ok=True)
+        del made.record["id"]
+        log.not_recorded("the training set", error)
 
 
 def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:

@@ -21,13 +21,14 @@ KIND = "verification"
 def verify_catalog(
     con: DuckDBPyConnection, catalog_path: str, project: Project, what: Any, labels: Any, options: VerifyOptions
 ) -> Verification:
-    """Verify ``what``: references, None for every feature, or a training set that was made. The outcome is recorded."""
+    """Verify ``what``: references, None for every feature, or a training set that was made. The outcome is recorded,
+    or a warning says why it cannot be."""
     state = reader.state(con)
     if _is_training_set(what):
         found = verify_training_set(state, project, what, options)
     else:
         found = verify(con, state, project, what, labels, options)
-    log.write(catalog_path, KIND, record(found))
+    log.write_if_possible(catalog_path, KIND, record(found), "the verification")
     return found
 
 

@@ -36,7 +36,7 @@ def verify_store(
         generation=manifest.generation, published_at=moment(manifest.published_at),
         problems=_problems(con, catalog_path, client, manifest),
     )  # fmt: skip
-    log.write(catalog_path, KIND, record(found))
+    log.write_if_possible(catalog_path, KIND, record(found), "the comparison")
     return found
 
 
@@ -52,7 +52,7 @@ def verify_requests(
         id=log.new_id(), kind="requests", store=place, namespace="", features=tuple(features), seed=options.seed,
         sample=sum(f.keys for f in features), threshold=options.threshold,
     )  # fmt: skip
-    log.write(catalog_path, KIND, record(found))
+    log.write_if_possible(catalog_path, KIND, record(found), "the comparison")
     return found
 
 
