@@ -40,7 +40,7 @@ PATIENCE = 1.0
 
 STEPS = (
     "held", "copied", "opened", "migrated", "applied", "before-commit", "committed", "checkpointed", "synced",
-    "backed-up", "replaced",
+    "backed-up", "moved", "replaced",
 )  # fmt: skip
 """The moments of a commit, in order; not every way passes all of them."""
 
@@ -211,7 +211,9 @@ def _copied(job: _Job, waiting: Waiting) -> Committed | LockedError:
             return error
         if holding.wal_of(job.catalog).exists():  # of a writer that died after its COMMIT: only a writer brings it in
             return holding.locked(job.catalog, None, job.lock_timeout)
-        return _replace(job, held, waiting.seconds) or written_meanwhile(job.catalog)
+        if not held.is_untouched():
+            return held.written()
+        return _replace(job, held, waiting.seconds) or held.written()
 
 
 def _needs_backup(con: DuckDBPyConnection, job: _Job) -> bool:
@@ -250,14 +252,6 @@ def _replace(job: _Job, held: holding.Held, waited: float) -> Committed | None:
     if not exchange(held, target, job.workdir / "before"):
         return None
     return Committed(how="replaced", waited=waited, notes=notes, backup=backup)
-
-
-def written_meanwhile(catalog: Path) -> LockedError:
-    """What to say of a catalog that somebody writes to without its lock."""
-    return LockedError(
-        f"{catalog} was written to while it was copied, by a program that has lost its lock",
-        hint="close the programs that write to it, and run it again; nothing is lost",
-    )
 
 
 def _copy(source: int, target: Path, catalog: Path) -> None:
@@ -360,6 +354,7 @@ def exchange(held: holding.Held, target: Path, aside: Path) -> bool:
         if not (held.has_its_name() and held.is_untouched()):
             return False
         target.replace(held.path)
+        _step("moved")
         if not held.is_untouched() and aside.exists():
             aside.replace(held.path)
             return False

@@ -18,7 +18,7 @@ from mlforge.catalog import file
 from mlforge.catalog.holding import wal_of
 from mlforge.catalog.lock import Waiting
 from mlforge.catalog.staging import Workdir, megabytes
-from mlforge.errors import CatalogError
+from mlforge.errors import CatalogError, LockedError
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from mlforge.catalog.holding import Held
 
 OLD, NEW = "old", "new"
-STEPS = ("attached", "rewritten", "compared", "synced", "replaced")
-"""The moments of a compaction, in order. The last two are those of a commit."""
+STEPS = ("attached", "rewritten", "compared", "synced", "moved", "replaced")
+"""The moments of a compaction, in order. The last three are those of a commit."""
 
 
 def _step(name: str) -> None:
@@ -65,15 +65,19 @@ def compact(
                 held = own.attach(catalog, OLD, lock_timeout)
                 _step("attached")
                 _check_log(catalog)
-                target = workdir.path / catalog.name
-                _rewrite(own.con, target, catalog)
-                _compare(own.con, catalog)
-                _step("compared")
-                own.con.execute(f"DETACH {NEW}")
-                done = _replace(held, target, workdir.path / "before")
-        if done is not None:
+                done = _compacted(own.con, held, workdir.path) if held.is_untouched() else held.written()
+        if isinstance(done, Compacted):
             return done
-        waiting.pause(commits.written_meanwhile(catalog))
+        waiting.pause(done)
+
+
+def _compacted(con: DuckDBPyConnection, held: Held, workdir: Path) -> Compacted | LockedError:
+    target = workdir / held.path.name
+    _rewrite(con, target, held.path)
+    _compare(con, held.path)
+    _step("compared")
+    con.execute(f"DETACH {NEW}")
+    return _replace(held, target, workdir / "before")
 
 
 def _check_log(catalog: Path) -> None:
@@ -126,8 +130,8 @@ def _unequal(catalog: Path, what: str) -> CatalogError:
     )
 
 
-def _replace(held: Held, target: Path, aside: Path) -> Compacted | None:
-    """None if somebody wrote to the old file meanwhile."""
+def _replace(held: Held, target: Path, aside: Path) -> Compacted | LockedError:
+    """How it went, or who wrote to the old file meanwhile."""
     now = os.fstat(held.fd)
     after = target.stat().st_size
     if after >= now.st_size:
@@ -135,7 +139,7 @@ def _replace(held: Held, target: Path, aside: Path) -> Compacted | None:
     target.chmod(stat.S_IMODE(now.st_mode))
     commits.sync(target)
     if not commits.exchange(held, target, aside):
-        return None
+        return held.written()
     return Compacted(before=now.st_size, after=after, replaced=True)
 
 

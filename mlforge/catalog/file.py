@@ -142,6 +142,7 @@ class Instance:
                 except duckdb.Error as error:
                     waiting.pause(meaning_of(error, file, lock_timeout), error)
                     continue
+                held.opened()
                 if held.has_its_name():  # else DuckDB may have opened another one, which is not held
                     (self._pins or self._own).keep(held, holds.pop_all())
                     return held

@@ -57,6 +57,7 @@ class _Entry:
 
     @property
     def fd(self) -> int:
+        """The one that has the lock, if any has."""
         return self.fds[0]
 
     @property
@@ -88,9 +89,10 @@ class _Seen(NamedTuple):
 class Held:
     """A file that is held: ``fd`` reads it, whatever has its name now."""
 
-    def __init__(self, path: Path, fd: int) -> None:
+    def __init__(self, path: Path, entry: _Entry) -> None:
         self.path = path
-        self.fd = fd
+        self.fd = entry.fd
+        self._entry = entry
         self._seen = self._look()
 
     def _look(self) -> _Seen:
@@ -103,16 +105,31 @@ class Held:
             found.st_size, found.st_mtime_ns, os.pread(self.fd, _HEADERS, 0), log and (log.st_size, log.st_mtime_ns)
         )
 
+    def opened(self) -> None:
+        """To be called when DuckDB has opened it: it opens a file twice, and closes it once."""
+        with _mutex:
+            _lock_again(self._entry)
+
     def has_its_name(self) -> bool:
         """Whether the path still names this file."""
         return _key_of(self.path) == _key(os.fstat(self.fd))
 
     def is_untouched(self) -> bool:
-        """Whether nobody has written to it since it was held, and nobody is about to."""
+        """Whether nobody has written to it since it was held, and nobody has it open for writing."""
         waiting = Waiting(GRACE)
-        while _open_for_writing(self.fd) and not waiting.is_over:
+        while _open_for_writing(self.fd):
+            if waiting.is_over:
+                return False
             waiting.sleep()
         return self._look() == self._seen
+
+    def written(self) -> LockedError:
+        """What to say if it is not untouched, or has lost its name."""
+        writer = _writer(_key(os.fstat(self.fd)))
+        return LockedError(
+            f"{self.path} is written to by {process(writer) if writer else 'another program'}, without its lock",
+            hint="close it there: a program's lock is gone when it closes the file a second time, as a copy does",
+        )
 
 
 def wal_of(path: Path) -> Path:
@@ -128,7 +145,7 @@ def hold(path: Path, waiting: Waiting) -> Iterator[Held]:
     file."""
     entry = _share(path, waiting)
     try:
-        yield Held(path, entry.fd)
+        yield Held(path, entry)
     finally:
         with _mutex:
             entry.readers -= 1
@@ -231,20 +248,29 @@ def _open(path: Path) -> _Entry:
 
 
 def _lock_for_reading(entry: _Entry) -> bool:
-    """Lock it for this descriptor, and for the process too, as DuckDB does: its messages can name no other owner.
-
-    Only after the first lock, for asking for a process' lock would turn the write lock of a connection here into a
-    read lock. The first is then taken anew, for messages name the oldest."""
     if _here(entry, writing=True):
         return False
     try:
         fcntl.fcntl(entry.fd, _SET_LOCK, _whole_file(fcntl.F_RDLCK))
-        fcntl.lockf(entry.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        fcntl.fcntl(entry.fd, _SET_LOCK, _whole_file(fcntl.F_UNLCK))
-        fcntl.fcntl(entry.fd, _SET_LOCK, _whole_file(fcntl.F_RDLCK))
     except (BlockingIOError, PermissionError):  # both mean that somebody writes
         return False
+    _lock_again(entry)
     return True
+
+
+def _lock_again(entry: _Entry) -> None:
+    """Lock a file that is locked for the process too, as DuckDB does, and then anew for a descriptor.
+
+    The lock of a descriptor has no owner that a refused program could name, and it is told of the oldest lock. (Without
+    the first lock this would turn the write lock of a connection here into a read lock.)"""
+    with suppress(OSError):  # no locks of processes here
+        fcntl.lockf(entry.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    if _LINUX:
+        if len(entry.fds) == 1:
+            entry.fds.append(os.open(f"/dev/fd/{entry.fd}", os.O_RDONLY | os.O_CLOEXEC))
+        fcntl.fcntl(entry.fds[-1], _SET_LOCK, _whole_file(fcntl.F_RDLCK))
+        fcntl.fcntl(entry.fds[0], _SET_LOCK, _whole_file(fcntl.F_UNLCK))
+        entry.fds.insert(0, entry.fds.pop())
 
 
 def _tidy() -> None:
@@ -252,13 +278,13 @@ def _tidy() -> None:
     for entry in list(_entries.values()):
         if entry.writing:
             continue
-        others = _here(entry)
-        if entry.readers or others:
+        if entry.readers:
+            _lock_again(entry)
+        elif _here(entry):
             if not _here(entry, writing=True):
                 with suppress(OSError):
                     fcntl.lockf(entry.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if not entry.readers:
-                fcntl.fcntl(entry.fd, _SET_LOCK, _whole_file(fcntl.F_UNLCK))
+            fcntl.fcntl(entry.fd, _SET_LOCK, _whole_file(fcntl.F_UNLCK))
         else:
             del _entries[entry.key]
             for fd in entry.fds:
@@ -302,6 +328,17 @@ def _open_for_writing(fd: int) -> bool:
         return False
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
+
+
+def _writer(key: Key) -> int | None:
+    """A process that has a file open for writing, where the system shows it."""
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()) if _LINUX else ():  # noqa: PTH208
+        with suppress(OSError):  # it is somebody else's, or gone
+            for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+                link = f"/proc/{pid}/fd/{fd}"
+                if _key(os.stat(link)) == key and os.lstat(link).st_mode & stat.S_IWUSR:  # noqa: PTH116
+                    return int(pid)
+    return None
 
 
 def _whole_file(kind: int) -> bytes:

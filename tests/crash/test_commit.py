@@ -12,15 +12,17 @@ import duckdb
 import pytest
 
 from mlforge.catalog import commit as commits
-from mlforge.catalog import file
+from mlforge.catalog import file, holding
+from mlforge.catalog.compact import compact
 from mlforge.catalog.migrations import latest
+from mlforge.errors import CatalogError, LockedError
 
 ROWS = 100_000
 PATCHED = ROWS + 3  # a build after the first adds three rows to the first table
 
 CREATED = ("opened", "migrated", "applied", "before-commit", "committed", "checkpointed", "synced", "replaced")
 IN_PLACE = ("opened", "migrated", "applied", "before-commit", "committed", "checkpointed")
-REPLACED = ("held", "copied", *CREATED)
+REPLACED = ("held", "copied", *CREATED[:-1], "moved", CREATED[-1])
 
 
 def beside(catalog) -> list[str]:
@@ -63,7 +65,7 @@ def test_a_commit_under_a_reader_dies(start, build, look, catalog, step):
     reader = start(do="read", catalog=catalog)
     assert reader.hear()["rows"] == ROWS
     assert dies(start(do="build", catalog=catalog, die_at=step))
-    replaced = step == "replaced"
+    replaced = step in ("moved", "replaced")
     assert look() == ((2, PATCHED) if replaced else (1, ROWS))
     again = build()
     assert (again["how"], again["build"]) == ("in place" if replaced else "replaced", 3 if replaced else 2)
@@ -78,8 +80,8 @@ def test_a_commit_that_migrates_dies(start, build, look, catalog, step):
     build()
     assert dies(start(do="build", catalog=catalog, later_mlforge=True, die_at=step))
     backup = catalog.with_name(f"catalog.duckdb.backup-{latest()}")
-    replaced = step == "replaced"
-    assert backup.exists() == (step in ("backed-up", "replaced"))
+    replaced = step in ("moved", "replaced")
+    assert backup.exists() == (step in ("backed-up", "moved", "replaced"))
     if not replaced:
         assert look() == (1, ROWS)
         again = build(later_mlforge=True)
@@ -176,7 +178,7 @@ def test_a_reader_waits_for_a_writer_and_names_it(start, build, catalog):
     writer = start(do="write", catalog=catalog)
     writer.hear()
     with (
-        pytest.raises(file.LockedError, match=rf"is in use by process {writer.pid} \("),
+        pytest.raises(LockedError, match=rf"is in use by process {writer.pid} \("),
         file.open_read(catalog, lock_timeout=0.3),
     ):
         pass
@@ -283,6 +285,100 @@ def test_a_folder_that_is_a_file(tmp_path, start):
 
 def test_this_process_has_it_open_in_another_mode(build, catalog):
     build()
-    refused = pytest.raises(file.LockedError, match=rf"is in use by this very process, process {os.getpid()} \(")
+    refused = pytest.raises(LockedError, match=rf"is in use by this very process, process {os.getpid()} \(")
     with duckdb.connect(str(catalog)), refused, file.open_read(catalog, lock_timeout=0.1):
         pass
+
+
+@pytest.fixture
+def look_back(monkeypatch):
+    """Runs something, once, at a step of a commit or a compaction."""
+
+    def look_back(step: str, do) -> None:
+        todo = [do]
+
+        def at(name: str) -> None:
+            if name == step and todo:
+                todo.pop()()
+
+        monkeypatch.setattr(commits, "_step", at)
+        monkeypatch.setattr(commits, "PATIENCE", 0.05)
+        monkeypatch.setattr(holding, "GRACE", 0.1)
+
+    return look_back
+
+
+def change(catalog, how: str) -> None:
+    """What a program does that no lock keeps out."""
+    if how == "log":
+        holding.wal_of(catalog).write_bytes(b"")
+        return
+    kept = catalog.read_bytes()
+    if how == "bytes":
+        with catalog.open("r+b") as handle:
+            handle.seek(len(kept) - 1)
+            handle.write(kept[-1:])
+    else:
+        other = catalog.with_name("other")
+        other.write_bytes(kept)
+        other.replace(catalog)
+
+
+@pytest.mark.parametrize("do", ["commit", "compact"])
+@pytest.mark.parametrize(("step", "how"), [("synced", h) for h in ("log", "bytes", "name")] + [("moved", "log")])
+def test_a_file_that_is_not_what_was_copied_is_not_replaced(build, look, catalog, look_back, do, step, how):
+    """It starts again from what is there now, or from what it has put back."""
+    build()
+    with duckdb.connect(str(catalog)) as con:
+        con.execute("DELETE FROM store.t1 WHERE k % 2 = 1")
+        con.execute("CHECKPOINT")
+    seen = []
+
+    def meddle() -> None:
+        change(catalog, how)
+        if step == "moved":
+            seen.append(catalog.stat().st_ino)
+
+    look_back(step, meddle)
+    inode = catalog.stat().st_ino
+    with file.open_read(catalog) as con:
+        if how == "log":
+            with pytest.raises((LockedError, CatalogError), match=r"is (written to|in use) by another|write-ahead log"):
+                change_whole(do, catalog, lock_timeout=0.5)
+            assert catalog.stat().st_ino == inode
+            assert inode not in seen
+            holding.wal_of(catalog).unlink()
+        change_whole(do, catalog, lock_timeout=20)
+        assert con.execute("SELECT count(*) FROM store.t1").fetchall() == [(ROWS // 2,)]
+    assert look() == (1, ROWS // 2)
+    with file.open_read(catalog) as con:
+        found = con.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'").fetchall()
+    assert found == ([("added",)] if do == "commit" else [])
+    assert beside(catalog) == ["catalog.duckdb"]
+
+
+def change_whole(do: str, catalog, *, lock_timeout: float) -> None:
+    if do == "compact":
+        assert compact(catalog, lock_timeout=lock_timeout).replaced
+    else:
+        table = "CREATE TABLE main.added AS SELECT 1 AS a"
+        done = commits.commit(catalog, None, lambda tx: tx.con.execute(table), lock_timeout=lock_timeout)
+        assert done.how == "replaced"
+
+
+@pytest.mark.parametrize("do", ["commit", "compact"])
+def test_a_writer_that_has_lost_its_lock_is_waited_for_and_named(start, build, catalog, look_back, do):
+    build()
+    look_back("never", None)
+    writer = start(do="write_without_lock", catalog=catalog)
+    writer.hear()
+    with file.open_read(catalog):
+        with pytest.raises(LockedError, match=rf"is written to by process {writer.pid} \(.*\), without its lock"):
+            change_whole(do, catalog, lock_timeout=0.2)
+        writer.go_on()
+        assert writer.hear() == {"written": True}
+        with pytest.raises((LockedError, CatalogError), match=r"in use by another process|write-ahead log"):
+            change_whole(do, catalog, lock_timeout=0.2)
+    assert writer.end() == 0
+    with duckdb.connect(str(catalog)) as con:
+        assert con.execute("FROM main.theirs").fetchall() == [(1,)]

@@ -113,6 +113,20 @@ def write(catalog: Path) -> None:
         wait()
 
 
+def write_without_lock(catalog: Path) -> None:
+    """Holds the catalog read-write and has lost its lock, as a program has that copied the file; adds a row at a line,
+    and closes at another."""
+    with duckdb.connect(str(catalog)) as con:
+        con.execute("CREATE TABLE main.theirs (n BIGINT)")
+        con.execute("CHECKPOINT")
+        catalog.open("rb").close()
+        say(ready=True)
+        wait()
+        con.execute("INSERT INTO main.theirs VALUES (1)")
+        say(written=True)
+        wait()
+
+
 def compact(catalog: Path, *, lock_timeout=20.0) -> None:
     """Delete every second row and every table but the first, then compact."""
     with build_lock(catalog, lock_timeout):
