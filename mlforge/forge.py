@@ -107,6 +107,7 @@ class Forge(OnlineVerbs):
         only_broken = bool(selection.features) and not names and not selection.tags and not selection.select
         wanted = () if only_broken else self._builder.selected(analysis, replace(selection, features=names), state)
         with self._engine() as warehouse, self._reading_if_any() as catalog:
+            warehouse.known = state.source_states
             return validate(analysis, broken, wanted, warehouse, state, catalog)
 
     def test(

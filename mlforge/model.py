@@ -6,7 +6,14 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from mlforge.duration import Duration as Duration  # noqa: PLC0414 - a noun like the others, for all who import them
+# Nouns like the others, for all who import them.
+from mlforge.duration import Duration as Duration  # noqa: PLC0414
+from mlforge.source_state import FileLayout as FileLayout  # noqa: PLC0414
+from mlforge.source_state import FileState as FileState  # noqa: PLC0414
+from mlforge.source_state import Slice as Slice  # noqa: PLC0414
+from mlforge.source_state import SourceState as SourceState  # noqa: PLC0414
+from mlforge.source_state import Span as Span  # noqa: PLC0414
+from mlforge.source_state import TypeChange as TypeChange  # noqa: PLC0414
 
 Closed = Literal["left", "right"]
 Kind = Literal["windows", "plain", "static", "on_demand"]
@@ -24,6 +31,7 @@ class Source(Struct, frozen=True, kw_only=True):
     data: Any = None
     format: Literal["parquet", "csv", "json", "duckdb", "table", "data"]
     options: dict[str, Any] = {}  # reader options: delim, header, columns, dateformat ...; hive_partitioning
+    types: dict[str, str] = {}  # column -> DuckDB type, of files; without it, the type that is found
     timestamp: str | None = None
     loaded_at: str | None = None
     unique_key: tuple[str, ...] = ()
@@ -357,49 +365,6 @@ class Definition(Struct, frozen=True, kw_only=True):
     timestamp_format: str | None = None
 
 
-class FileState(Struct, frozen=True, kw_only=True):
-    """One source file as a build saw it. ``digest`` is the SHA-256 of its bytes, hexadecimal."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    digest: str
-
-
-class Slice(Struct, frozen=True, kw_only=True):
-    """The rows of a table whose ``loaded_at`` or ``cursor`` lies in one day (or one block of numbers)."""
-
-    name: str
-    rows: int
-    total: str  # sum of the column's values: microseconds, or the numbers themselves
-    last: int | None  # the greatest of them
-
-
-Span = tuple[int | None, int | None]
-"""Event times from the first up to, and without, the second: microseconds since the epoch; None is no bound."""
-
-
-class SourceState(Struct, frozen=True, kw_only=True):
-    """What a source held when a build read it. Equal digests mean equal rows.
-
-    In a stored version it is what the version has taken in: ``spans``, if there are any, are the only event times of
-    which rows were taken."""
-
-    digest: str
-    files: tuple[FileState, ...] = ()
-    slices: tuple[Slice, ...] = ()
-    rows: int | None = None  # tables and data objects
-    shape: str = ""  # how CSV and JSON files are read, as far as DuckDB guesses it from them
-    spans: tuple[Span, ...] = ()
-
-    @property
-    def parts(self) -> dict[str, str]:
-        """What can change by itself, files or slices, and a digest of each. A source without any is one part."""
-        if self.slices:
-            return {s.name: f"{s.rows}:{s.total}:{s.last}" for s in self.slices}
-        return {f.path: f.digest for f in self.files} or {"": self.digest}
-
-
 class StoredVersion(Struct, frozen=True, kw_only=True):
     """One version of a feature as the catalog keeps it."""
 
@@ -462,6 +427,12 @@ class CatalogState(Struct, frozen=True, kw_only=True):
     feature_sets: dict[str, tuple[StoredSet, ...]] = {}  # versions oldest first
     last_build: int = 0
     runs: dict[str, dict[str, Run]] = {}  # feature -> mode -> the newest run of that mode
+
+    @property
+    def source_states(self) -> dict[str, SourceState]:
+        """What each source held when the newest of the versions that read it was built."""
+        newest = sorted((f.versions[-1] for f in self.features.values() if f.versions), key=lambda v: v.build)
+        return {name: state for version in newest for name, state in version.source_states.items()}
 
 
 class Candidate(Struct, frozen=True, kw_only=True):

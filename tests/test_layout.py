@@ -14,6 +14,7 @@ ROOMS = (
     *(
         "errors",
         "duration",
+        "source_state",
         "model",
         "records",
         "project",

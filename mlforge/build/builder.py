@@ -71,6 +71,7 @@ class Builder:
         state = self.state(options.lock_timeout)
         plan, analysis = self.planned(selection, options, state)
         with self.engine(options) as warehouse:
+            warehouse.known = plan.source_states
             ends = cuts(plan, analysis, state, warehouse, options.batch)
         for end in ends:
             yield replace(options, batch=None, scope=replace(options.scope, until=end, backfill=True))
@@ -137,6 +138,7 @@ class Builder:
         wanted = self.selected(analysis, selection, state)
         with self.engine(options, pins) as warehouse:
             warehouse.zero_rows = True
+            warehouse.known = state.source_states
             analyse(analysis, warehouse, wanted, state)
         planned = plan(
             analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,
@@ -144,7 +146,7 @@ class Builder:
             scope=replace(options.scope, whole=True) if options.sample else options.scope,
             sources=analysis.project.sources,
         )  # fmt: skip
-        return planned, analysis
+        return replace(planned, notes=(*planned.notes, *warehouse.notes())), analysis
 
     def selected(self, analysis: Analysis, selection: Selection, state: CatalogState) -> Collection[str]:
         """The names of the features that are meant. Raises UsageError for a selection of nothing."""

@@ -55,6 +55,7 @@ def run(
     attach = partial(staging.instance.attach, lock_timeout=lock_timeout)
     warehouse = DuckDB(staging.con, analysis.project.root, attach=attach)
     warehouse.sample = sample
+    warehouse.known = plan.source_states
     work = Work(analysis, state, state, warehouse, Runner(staging.con), state.last_build + 1, notify)
     if catalog_path:
         warehouse.attach_catalog(catalog_path)
@@ -110,7 +111,8 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
         if no_space(error):  # no feature's fault, and the others would not fit either
             raise
         where = Where(found.candidate.path)
-        raise BuildError(f"{step.feature}: {first_line(error)}", where=where, hint=_advice(str(error))) from error
+        text, hint = work.warehouse.explained(error) or (first_line(error), _advice(str(error)))
+        raise BuildError(f"{step.feature}: {text}", where=where, hint=hint) from error
     checks = tuple(made.checks)
     broken = [c for c in checks if not c.passed and c.severity == "error"]
     if broken or made.staged is None:

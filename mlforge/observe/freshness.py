@@ -80,6 +80,8 @@ def freshness(
     ``unknown``. ``now`` (None: the clock's) without a zone is UTC. Raises UsageError for an unknown name."""
     now = now or datetime.datetime.now(datetime.UTC)
     with engine() if project else nullcontext() as warehouse, reading() if state.features else nullcontext() as catalog:
+        if warehouse is not None:
+            warehouse.known = state.source_states
         return _ages(project, state, warehouse, catalog, now, names, everything=everything)
 
 

@@ -157,6 +157,7 @@ def noted(plan: Plan, project: Project, engine: Callable[[], AbstractContextMana
         return plan
     notes: list[str] = []
     with engine() as warehouse:
+        warehouse.known = plan.source_states
         for source in timed:
             notes += _notes(warehouse, source, definitions)
     return replace(plan, notes=(*plan.notes, *notes))
@@ -191,6 +192,7 @@ def described(
     if source is None or not source.loaded_at:
         return {}
     with engine() as warehouse:
+        warehouse.known = state.source_states
         return _described(warehouse, source, state)
 
 

@@ -56,9 +56,10 @@ def check(candidate: Candidate, last: StoredVersion) -> None:
     found = breaks(last.definition, candidate.definition) if candidate.config.contract else []
     if found:
         kept = len(_shape(last.definition)) - sum(b.pinned is not None for b in found)
+        causes = [f"\n  source {n}: {c}" for n, s in candidate.source_states.items() for c in s.changes]
         raise FeatureError(
             f"{last.feature} has contract=true, and its columns would not be those of {last.version}:\n"
-            f"{_table(found)}\n  {kept} more column{'' if kept == 1 else 's'} as pinned",
+            f"{_table(found)}\n  {kept} more column{'' if kept == 1 else 's'} as pinned{''.join(causes)}",
             where=Where(candidate.path),
             hint="undo the change; or build once without contract=true, which pins the new columns when it is back",
         )

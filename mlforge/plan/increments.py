@@ -130,7 +130,8 @@ def _why_whole(
         return 'it says incremental="never"'
     for name in found.beside:
         old = last.source_states.get(name)
-        if old is None or old.digest != candidate.source_states[name].digest:
+        now = candidate.source_states[name]
+        if old is None or old.digest != now.digest or now.changes:
             return f"source {name} changed, which its rows are joined to or looked up in"
     if news:
         return f"{', '.join(sorted(news))} changed, and any row may read what did"
@@ -148,8 +149,8 @@ def _why_unknown(last: StoredVersion, candidate: Candidate, source: str | None) 
     old, new = last.source_states.get(source), candidate.source_states[source]
     if old is None:
         return f"source {source} is read for the first time"
-    if old.shape != new.shape:
-        return f"the files of {source} are read in another way now: their types or their dialect, which DuckDB guesses"
+    if old.shape != new.shape or new.changes or (len(new.layouts) > 1 and not old.layouts):
+        return f"the files of {source} are read in another way now: their types, or their dialect"
     if "" in old.parts.keys() | new.parts.keys() and old.digest != new.digest:
         return f"source {source} has neither files, nor loaded_at or cursor, to say which of its rows changed"
     return None

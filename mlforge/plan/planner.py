@@ -71,7 +71,12 @@ def plan(
         steps=tuple(planner.steps.values()),
         sets=sets.steps,
         removed=tuple(sorted(state.features.keys() - graph.keys())),
-        notes=(*_left_behind(planner.steps, graph, state), *_sketched(planner.steps, state), *sets.notes),
+        notes=(
+            *_widened(planner.steps),
+            *_left_behind(planner.steps, graph, state),
+            *_sketched(planner.steps, state),
+            *sets.notes,
+        ),
         warnings=tuple((name, text) for name in planner.steps for text in candidates[name].warnings),
     )
 
@@ -171,7 +176,8 @@ class _Planner:
         upstream: dict[str, Version],
     ) -> tuple[Action, tuple[str, ...], Increment]:
         if diff.bump:
-            return diff.bump, diff.reasons, increments.first(candidate, self.scope)
+            types = (text for name, now in candidate.source_states.items() for text in _type_changes(name, now))
+            return diff.bump, (*diff.reasons, *types), increments.first(candidate, self.scope)
         data = (*_source_changes(last.source_states, candidate.source_states), *self._new_data(last, upstream))
         asked = self.force or self.scope.restate is not None
         if data or asked or any(s.spans for s in last.source_states.values()):
@@ -238,6 +244,12 @@ def _source_changes(old: Mapping[str, SourceState], new: Mapping[str, SourceStat
     for name in sorted(new):
         if name not in old or old[name].digest != new[name].digest:
             yield f"source {name}: {_what_changed(old.get(name), new[name])}"
+        yield from _type_changes(name, new[name])
+
+
+def _type_changes(name: str, state: SourceState) -> Iterator[str]:
+    for change in state.changes:
+        yield f"source {name}: {change}"
 
 
 def _what_changed(old: SourceState | None, new: SourceState) -> str:
@@ -266,6 +278,17 @@ def _changed_parts(old: SourceState, new: SourceState, word: str) -> str:
     first, *rest = found
     number, what = first.split()
     return ", ".join([f"{number} {word}{'' if number == '1' else 's'} {what}", *rest])
+
+
+def _widened(steps: Mapping[str, FeatureStep]) -> Iterator[str]:
+    """Columns of sources that have another type, and the features that become a MAJOR with it."""
+    majors: dict[str, list[str]] = {}
+    for name, step in steps.items():
+        for source, now in step.candidate.source_states.items():
+            for text in _type_changes(source, now):
+                majors.setdefault(text, []).extend([name] if step.action == "major" else [])
+    for text, names in majors.items():
+        yield f"{text}: a new MAJOR of {', '.join(names)}" if names else f"{text}: no type of a feature follows"
 
 
 def _left_behind(steps: Mapping[str, FeatureStep], graph: Graph, state: CatalogState) -> Iterator[str]:

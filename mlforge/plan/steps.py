@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mlforge.model import Candidate, FeatureRef, Version
+from mlforge.model import Candidate, FeatureRef, SourceState, Version
 from mlforge.plan.diff import ColumnChange
 from mlforge.plan.estimates import Estimate
 from mlforge.plan.increments import Increment
@@ -79,6 +79,11 @@ class Plan(Struct, frozen=True, kw_only=True):
     def builds(self) -> tuple[FeatureStep, ...]:
         """The steps that make a version, in order."""
         return tuple(step for step in self.steps if step.builds)
+
+    @property
+    def source_states(self) -> dict[str, SourceState]:
+        """What the sources hold that the steps read."""
+        return {name: state for step in self.steps for name, state in step.candidate.source_states.items()}
 
     def step(self, feature: str) -> FeatureStep | None:
         """The step of one feature, or None if it is not part of the plan."""

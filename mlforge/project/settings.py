@@ -43,6 +43,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("table", "text", "A table of the warehouse; together with a path, of that DuckDB file."),
         Setting("format", "text", "How files are read; without it, the suffix of the path tells.", choices=FORMATS),
         Setting("options", "object", "Options of the reader, as DuckDB names them.", of="options"),
+        Setting("types", "texts", "Types of columns of files: column: TYPE. What does not fit is an error."),
         Setting("timestamp", "text", "Column that says when a row happened."),
         Setting("loaded_at", "text", "Column that says when a row became known."),
         Setting(

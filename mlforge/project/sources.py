@@ -37,6 +37,9 @@ def read_source(reader: Reader, name: str, value: Value, root: Path) -> Source:
         raise ProjectError(f"{what} has neither path nor table", where=value.where, hint=hint)
     format_ = _format(found, value, what, root)
     _check_table(format_, found, value, what)
+    if found["types"] and format_ in ("duckdb", "table"):
+        hint = "cast the column in the feature's SQL"
+        raise ProjectError(f"{what} is a table, whose columns have types", where=value.keys["types"], hint=hint)
     if found["unique_key"] and not found["loaded_at"]:
         hint = "name the column that says when a row became known: loaded_at: column"
         raise ProjectError(f"{what} has unique_key but no loaded_at", where=value.keys["unique_key"], hint=hint)
@@ -47,6 +50,7 @@ def read_source(reader: Reader, name: str, value: Value, root: Path) -> Source:
         table=table,
         format=format_,  # type: ignore[arg-type]
         options=_options(reader, value, format_, what, path or ""),
+        types=found["types"] or {},
         timestamp=found["timestamp"],
         loaded_at=found["loaded_at"],
         unique_key=found["unique_key"] or (),

@@ -46,6 +46,7 @@ def Source(  # noqa: N802 - a public name of the design; it reads as a class
     table: str | None = None,
     format: str | None = None,
     options: Mapping[str, Any] | None = None,
+    types: Mapping[str, str] | None = None,
     timestamp: str | None = None,
     loaded_at: str | None = None,
     unique_key: str | Iterable[str] | None = None,
@@ -63,8 +64,8 @@ def Source(  # noqa: N802 - a public name of the design; it reads as a class
     check_name(name, where)
     given = {
         "path": os.fspath(path) if path is not None else None, "table": table, "format": format, "options": options,
-        "timestamp": timestamp, "loaded_at": loaded_at, "unique_key": unique_key, "deleted": deleted, "cursor": cursor,
-        "max_age": max_age, "warn_age": warn_age, "description": description,
+        "types": types, "timestamp": timestamp, "loaded_at": loaded_at, "unique_key": unique_key, "deleted": deleted,
+        "cursor": cursor, "max_age": max_age, "warn_age": warn_age, "description": description,
     }  # fmt: skip
     if data is not None:
         _check_data(name, data, given, where)
@@ -79,7 +80,7 @@ def _check_data(name: str, data: Any, given: Mapping[str, Any], where: Where) ->
     if not is_rows(data):
         message = f"source {name!r}: data cannot be a {type(data).__name__}"
         raise ProjectError(message, where=where, hint=f"give {WORDS}")
-    for setting in ("path", "table", "format", "options"):
+    for setting in ("path", "table", "format", "options", "types"):
         if given[setting] is not None:
             raise ProjectError(f"source {name!r} has data and {setting!r}", where=where, hint="leave one out")
 

@@ -47,6 +47,7 @@ class Past:
         self.ignore = ignore
         self.warehouse = warehouse
         self.warehouse.loaded_by = instant
+        self.warehouse.known = state.source_states
         self._made: dict[tuple[str, Version], Physical] = {}
         self.con.execute("CREATE SCHEMA IF NOT EXISTS store")
 

@@ -23,9 +23,9 @@ else:
 RELATION = "_mlforge_labels"
 
 Kind = Literal["arrow", "pandas", "polars", "duckdb", "sql", "path"]
-_READERS = {
-    ".parquet": "read_parquet", ".pq": "read_parquet", ".csv": "read_csv", ".tsv": "read_csv", ".json": "read_json",
-    ".jsonl": "read_json", ".ndjson": "read_json", ".gz": "read_csv",
+_FORMATS = {
+    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json",
+    ".ndjson": "json", ".gz": "csv",
 }  # fmt: skip
 
 
@@ -95,13 +95,12 @@ def _from_text(con: DuckDBPyConnection, text: str) -> Labels:
     one_line = "\n" not in text and len(text) < 1000
     if one_line and path.suffix.lower() == ".sql" and path.is_file():
         return Labels(_select(con, path.read_text("utf-8")), "sql", path.read_text("utf-8"))
-    if one_line and path.suffix.lower() in _READERS and " " not in text.strip():
+    if one_line and path.suffix.lower() in _FORMATS and " " not in text.strip():
         if not path.is_file():
             raise RetrievalError(f"there are no label rows at {text}", hint="check the path")
         with path.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        reader = _READERS[path.suffix.lower()]
-        return Labels(_query(con, sql("retrieve/file", reader=reader, path=str(path))), "path", text, digest)
+        return Labels(_query(con, _file(con, _FORMATS[path.suffix.lower()], str(path))), "path", text, digest)
     return Labels(_select(con, text), "sql", text)
 
 
@@ -114,6 +113,28 @@ def _select(con: DuckDBPyConnection, text: str) -> pa.Table:
     except duckdb.Error as error:
         raise _unreadable(error) from error
     return _query(con, text)
+
+
+def _file(con: DuckDBPyConnection, format_: str, path: str) -> str:
+    """A query for the rows of a file, whose columns have types that all of its values have."""
+    import duckdb
+
+    from mlforge.warehouses.layouts import Misfit, Reader, look
+
+    reader = Reader(format_, {})
+    try:
+        layout = look(con, reader, [path])[path]
+    except Misfit as misfit:
+        hint = "give the label rows as SQL that says what it is: SELECT ... FROM read_csv(..., types = {...})"
+        raise RetrievalError(
+            f"the label rows cannot be read: column {misfit.column!r}: {misfit}", hint=hint
+        ) from misfit
+    except duckdb.Error as error:
+        first = str(error).split("\n", 1)[0]
+        raise RetrievalError(
+            f"the label rows cannot be read: {first}", hint="label rows are a SELECT or a file"
+        ) from error
+    return sql("retrieve/file", format=format_, path=path, options=reader.call(layout, layout.read_as()))
 
 
 def _query(con: DuckDBPyConnection, text: str) -> pa.Table:

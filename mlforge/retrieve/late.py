@@ -76,6 +76,7 @@ def late(project: Project, state: CatalogState, made: TrainingSet) -> Late:
         return _sum(made, 0, found)
     with engine(project) as warehouse:
         con = warehouse.con
+        warehouse.known = state.source_states
         con.register(RELATION, labels)
         types = {c: t for c, t, *_ in con.execute(f"DESCRIBE {RELATION}").fetchall()}
         members = requests.members(asked, [r.columns for r in asked], KeySql(types, asked))

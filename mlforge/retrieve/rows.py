@@ -54,6 +54,7 @@ def _from_sources(physical: Physical, stored: StoredVersion, project: Project) -
 
     with engine(project) as warehouse:
         con = warehouse.con
+        warehouse.known = stored.source_states
         for name in stored.definition.sources:
             warehouse.bind_source(project.sources[name])
         types = warehouse.describe(physical.c.event_sql)

@@ -137,6 +137,7 @@ def _unreadable(work: _Work) -> dict[str, str]:
     used = {s for name, known in work.manifest.features.items() for s in known.definition(work.target(name)).sources}
     broken = {}
     with work.here.engine() as warehouse:
+        warehouse.known = work.state.source_states
         for name in sorted(used & sources.keys()):
             try:
                 warehouse.bind_source(sources[name])

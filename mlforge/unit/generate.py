@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlforge.catalog.engine import engine
 from mlforge.errors import BuildError, ProjectError, UsageError, Where, did_you_mean
 from mlforge.project.unit_tests import FOLDER, UnitTest, parse_unit_tests
 from mlforge.unit.bench import sources_of
@@ -17,6 +16,7 @@ from mlforge.unit.make import compiled_of, make
 from mlforge.unit.run import differences
 from mlforge.unit.sample import sample
 from mlforge.unit.session import Session
+from mlforge.unit.shapes import sources_engine
 from mlforge.unit.values import FLOATS, INTEGERS
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _text(session: Session, feature: str, key: Sequence[str], rows: int, shown: 
     probe = UnitTest(name=f"{feature} from real rows", feature=feature, where=Where(shown))
     bench = session.bench(probe)
     bench.compile(feature)
-    with engine(session.project) as warehouse:
+    with sources_engine(session.project) as warehouse:
         given = sample(bench, warehouse, feature, key, rows)
     stated: dict[str, Any] = {"name": probe.name, "feature": feature}
     stated["given"] = {name: [_without_nulls(row) for row in found] for name, found in given.items()}

@@ -28,6 +28,7 @@ class Engine:
         self.state = state
         self.warehouse = warehouse
         self.warehouse.loaded_by = loaded_by
+        self.warehouse.known = state.source_states
         self._types: dict[str, dict[str, str]] = {}
         self._changed: dict[tuple[str, str], bool] = {}
         self._numbers = itertools.count()

@@ -9,10 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+from msgspec import structs
+
 from mlforge.errors import CatalogError, FeatureError, ProjectError, WarehouseError, Where
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
 from mlforge.sql.templates import ident, sql, statements
+from mlforge.warehouses.filetable import FileTable, table_of
 from mlforge.warehouses.floats import with_floats
+from mlforge.warehouses.layouts import Misfit, Reader, find
 from mlforge.warehouses.reading import ALL, Reading
 
 if TYPE_CHECKING:
@@ -20,7 +25,8 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import Compiled, Project, Source
+    from mlforge.model import Compiled, FileLayout, Project, Source
+    from mlforge.warehouses.filetable import Group
     from mlforge.warehouses.floats import Floats
 
 _SUFFIXES = {
@@ -29,7 +35,12 @@ _SUFFIXES = {
     "json": (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"),
 }
 _WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
-_SNIFFED = 10  # CSV files that DuckDB looks into before it reads them all
+_MUCH = 10_000_000  # bytes of text that take time to read
+_NO_FIT = re.compile(
+    r"source (?P<source>\w+): column (?P<column>.*?) holds (?P<value>.*) \((?P<old>.*?)\), "
+    r"which is no (?P<new>.*?), in (?P<file>.*)",
+    re.DOTALL,
+)
 CURRENT = "_mlforge_catalog"
 """Name under which the catalog as it is gets attached, read-only."""
 
@@ -65,7 +76,9 @@ class DuckDB:
         self.sample: float | None = None  # share of every source's rows that is read
         self.loaded_by: int | None = None  # rows loaded later, in microseconds since the epoch, are not read
         self.catalog: str | None = None  # name of the attached catalog, where there is one
+        self.known: Mapping[str, SourceState] = {}  # what builds found in the files of sources
         self._attached: dict[str, str] = {}
+        self._tables: dict[str, FileTable] = {}
         for schema in (SOURCE_SCHEMA, REF_SCHEMA):
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
 
@@ -119,12 +132,12 @@ class DuckDB:
     ) -> None:  # fmt: skip
         import duckdb
 
-        files = self._read_files(source, reading) if source.format in _SUFFIXES else []
+        groups = self._groups(source, reading, where) if source.format in _SUFFIXES else []
         try:
             relation = None if source.format in _SUFFIXES else self._relation(source)
             self.con.execute(
                 sql(
-                    "warehouse/source", s=source, files=files, relation=relation, sample=self.sample,
+                    "warehouse/source", s=source, groups=groups, relation=relation, sample=self.sample,
                     loaded_by=self.loaded_by, r=self._absolute(source, reading), with_part=reading.needs_part,
                     slice_type=self._slice_type(source) if reading.needs_part else None, columns=columns,
                     open=floats,
@@ -136,14 +149,75 @@ class DuckDB:
             text = f"source {source.name!r} cannot be read: {error.message}"
             raise ProjectError(text, where=where, hint=error.hint) from error
 
-    def _read_files(self, source: Source, reading: Reading) -> list[str]:
-        """The files to open. DuckDB itself skips Parquet and JSON files by name; of CSV files those stay from which
-        types are guessed."""
-        files = self.files(source)
+    def _groups(self, source: Source, reading: Reading, where: Where) -> list[Group]:
+        """The files to open, as they are read alike. DuckDB itself skips Parquet and JSON files by name."""
+        table = self.file_table(source, where)
         if source.format != "csv" or reading.parts is None or source.unique_key:
-            return files
-        wanted = {name for name, _ in reading.parts}
-        return [f for n, f in enumerate(files) if n < _SNIFFED or self._shown(f) in wanted]
+            return table.groups()
+        names = {name for name, _ in reading.parts}
+        return table.groups(lambda file: self._shown(file) in names)
+
+    def file_table(self, source: Source, where: Where) -> FileTable:
+        """The files of a source as one table. Raises ProjectError for what does not fit together."""
+        import duckdb
+
+        if source.name not in self._tables:
+            try:
+                reader = Reader.of(source, self._shown)
+                self._tables[source.name] = table_of(
+                    self.con,
+                    reader,
+                    self._marks(source),
+                    self.known.get(source.name),
+                    _digest([reader.key()]),
+                    self._shown,
+                )
+            except Misfit as misfit:
+                raise ProjectError(self._words(source, misfit), where=where, hint=misfit.hint) from misfit
+            except duckdb.Error as error:
+                raise ProjectError(
+                    f"source {source.name!r} cannot be read: {first_line(error)}", where=where
+                ) from error
+        return self._tables[source.name]
+
+    def notes(self) -> list[str]:
+        """What finding the types of sources cost, where that is much, and the way out."""
+        return [
+            f"source {name}: {table.read / 1e6:,.0f} MB were read to find types that every value has; of a file that is"
+            " built it is done once, and not at all where types: of the source names the type of every column"
+            for name, table in self._tables.items()
+            if table.read >= _MUCH
+        ]
+
+    def _words(self, source: Source, misfit: Misfit) -> str:
+        return f"source {source.name!r}: column {misfit.column!r}: {misfit}"
+
+    def _marks(self, source: Source) -> dict[str, tuple[str, int, int]]:
+        """What tells whether a file is the one that a build knows: its name, size and time."""
+        files = self.files(source)
+        if "://" in (source.path or ""):
+            rows = self.con.execute(sql("warehouse/remote_files", pattern=source.path)).fetchall()
+            return {name: (name, size, 0) for name, size, _ in rows}
+        stats = ((f, Path(f).stat()) for f in files)
+        return {f: (self._shown(f), s.st_size, s.st_mtime_ns) for f, s in stats}
+
+    def explained(self, error: Exception) -> tuple[str, str] | None:
+        """Words and a hint for a value that does not fit its column, with its row; None for any other error."""
+        found = _NO_FIT.search(str(error))
+        source = found and next((n for n in self._tables if found["source"] == n), None)
+        if not found or source is None:
+            return None
+        table, column, new = self._tables[source], found["column"], found["new"]
+        file = next((f for f in table.layouts if f == found["file"]), None)
+        row = None
+        if file:
+            row = find(self.con, table.reader, file, table.layouts[file], column, found["old"], new, declared=True)
+        at = f", row {row[0]}" if row else ""
+        shown = self._shown(found["file"])
+        text = (
+            f"source {source!r}: column {column!r} is {new}, and {shown}{at} holds {found['value']!r} ({found['old']})"
+        )
+        return text, Misfit(column, text, (found["old"], new), found["value"]).hint
 
     def _absolute(self, source: Source, reading: Reading) -> Reading:
         """The reading with files named as DuckDB names them."""
@@ -254,28 +328,29 @@ class DuckDB:
             return self._state_of_rows(source)
         if "://" in (source.path or ""):
             rows = self.con.execute(sql("warehouse/remote_files", pattern=source.path)).fetchall()
-            return SourceState(digest=_digest(str(r) for r in rows))
+            return self._with_types(SourceState(digest=_digest(str(r) for r in rows)), source, before)
         known = {f.path: f for f in before.files} if before else {}
         states = tuple(self._file_state(Path(p), known) for p in self.files(source))
         digest = _digest(f"{s.path}\0{s.digest}" for s in states)
-        same = before is not None and before.digest == digest
-        return SourceState(digest=digest, files=states, shape=before.shape if before and same else self._shape(source))
+        return self._with_types(SourceState(digest=digest, files=states), source, before)
 
-    def _shape(self, source: Source) -> str:
-        """A digest of what DuckDB guesses of files that do not say how they are to be read."""
-        import duckdb
-
-        if source.format == "parquet":
-            return ""
-        types = self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")
-        if source.format == "json":
-            return _digest(f"{c} {t}" for c, t in types.items())
-        first = self.files(source)[0]
-        try:
-            dialect = self.con.execute(sql("warehouse/sniff", file=first, options=source.options)).fetchall()
-        except duckdb.Error:  # an option that only reading knows: then the file itself stands for it
-            return self._file_state(Path(first), {}).digest
-        return _digest([*(f"{c} {t}" for c, t in types.items()), str(dialect)])
+    def _with_types(self, state: SourceState, source: Source, before: SourceState | None) -> SourceState:
+        """The state with the layouts of its files, and which types are others than ``before``."""
+        table = self.file_table(source, Where(source.file or self.config_file, source.line))
+        numbers: dict[bytes, int] = {}
+        layouts: list[FileLayout] = []
+        at: dict[str, int] = {}
+        for file, layout in table.layouts.items():
+            key = msgspec.json.encode(layout)
+            if key not in numbers:
+                numbers[key] = len(layouts)
+                layouts.append(layout)
+            at[self._shown(file)] = numbers[key]
+        changes = tuple(table.changes(before.types)) if before else ()
+        return structs.replace(
+            state, files=tuple(structs.replace(f, layout=at.get(f.path)) for f in state.files), layouts=tuple(layouts),
+            types=table.types, shape=_digest([table.reader.key()]), changes=changes,
+        )  # fmt: skip
 
     def _file_state(self, path: Path, known: Mapping[str, FileState]) -> FileState:
         name = self._shown(str(path))

@@ -1,0 +1,333 @@
+"""What single files hold: their columns, with types that all of their values have."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
+
+from mlforge.model import FileLayout
+from mlforge.sql.templates import sql
+from mlforge.warehouses.types import NULL, is_integer, is_nested, is_number, normal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import Source
+
+FILE = "_mlforge_file"
+_WHOLE = "DECIMAL(38,0)"  # whole numbers that a BIGINT cannot hold
+_OTHERS = {"BIGINT": (_WHOLE, "DOUBLE"), "DOUBLE": (_WHOLE,)}  # what a column is that is not what its first rows are
+_DIALECT = ("delim", "quote", "escape", "new_line", "comment", "skip", "header", "dateformat", "timestampformat")
+_OURS = {"columns", "types", "names", "all_varchar", "sample_size", "union_by_name", "filename"}
+_FOLDERS = {"hive_partitioning", "hive_types"}
+_KINDS = {"VARCHAR": "text", "BOOLEAN": "BOOLEAN", "ARRAY": "", "OBJECT": "", "NULL": ""}
+
+
+class Misfit(Exception):
+    """A value or a file whose type does not fit its column. ``types`` are what it has, and what it should have."""
+
+    def __init__(self, column: str, text: str, types: Iterable[str], value: str | None = None) -> None:
+        super().__init__(text)
+        self.column = column
+        self.types = tuple(types)
+        self.value = value
+
+    @property
+    def hint(self) -> str:
+        """What to do about it."""
+        return f"say what it is: {self.declared}; or mend the files" if self.types else "check the names of the columns"
+
+    @property
+    def declared(self) -> str:
+        """What to write so that the column has one type."""
+        return f"types: {{{self.column}: {self._proposed}}}"
+
+    @property
+    def _proposed(self) -> str:
+        old, new = self.types
+        instant = next((t for t in self.types if t.startswith("TIMESTAMP")), None)
+        if instant and "DATE" in self.types:
+            return instant
+        if is_number(old) and is_number(new):
+            return "DECIMAL(38,9)" if is_integer(old) else "DOUBLE"
+        return "DOUBLE" if old == "VARCHAR" and is_integer(new) and _is_fraction(self.value or "") else "VARCHAR"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the files of a source are read."""
+
+    format: str
+    options: Mapping[str, Any]  # as the user gave them
+    declared: Mapping[str, str] = field(default_factory=dict)  # column in lower case -> its type
+    shown: Callable[[str], str] = str  # a path as messages name it
+
+    @classmethod
+    def of(cls, source: Source, shown: Callable[[str], str]) -> Reader:
+        """The reader of a source. ``columns`` and ``types`` among its options declare types as ``types`` does."""
+        given = source.options
+        stated = {**(given.get("columns") or {}), **(given.get("types") or {}), **source.types}
+        return cls(source.format, given, {c.lower(): normal(t) for c, t in stated.items()}, shown)
+
+    @property
+    def passed(self) -> dict[str, Any]:
+        """The user's options of the reader itself."""
+        return {k: v for k, v in self.options.items() if k not in _OURS | _FOLDERS}
+
+    def physical(self, column: str, found: str) -> str:
+        """The type that a column is read with from a file of text: what is declared is proven text by text, of JSON
+        what is no list and no object."""
+        kind = self.declared.get(column.lower())
+        if kind is None:
+            return found
+        return kind if self.format == "json" and is_nested(kind) else "VARCHAR"
+
+    def call(self, layout: FileLayout, types: Mapping[str, str]) -> dict[str, Any]:
+        """Options that read files of a layout, with these types where the files do not say their own."""
+        if self.format == "parquet":
+            return self.passed
+        fixed = {**layout.dialect, "auto_detect": False} if self.format == "csv" else {}
+        return {**fixed, **self.passed, "columns": dict(types)}
+
+    def how(self, layout: FileLayout) -> dict[str, Any]:
+        """What a cast from text must know."""
+        return {**layout.dialect, **self.passed}
+
+    def key(self) -> str:
+        """What of the settings decides how a file is looked at; a file that is the same need not be looked at again."""
+        if self.format == "parquet":
+            return ""
+        return msgspec.json.encode([self.format, self.options, sorted(self.declared)], order="deterministic").decode()
+
+
+def look(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
+    """The layouts of these files. Raises Misfit, and duckdb.Error for what cannot be read."""
+    if not files:
+        return {}
+    return {"parquet": _parquet, "csv": _csv, "json": _json}[reader.format](con, reader, files)
+
+
+def find(
+    con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str, old: str, new: str,
+    width: int | None = None, *, declared: bool = False,
+) -> tuple[int, str] | None:  # fmt: skip
+    """The first row of a file, and its value, where a column holds what is no value of the type ``new``, which the
+    user ``declared`` or DuckDB guessed."""
+    kinds = {c: old if c.lower() == column.lower() else "VARCHAR" for c in layout.types}
+    found = con.execute(
+        sql(
+            "warehouse/find_misfit", format=reader.format, file=file, options=reader.call(layout, kinds), column=column,
+            old=old, new=new, width=width,
+            how={**reader.how(layout), "guessed": not declared},
+        )
+    ).fetchall()  # fmt: skip
+    return found[0] if found else None
+
+
+def _parquet(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
+    options = {**reader.passed, "hive_partitioning": False}
+    found = {f: _described(con, "parquet", f, options) for f in files}
+    if any("INTEGER" in types.values() for types in found.values()):
+        for file, column in con.execute(sql("warehouse/null_columns", files=files)).fetchall():
+            found[file] = {c: NULL if c == column else t for c, t in found[file].items()}
+    return {f: FileLayout(types=types) for f, types in found.items()}
+
+
+def _described(con: DuckDBPyConnection, format_: str, file: str, options: Mapping[str, Any]) -> dict[str, str]:
+    rows = con.execute(sql("warehouse/describe_files", format=format_, files=[file], options=options)).fetchall()
+    return {name: kind for name, kind, *_ in rows}
+
+
+def _csv(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
+    alike: dict[bytes, list[str]] = defaultdict(list)
+    guesses = {}
+    for file in files:
+        guess = _sniffed(con, reader, file)
+        key = msgspec.json.encode(guess)
+        guesses[key] = guess
+        alike[key].append(file)
+    found: dict[str, FileLayout] = {}
+    for key, members in alike.items():
+        found |= _quoted(con, reader, guesses[key], members)
+    return found
+
+
+def _quoted(con: DuckDBPyConnection, reader: Reader, guess: FileLayout, files: list[str]) -> dict[str, FileLayout]:
+    """The layouts of files that look alike. Where the first rows have no quotes later ones may, and do as a rule."""
+    import duckdb
+
+    open_ = {k: v for k, v in guess.dialect.items() if v or k not in ("quote", "escape")}
+    if open_ != guess.dialect:
+        try:
+            return _proven(con, reader, replace(guess, dialect=open_), files)
+        except duckdb.Error:
+            pass
+    return _proven(con, reader, guess, files)
+
+
+def _sniffed(con: DuckDBPyConnection, reader: Reader, file: str) -> FileLayout:
+    """What DuckDB guesses from the first rows."""
+    kept = reader.passed | {k: v for k, v in reader.options.items() if k in ("names", "sample_size")}
+    *dialect, columns = con.execute(sql("warehouse/sniff", file=file, options=kept)).fetchall()[0]
+    said = dict(zip(_DIALECT, dialect, strict=True))
+    for name in ("quote", "escape", "comment"):
+        said[name] = "" if said[name] == "(empty)" else said[name]
+    said["new_line"] = None  # DuckDB finds the ends of lines by itself
+    names = _names(reader, file, [c["name"] for c in columns], header=said["header"])
+    kinds = {
+        n: "VARCHAR" if reader.options.get("all_varchar") else c["type"] for n, c in zip(names, columns, strict=True)
+    }
+    types = {c: reader.physical(c, t) for c, t in kinds.items()}
+    return FileLayout(types=types, dialect={k: v for k, v in said.items() if v is not None})
+
+
+def _names(reader: Reader, file: str, found: list[str], *, header: bool) -> list[str]:
+    """The names of a file's columns: those that ``columns`` states, in the file's order."""
+    stated = list(reader.options.get("columns") or {})
+    if not stated or (header and [c.lower() for c in stated] == [c.lower() for c in found]):
+        return stated or found
+    if header or len(stated) != len(found):
+        words = f"its header says {', '.join(found)}" if header else f"it has {len(found)} columns"
+        raise Misfit(stated[0], f"{reader.shown(file)} has other columns than the option columns states: {words}", ())
+    return stated
+
+
+def _proven(
+    con: DuckDBPyConnection, reader: Reader, guess: FileLayout, files: list[str]
+) -> dict[str, FileLayout]:  # fmt: skip
+    """The layouts of files that look alike at their beginning, from all of their rows."""
+    asked = [
+        (c, _WHOLE if t.endswith("HUGEINT") else t) for c, t in guess.types.items() if c.lower() not in reader.declared
+    ]
+    if not asked:
+        return dict.fromkeys(files, guess)
+    counts = _counts(con, reader, guess, files, asked)
+    found = {}
+    for file in files:
+        types, padded = dict(guess.types), {}
+        for column, kind in asked:
+            types[column], width = _type_of(con, reader, guess, file, column, kind, counts.get((file, column, kind)))
+            if width:
+                padded[column] = width
+        found[file] = FileLayout(types=types, dialect=guess.dialect, padded=padded)
+    return found
+
+
+_Counts = dict[tuple[str, str, str], list[int]]
+
+
+def _counts(
+    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, files: list[str], asked: list[tuple[str, str]]
+) -> _Counts:
+    options = {**reader.call(layout, dict.fromkeys(layout.types, "VARCHAR")), "filename": FILE}
+    rows = con.execute(
+        sql(
+            "warehouse/count_fits",
+            format=reader.format,
+            files=files,
+            options=options,
+            asked=asked,
+            how={**reader.how(layout), "guessed": True},
+        )
+    ).fetchall()
+    return {(file, c, k): n for file, *counts in rows for (c, k), n in zip(asked, counts, strict=True)}
+
+
+def _type_of(
+    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, file: str, column: str, kind: str,
+    counts: list[int] | None,
+) -> tuple[str, int | None]:  # fmt: skip
+    """The type of a column of a file, and the width of its numbers if they have leading zeros."""
+    values, fit, *digits = counts or [0, 0]
+    if not values:
+        return NULL, None
+    if fit == values:
+        return kind, _width(con, reader, layout, file, column, digits)
+    others = _counts(con, reader, layout, [file], [(column, other) for other in _OTHERS.get(kind, ())])
+    for other in _OTHERS.get(kind, ()):
+        values, fit, *digits = others[file, column, other]
+        if fit == values:
+            return other, _width(con, reader, layout, file, column, digits)
+    wanted = "DOUBLE" if kind in ("BIGINT", _WHOLE) else kind
+    row, value = find(con, reader, file, layout, column, "VARCHAR", wanted) or (0, "")
+    held = "VARCHAR"
+    if kind.startswith("TIMESTAMP") and len(value) <= len("2024-01-01"):
+        held = "DATE"
+    elif wanted == "DOUBLE" and _is_number(value):
+        held = "an integer that no DOUBLE is"
+    text = f"it is {wanted} in the first rows of {reader.shown(file)}, and row {row} says {value!r}, {held}"
+    raise Misfit(column, text, ("BIGINT" if held.startswith("an") else held, wanted), value)
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().lstrip("+-").isdigit()
+
+
+def _width(
+    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, file: str, column: str, digits: list[int]
+) -> int | None:
+    if not digits or not digits[0]:
+        return None
+    _, shortest, longest = digits
+    if shortest == longest:
+        return longest
+    other = find(con, reader, file, layout, column, "VARCHAR", "BIGINT", width=longest) or (0, "")
+    raise Misfit(
+        column,
+        mixed_width(reader.shown(file), other, f"numbers of {longest} digits with leading zeros"),
+        ("VARCHAR", "BIGINT"),
+    )
+
+
+def _is_fraction(text: str) -> bool:
+    whole, point, part = text.strip().lstrip("+-").partition(".")
+    return bool(point) and f"{whole}{part}".isdigit()
+
+
+def mixed_width(file: str, found: tuple[int, str], beside: str) -> str:
+    """The words for numbers that would be merged, as 7 and 007."""
+    return f"row {found[0]} of {file} says {found[1]!r}, beside {beside}: as numbers 7 and 007 would be one"
+
+
+def _json(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
+    options = {**reader.passed, "hive_partitioning": False, "sample_size": -1}
+    found = {}
+    for file in files:
+        types = _described(con, "json", file, options)
+        types = {c: reader.physical(c, t) for c, t in types.items()}
+        found[file] = FileLayout(types=_whole_json(con, reader, file, types))
+    return found
+
+
+def _whole_json(con: DuckDBPyConnection, reader: Reader, file: str, types: dict[str, str]) -> dict[str, str]:
+    """The types of a JSON file, where DuckDB's own would not keep every value."""
+    layout = FileLayout(types=types)
+    doubles = [(c, "DOUBLE") for c, t in types.items() if t == "DOUBLE"]
+    mixed = [c for c, t in types.items() if t == "JSON"]
+    found = dict(types)
+    if doubles:
+        counts = _counts(con, reader, layout, [file], doubles)
+        for column, kind in doubles:
+            found[column], _ = _type_of(con, reader, layout, file, column, kind, counts.get((file, column, kind)))
+    for column in mixed:
+        found[column] = _json_type(con, reader, file, layout, column)
+    return found
+
+
+def _json_type(con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str) -> str:
+    """JSON where a column holds lists and objects of any kind, but no scalars of two kinds."""
+    options = reader.call(layout, layout.read_as())
+    rows = con.execute(sql("warehouse/json_kinds", file=file, options=options, column=column)).fetchall()
+    firsts: dict[str, tuple[int, str]] = {}
+    for kind, row, value in rows:
+        firsts.setdefault(_KINDS.get(kind, "a number"), (row, value))
+    scalars = [f"row {row} says {value}, {kind}" for kind, (row, value) in firsts.items() if kind]
+    if len(scalars) > 1:
+        raise Misfit(column, f"in {reader.shown(file)} {', and '.join(scalars)}", ("JSON", "VARCHAR"))
+    return "JSON" if any(kind != "NULL" for kind, *_ in rows) else NULL
