@@ -99,16 +99,18 @@ class Builder:
         from mlforge.build.land import land
         from mlforge.build.run import run
         from mlforge.build.work import Event
+        from mlforge.catalog.file import named, real
         from mlforge.catalog.staging import Staging
 
         warehouse = self.project.warehouse
         existing = self.catalog_path if Path(self.catalog_path).exists() else None
         threads, memory = options.threads or warehouse.threads, options.memory_limit or warehouse.memory_limit
         with Staging(self.catalog_path, threads=threads, memory_limit=memory) as staging:
-            work = run(
-                plan, analysis, state, staging, existing, notify=notify, sample=options.sample,
-                lock_timeout=options.lock_timeout,
-            )  # fmt: skip
+            with named(real(self.catalog_path)):
+                work = run(
+                    plan, analysis, state, staging, existing, notify=notify, sample=options.sample,
+                    lock_timeout=options.lock_timeout,
+                )  # fmt: skip
             staging.close()
             pins.release()
             committed = None

@@ -199,6 +199,7 @@ def _in_place(job: _Job, waiting: Waiting) -> Committed | LockedError | None:
             return taken
         if _needs_backup(con, job):
             return None
+        file.sweep(job.catalog)
         return Committed(how="in place", waited=waiting.seconds, notes=_run(job, con))
 
 

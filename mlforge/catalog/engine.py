@@ -39,4 +39,5 @@ def engine(
         warehouse = DuckDB(instance.con, project.root, project.file, attach)
         if reads_catalog(project) and Path(path).exists():
             warehouse.attach_catalog(path)
-        yield warehouse
+        with file.named(file.real(path)):
+            yield warehouse

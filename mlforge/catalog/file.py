@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,11 +155,18 @@ class Instance:
         shutil.rmtree(self._spill, ignore_errors=True)
 
 
-def spill_beside(path: str | Path) -> Path | None:
+def _spill_beside(file: Path) -> Path | None:
     """A folder for what one reader of a file spills, by that file; None where that is not writable."""
-    file = real(path)
     writable = os.access(file.parent, os.W_OK)
-    return Path(f"{file}.tmp", uuid.uuid4().hex) if writable else None
+    return file.with_name(f"{file.name}.tmp-{file.stat().st_ino}-{uuid.uuid4().hex}") if writable else None
+
+
+def sweep(file: Path) -> None:
+    """Remove what readers of a file that died have spilled. The caller has it open for writing, so none is alive."""
+    begin = f"{file.name}.tmp-{file.stat().st_ino}-"
+    for name in os.listdir(file.parent):  # noqa: PTH208 - a glob would read meaning into the file's name
+        if name.startswith(begin):
+            shutil.rmtree(file.with_name(name), ignore_errors=True)
 
 
 def real(path: str | Path) -> Path:
@@ -194,26 +201,15 @@ def open_read(
 def _opened(
     path: str | Path, lock_timeout: float, threads: int | None = None, memory_limit: str | None = None
 ) -> Iterator[DuckDBPyConnection]:
-    import duckdb
-
     catalog = real(path)
     if not os.path.exists(catalog):  # noqa: PTH110 - Path.exists raises where a folder may not be searched
         raise CatalogError(f"there is no catalog at {catalog}", hint="run mlforge build to make it")
-    spill = spill_beside(catalog)
-    try:
-        with Instance(threads=threads, memory_limit=memory_limit, spill=spill) as own:
-            name = _name(catalog)
-            own.attach(catalog, name, lock_timeout)
-            own.con.execute(sql("warehouse/use", name=name))
-            yield own.con
-    except duckdb.Error as error:
-        if (meaning := damage(error, catalog)) is not None:
-            raise meaning from error
-        raise
-    finally:
-        if spill is not None:
-            with suppress(OSError):  # it was never made, or another reader spills there too
-                spill.parent.rmdir()
+    spill = _spill_beside(catalog)
+    with named(catalog), Instance(threads=threads, memory_limit=memory_limit, spill=spill) as own:
+        name = _name(catalog)
+        own.attach(catalog, name, lock_timeout)
+        own.con.execute(sql("warehouse/use", name=name))
+        yield own.con
 
 
 def _name(path: Path) -> str:
@@ -277,8 +273,23 @@ def held_here(error: Exception) -> bool:
 
 
 def damage(error: Exception, path: Path) -> CatalogError | None:
-    """What DuckDB found broken in a file while it read it; None if that was not the matter."""
-    return holding.not_duckdb(path, _first(str(error))) if _BROKEN.search(str(error)) else None
+    """What DuckDB found broken in a file while it read it; None if that was not the matter, or in another file."""
+    text = str(error)
+    other = (found := re.search(r'file "([^"]+)"', text)) is not None and found[1] != str(path)
+    return holding.not_duckdb(path, _first(text)) if _BROKEN.search(text) and not other else None
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Damage that DuckDB finds inside the block is said as an error about the file."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        if (meaning := damage(error, path)) is not None:
+            raise meaning from error
+        raise
 
 
 def meaning_of(error: Exception, path: Path, waited: float = 0.0) -> MlforgeError:

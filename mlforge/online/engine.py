@@ -56,7 +56,8 @@ def _connection() -> tuple[DuckDBPyConnection, dict[str, Any]]:
     import duckdb
 
     if not hasattr(_local, "con"):
-        con: DuckDBPyConnection = duckdb.connect(":memory:", config={"threads": 1})
+        offline = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        con: DuckDBPyConnection = duckdb.connect(":memory:", config={"threads": 1, **offline})
         con.execute("SET TimeZone = 'UTC'")
         con.execute("PRAGMA disable_optimizer")
         _local.con = con, {}

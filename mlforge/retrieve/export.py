@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from mlforge.catalog.file import Instance
 from mlforge.catalog.whole import sweep, whole_file
 from mlforge.errors import RetrievalError, UsageError
 from mlforge.sql.templates import sql
@@ -49,8 +50,8 @@ def _parquet(table: pa.Table, path: Path) -> None:
 def _csv(table: pa.Table, path: Path) -> None:
     import duckdb
 
-    with duckdb.connect() as con:
-        con.execute("SET TimeZone = 'UTC'")
+    with Instance() as own:
+        con = own.con
         con.register("training_rows", table)
         try:
             con.execute(sql("retrieve/copy_csv", relation="training_rows", path=str(path)))

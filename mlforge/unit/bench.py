@@ -28,10 +28,10 @@ class Bench:
         """``sources`` are those that tests give rows of; ``shapes`` the columns of each that will be used."""
         import duckdb
 
-        from mlforge.catalog.file import configure
+        from mlforge.catalog.file import CONFIG, configure
         from mlforge.warehouses.duckdb import DuckDB
 
-        self.con = duckdb.connect(":memory:")
+        self.con = duckdb.connect(":memory:", config=CONFIG)
         configure(self.con, threads=1)
         project = analysis.project
         self.real = {name: project.sources[name] for name in sources}

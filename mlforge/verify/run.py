@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace as with_changes
 
 from mlforge.catalog import engine as engines
+from mlforge.catalog.file import Instance
 from mlforge.catalog.log import new_id
 from mlforge.model import SOURCE_SCHEMA, FeatureRef, Pin, Version
 from mlforge.retrieve import request as requests
@@ -174,10 +175,8 @@ def _moments(table: pa.Table, record: dict[str, Any]) -> list[tuple[int | None, 
     known = record.get("known_as_of")
     if known is None:
         return [(None, None)]
-    import duckdb
-
-    with duckdb.connect(":memory:") as con, label_rows(con, table):
-        return list(instants(con, table, known))
+    with Instance() as own, label_rows(own.con, table):
+        return list(instants(own.con, table, known))
 
 
 def _verdicts(own: Engine, table: pa.Table, record: dict[str, Any]) -> list[FeatureVerdict]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 
 import duckdb
 import pytest
 
-from mlforge.catalog import file, holding, migrations, reader
+from mlforge.catalog import doctor, file, holding, migrations, reader
 from mlforge.catalog.commit import commit
 from mlforge.catalog.compact import compact
 from mlforge.catalog.lock import build_lock, try_lock
@@ -414,3 +415,106 @@ def test_a_lock_can_be_had_again_after_its_release(tmp_path):
     again = try_lock(path)
     assert again is not None
     again.release()
+
+
+# -- what is spilled, what is refused, what is damaged
+
+
+def spilling(catalog):
+    """A reader with little memory that has spilled, to be closed."""
+    opened = file.open_read(catalog, memory_limit="60MB", threads=1)
+    con = opened.__enter__()
+    con.execute("CREATE TEMP TABLE spilled AS SELECT range AS a, hash(range) AS b FROM range(8000000)")
+    return opened, con
+
+
+def test_readers_that_spill_have_a_folder_of_their_own(catalog):
+    """In DuckDB 1.5 two that share one destroy each other's files."""
+    (one, first), (two, second) = spilling(catalog), spilling(catalog)
+    spilled = [p for p in catalog.parent.iterdir() if p.is_dir()]
+    assert len(spilled) == 2
+    assert all(list(own.iterdir()) for own in spilled)
+    for con in (first, second):
+        assert con.execute("SELECT count(DISTINCT b) FROM spilled").fetchall() == [(8_000_000,)]
+    two.__exit__(None, None, None)
+    assert len([p for p in catalog.parent.iterdir() if p.is_dir()]) == 1
+    assert first.execute("SELECT sum(a) FROM spilled").fetchall() == [(sum(range(8_000_000)),)]
+    one.__exit__(None, None, None)
+    assert [p.name for p in catalog.parent.iterdir()] == ["catalog.duckdb"]
+    left = catalog.with_name(f"catalog.duckdb.tmp-{catalog.stat().st_ino}-of-a-reader-that-was-killed")
+    left.mkdir()
+    (left / "duckdb_temp_block-1.block").write_bytes(b"spilled")
+    commit(catalog, None, lambda _: None)
+    assert [p.name for p in catalog.parent.iterdir()] == ["catalog.duckdb"]
+
+
+def test_a_sqlite_file_at_the_place_of_the_catalog(path):
+    with closing(sqlite3.connect(path)) as con:
+        con.execute("CREATE TABLE theirs (a INT)")
+    before = path.read_bytes()
+    refused(path, f"{path} is not a DuckDB file, or it is damaged: it begins otherwise", "mlforge build")
+    for use in (compact, partial(commit, staging=None, apply=lambda _: None)):
+        with pytest.raises(CatalogError, match="is not a DuckDB file, or it is damaged: it begins otherwise"):
+            use(path)
+    assert path.read_bytes() == before
+    assert holding._entries == {}
+
+
+@pytest.mark.parametrize("name", ["what?/catalog.duckdb", "cat?alog.duckdb"])
+def test_a_question_mark_in_the_path(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    duckdb_keeps = f"{path} has a question mark in its path, and DuckDB would keep the log of that file somewhere else"
+    for use in (lambda: commit(path, None, lambda _: None), lambda: read(path), lambda: Staging(path)):
+        with pytest.raises(CatalogError, match=re.escape(duckdb_keeps)) as caught:
+            use()
+        assert caught.value.hint == "rename the folder or the file"
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped"])
+def test_damage_that_is_found_while_reading(catalog, how):
+    table = "CREATE TABLE store.t AS SELECT range AS a, hash(range) AS b FROM range(500000)"
+    commit(catalog, None, lambda tx: tx.con.execute(table))
+    content = bytearray(catalog.read_bytes())
+    if how == "flipped":
+        content[len(content) // 2] ^= 255
+    else:  # the places of the metadata differ: cut what is behind them, which is as long
+        content = content[: len(content) - 262_144 * (len(content) // 262_144 // 2)]
+    catalog.write_bytes(content)
+    message = rf"^{re.escape(str(catalog))} is not a DuckDB file, or it is damaged: "
+    with pytest.raises(CatalogError, match=message), file.open_read(catalog) as con:
+        con.execute("SELECT sum(a), max(b) FROM store.t").fetchall()
+    found = [f for f in doctor.examine(catalog) if f.state == "problem"]
+    assert len(found) == 1
+    assert re.match(message, found[0].text)
+    assert found[0].hint == "move it away and run mlforge build, or put a backup in its place"
+
+
+def test_doctor_reads_all_tables(catalog):
+    commit(catalog, None, make_table("t"))
+    found = {f.what: f for f in doctor.examine(catalog)}
+    assert re.fullmatch(r"\d+ tables can be read to the end", found["tables"].text)
+    assert {f.state for f in found.values()} == {"ok"}
+
+
+def test_two_names_of_one_file_are_one_file(catalog):
+    """A link by which a notebook reads, and the name by which mlforge writes."""
+    link = catalog.with_name("link.duckdb")
+    link.symlink_to(catalog)
+    with file.open_read(link) as con:
+        assert commit(catalog, None, make_table("t"), lock_timeout=0.1).how == "replaced"
+        assert tables(con) == []
+    assert read(link) == ["t"]
+
+
+def test_a_catalog_that_somebody_made_while_the_first_build_ran(path):
+    def meanwhile(tx) -> None:
+        with duckdb.connect(str(path)) as con:
+            con.execute("CREATE TABLE theirs AS SELECT 1 AS a")
+
+    with pytest.raises(CatalogError, match=f"{path} was made by another program while the build ran") as caught:
+        commit(path, None, meanwhile)
+    assert caught.value.hint == "build again: it stays as it is"
+    with duckdb.connect(str(path)) as con:
+        assert con.execute("FROM theirs").fetchall() == [(1,)]
