@@ -11,6 +11,7 @@ from mlforge.errors import CannotServeError, OnlineError
 from mlforge.online.expressions import evaluate
 from mlforge.online.manifest import Table
 from mlforge.online.records import GONE, entry_head, visible
+from mlforge.online.rows import value_of
 from mlforge.online.values import EXPIRED, MISSING, Value, find, moment, points_head
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def _add_on_demand(
 
 def _requested(row: Mapping[str, Any], column: str, feature: OnDemand) -> Any:
     try:
-        return row[column]
+        return value_of(row, column)
     except KeyError:
         raise OnlineError(
             f"an entity row has no {column!r}, a request column of {feature.feature}",

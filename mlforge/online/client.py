@@ -5,7 +5,7 @@ Importing this imports neither duckdb, sqlglot nor pyarrow: what a reader must k
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,12 +17,13 @@ from mlforge.online.base import open_store
 from mlforge.online.manifest import decode, name
 from mlforge.online.records import Head, Torn
 from mlforge.online.request import Planner
+from mlforge.online.rows import rows_of
 from mlforge.online.values import micros
 
 if TYPE_CHECKING:
     import asyncio
     import datetime
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from mlforge.model import FeatureRef
     from mlforge.online.base import Store
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mlforge.online.request import Plan
 
 T = TypeVar("T")
+EntityRows = Sequence[Mapping[str, Any]] | Mapping[str, Any] | Any
+"""What ``rows_of`` takes."""
 MANY = 200
 """Entity rows beyond which an event loop has them worked at in a thread: others must not wait for milliseconds."""
 TRIES = 8
@@ -146,7 +149,7 @@ class Client(_Base):
     def get_online_features(
         self,
         features: str | FeatureRef | Sequence[str | FeatureRef],
-        entity_rows: Sequence[Mapping[str, Any]],
+        entity_rows: EntityRows,
         *,
         at: datetime.datetime | str | None = None,
         with_status: bool = False,
@@ -157,7 +160,11 @@ class Client(_Base):
         ``features``: references ``name[@version][:col,col]``, FeatureSpecs, or a feature set. Keys are natural values;
         a surrogate key is given as itself or as its natural columns. ``with_status`` gives a ``Value`` (value, status,
         event_time, version, step) for each. Raises OnlineError for what is not published and for keys that do not fit,
-        StoreDownError if the store is away."""
+        StoreDownError if the store is away.
+
+        ``entity_rows``: mappings, one for each; a mapping of columns; an Arrow table; a frame of pandas or Polars.
+        Their columns may be named in any case."""
+        entity_rows = rows_of(entity_rows)
         for _ in range(TRIES):
             book = self._book or self._open()
             if book is None:
@@ -218,13 +225,14 @@ class AsyncClient(_Base):
     async def get_online_features(
         self,
         features: str | FeatureRef | Sequence[str | FeatureRef],
-        entity_rows: Sequence[Mapping[str, Any]],
+        entity_rows: EntityRows,
         *,
         at: datetime.datetime | str | None = None,
         with_status: bool = False,
         full_names: bool = False,
     ) -> list[dict[str, Any]]:
         """As ``Client.get_online_features``."""
+        entity_rows = rows_of(entity_rows)
         for _ in range(TRIES):
             book = self._book or await self._open()
             if book is None:

@@ -11,6 +11,7 @@ from mlforge.errors import NotPublishedError, OnlineError, did_you_mean
 from mlforge.model import FeatureRef, Version
 from mlforge.online.keys import Unfit, encoder, unfit
 from mlforge.online.manifest import Member, OnDemand, Table, name
+from mlforge.online.rows import value_of
 from mlforge.online.values import row_decoder
 from mlforge.project.refs import parse_ref
 
@@ -62,7 +63,7 @@ class Read:
         found = self.opened.lead
         for column, encode, key in zip(self.keys, self.opened.encoders, self.opened.table.keys, strict=True):
             try:
-                value = row[column]
+                value = value_of(row, column)
             except KeyError:
                 value = self._surrogate(row, column)
             if value is None:
@@ -76,14 +77,15 @@ class Read:
     def _surrogate(self, row: Mapping[str, Any], column: str) -> str | None:
         from mlforge.sql.keys import surrogate_key
 
-        missing = [p for p in self.parts if p not in row]
+        there = {name.lower() for name in row if isinstance(name, str)}
+        missing = [p for p in self.parts if p.lower() not in there]
         if not self.parts or missing:
             shown = f"{column!r}" if not self.parts else f"{column!r} nor {', '.join(map(repr, missing))}"
             raise OnlineError(
                 f"an entity row has no {shown}, a key of {self.opened.table.feature}",
                 hint=f"{did_you_mean(column, map(str, row))} keys= maps a key to another column",
             )
-        return surrogate_key(*(row[p] for p in self.parts))
+        return surrogate_key(*(value_of(row, p) for p in self.parts))
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,21 @@ class Plan:
             for part in self.parts
         )
 
+    @cached_property
+    def lowered(self) -> frozenset[str]:
+        """The names of the columns, in lower case."""
+        return frozenset(map(str.lower, self.columns))
+
     def names(self, rows: Sequence[Mapping[str, Any]]) -> list[list[bytes | None]]:
         """For each read the names of all rows' records."""
-        isdisjoint = self.columns.isdisjoint
+        last: Any = None
         for row in rows:
-            if not isdisjoint(row):
-                shared = min(self.columns.intersection(row))
-                raise OnlineError(f"column {shared!r} comes from the entity rows and from a feature", hint=_NAMES)
+            if (names := row.keys()) != last:  # rows are mostly alike
+                last = names
+                shared = [n for n in names if isinstance(n, str) and n.lower() in self.lowered]
+                if shared:
+                    text = f"column {min(shared)!r} comes from the entity rows and from a feature"
+                    raise OnlineError(text, hint=_NAMES)
         return [read.names(rows) for read in self.reads]
 
 

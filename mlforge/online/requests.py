@@ -30,12 +30,14 @@ import threading
 import time
 import uuid
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlforge.errors import MlforgeError, UsageError
 from mlforge.online.canonical import plain, text
 from mlforge.online.manifest import Table
 from mlforge.online.naming import natural
+from mlforge.online.rows import value_of
 from mlforge.online.values import moment
 
 if TYPE_CHECKING:
@@ -219,7 +221,7 @@ def _of_part(request: _Request, id_: str, part: Part) -> Iterator[tuple[Any, ...
 
 
 def _asked(given: Mapping[str, Any], columns: Mapping[str, str]) -> str:
-    return json.dumps({name: plain(given[name]) for name in columns}, ensure_ascii=False)
+    return json.dumps({name: plain(value_of(given, name)) for name in columns}, ensure_ascii=False)
 
 
 def _keys(plan: Plan, part: Part, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +234,9 @@ def _keys(plan: Plan, part: Part, given: Mapping[str, Any]) -> dict[str, Any]:
         found |= zip(columns, map(plain, values), strict=True)
     for key in part.feature.keys:
         if key.name not in found:
-            found[key.name] = plain(given.get(key.name))
+            with suppress(KeyError):
+                found[key.name] = plain(value_of(given, key.name))
+            found.setdefault(key.name, None)
     return found
 
 

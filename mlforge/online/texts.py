@@ -22,7 +22,8 @@ def typed(plan: Plan, texts: Mapping[str, str]) -> dict[str, Any]:
     for part in plan.parts:
         if isinstance(part.feature, OnDemand):
             kinds |= {name: _kind(type_) for name, type_ in part.feature.request.items()}
-    return {name: _value(name, kinds.get(name, "text"), text) for name, text in texts.items()}
+    lowered = {name.lower(): kind for name, kind in kinds.items()}
+    return {name: _value(name, lowered.get(name.lower(), "text"), text) for name, text in texts.items()}
 
 
 def _kind(duckdb_type: str) -> str:

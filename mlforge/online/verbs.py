@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlforge.model import FeatureRef, Project
     from mlforge.online.agreement.result import Agreement, AgreementOptions
     from mlforge.online.base import Store
-    from mlforge.online.client import Client
+    from mlforge.online.client import Client, EntityRows
     from mlforge.online.publish import Progress, Published
 
 
@@ -94,7 +94,7 @@ class OnlineVerbs:
     def get_online_features(
         self,
         features: str | FeatureRef | Sequence[str | FeatureRef],
-        entity_rows: Sequence[Mapping[str, Any]],
+        entity_rows: EntityRows,
         *,
         at: datetime.datetime | str | None = None,
         with_status: bool = False,

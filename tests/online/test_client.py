@@ -6,21 +6,27 @@ import asyncio
 import datetime as dt
 import subprocess
 import sys
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import mlforge as mlf
 from mlforge.errors import OnlineError, StoreDownError
 from mlforge.online import AsyncClient, Client, Value
 from mlforge.online.base import open_store
+from mlforge.online.keys import Unfit, encoder
 from mlforge.online.publish import Settings, publish
 from mlforge.online.values import micros
 from tests.online.served import NOON
 from tests.small import Small
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.online.servers import RedisServer
@@ -78,6 +84,148 @@ def test_surrogate_keys_are_given_as_themselves_or_as_what_they_are_made_of(clie
     key = mlf.surrogate_key(*ADA.values())
     rows = client.get_online_features("spend:total", [ADA, {"uid": key}, {"first": "Bob", "born": None}], at=AT)
     assert rows == [{**ADA, "total": 10.5}, {"uid": key, "total": 10.5}, {"first": "Bob", "born": None, "total": None}]
+
+
+FORMS: dict[str, Callable[[], Any]] = {
+    "dicts": lambda: PAIRS,
+    "tuple": lambda: tuple(PAIRS),
+    "mappings": lambda: [MappingProxyType(row) for row in PAIRS],
+    "iterator": lambda: iter(PAIRS),
+    "columns": lambda: {"a": [1, 2, None], "b": ["x", "z", "x"]},
+    "columns of numpy": lambda: {"a": np.array([1, 2, None], dtype=object), "b": np.array(["x", "z", "x"])},
+    "columns of pandas": lambda: {"a": pd.Series([1, 2, None], dtype="Int64"), "b": pd.Series(["x", "z", "x"])},
+    "columns of Polars": lambda: {"a": pl.Series([1, 2, None]), "b": pl.Series(["x", "z", "x"])},
+    "columns of Arrow": lambda: {"a": pa.array([1, 2, None]), "b": pa.chunked_array([["x", "z"], ["x"]])},
+    "pandas": lambda: pd.DataFrame({"a": pd.array([1, 2, None], dtype="Int64"), "b": ["x", "z", "x"]}, index=[7, 7, 1]),
+    "pandas of Arrow": lambda: pa.Table.from_pylist(PAIRS).to_pandas(types_mapper=pd.ArrowDtype),
+    "Polars": lambda: pl.DataFrame(PAIRS),
+    "lazy Polars": lambda: pl.LazyFrame(PAIRS),
+    "Arrow": lambda: pa.Table.from_pylist(PAIRS),
+    "Arrow batch": lambda: pa.RecordBatch.from_pylist(PAIRS),
+    "Arrow stream": lambda: pa.RecordBatchReader.from_batches(
+        pa.Table.from_pylist(PAIRS).schema, pa.Table.from_pylist(PAIRS).to_batches()
+    ),
+}
+PAIRS: list[dict[str, Any]] = [{"a": 1, "b": "x"}, {"a": 2, "b": "z"}, {"a": None, "b": "x"}]
+NOTHING: dict[str, Callable[[], Any]] = {
+    "list": list, "columns": lambda: {"a": [], "b": []}, "no columns": dict, "pandas": pd.DataFrame,
+    "Polars": pl.DataFrame, "Arrow": lambda: pa.table({"a": pa.array([], pa.int64())}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_entity_rows_of_every_form(client: Client, store_path: Path, form: str) -> None:
+    found = client.get_online_features("pairs", FORMS[form](), at=AT)
+    one = {"n": 1, "days": [dt.date(2024, 3, 1)]}
+    assert found == [{**PAIRS[0], "s": one}, {**PAIRS[1], "s": None}, {**PAIRS[2], "s": None}]
+    assert all(type(row) is dict for row in found)
+
+    async def read() -> Any:
+        other = AsyncClient(f"sqlite://{store_path}", "shop")
+        try:
+            return await other.get_online_features("pairs", FORMS[form](), at=AT)
+        finally:
+            await other.close()
+
+    assert asyncio.run(read()) == found
+
+
+@pytest.mark.parametrize("form", NOTHING)
+def test_no_entity_rows_of_every_form(client: Client, form: str) -> None:
+    assert client.get_online_features("pairs", NOTHING[form](), at=AT) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "hint"),
+    [
+        (7, "entity rows are given as a int", "a list of mappings"),
+        ("a=1", "entity rows are given as a str", "a list of mappings"),
+        (None, "entity rows are given as a NoneType", "a list of mappings"),
+        ([1], "an entity row is a int, not a mapping", "a list of mappings"),
+        ([{"a": 1, "b": "x"}, ("a", 1)], "an entity row is a tuple, not a mapping", "a list of mappings"),
+        ({"a": 1, "b": "x"}, "column 'a' of the entity rows is a int, not values", "a row by itself goes into a list"),
+        (
+            {"a": [1], "b": "x"},
+            "column 'b' of the entity rows is a str, not values",
+            "a row by itself goes into a list",
+        ),
+        ({"a": [1, 2], "b": ["x"]}, "columns of the entity rows are not of one length: 'a' has 2, 'b' has 1", None),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "the entity rows have two columns 'a'", None),
+        (pa.table([[1], [2]], names=["a", "a"]), "the entity rows have two columns 'a'", None),
+        ([{"A": 1, "a ": 1, "b": "x", "B": "y"}], None, None),
+        ([{"A": 1, "b": "x", "S": 0}], "column 'S' comes from the entity rows and from a feature", "prefix"),
+        ([{"a": 1, "B": "x", "ß": 1, "b": "y"}], None, None),
+    ],
+)
+def test_entity_rows_that_are_none(client: Client, given: Any, message: str | None, hint: str | None) -> None:
+    if message is None:  # for comparison: these are some
+        assert len(client.get_online_features("pairs", given, at=AT)) == 1
+        return
+    with pytest.raises(OnlineError) as caught:
+        client.get_online_features("pairs", given, at=AT)
+    assert message in caught.value.message
+    assert (hint or "") in (caught.value.hint or "")
+
+
+def test_names_of_keys_and_request_columns_in_any_case(client: Client) -> None:
+    (row,) = client.get_online_features("ratio", [{"FIRST": "Ada", "Born": ADA["born"], "Price": 21}], at=AT)
+    assert row == {"FIRST": "Ada", "Born": ADA["born"], "Price": 21, "share": 2.0, "next": 31}
+    rows = client.get_online_features(
+        "basket", [{"UID": None, "LEFT": 1, "B": "x"}, {**ADA, "left": 1, "b": "x"}], at=AT
+    )
+    assert [r["p_s"]["n"] for r in rows] == [1, 1]
+    both = mlf.FeatureSpec("pairs", keys={"b": "Bb"})
+    with pytest.raises(OnlineError, match="columns 'bb' and 'BB' of an entity row are both 'Bb'"):
+        client.get_online_features(both, [{"a": 1, "bb": "x", "BB": "x"}], at=AT)
+    assert client.typed("pairs", {"A": "1", "B": "2"}) == {"A": 1, "B": "2"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "duckdb_type", "given", "own"),
+    [
+        ("boolean", "BOOLEAN", np.True_, True),
+        ("boolean", "BOOLEAN", np.bool_(False), False),
+        ("boolean", "BOOLEAN", pa.scalar(True), True),
+        ("integer", "BIGINT", np.int64(-7), -7),
+        ("integer", "UTINYINT", np.uint8(255), 255),
+        ("integer", "BIGINT", pa.scalar(7), 7),
+        ("text", "VARCHAR", np.str_("é"), "é"),
+        ("text", "VARCHAR", pa.scalar("x"), "x"),
+        ("date", "DATE", np.datetime64("2024-03-01"), dt.date(2024, 3, 1)),
+        (
+            "timestamp",
+            "TIMESTAMP",
+            np.datetime64("2024-03-01T09:00:00.000001999", "ns"),
+            dt.datetime(2024, 3, 1, 9, 0, 0, 1),
+        ),
+        (
+            "timestamp",
+            "TIMESTAMP",
+            np.datetime64("1969-12-31T23:59:59.999999999", "ns"),
+            dt.datetime(1969, 12, 31, 23, 59, 59, 999_999),
+        ),
+        ("timestamp", "TIMESTAMP", pd.Timestamp("2024-03-01"), dt.datetime(2024, 3, 1)),
+        ("decimal", "DECIMAL(4,2)", np.int32(7), 7),
+        ("uuid", "UUID", np.str_("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), "6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+    ],
+)
+def test_scalars_of_numpy_pandas_and_arrow_are_keys(kind: str, duckdb_type: str, given: Any, own: Any) -> None:
+    encode = encoder(kind, duckdb_type)
+    assert encode(given) == encode(own)
+
+
+@pytest.mark.parametrize(
+    ("kind", "duckdb_type", "given"),
+    [
+        ("boolean", "BOOLEAN", np.int64(1)), ("integer", "BIGINT", np.True_), ("integer", "BIGINT", np.float64(1)),
+        ("timestamp", "TIMESTAMP", np.datetime64("NaT")), ("timestamp", "TIMESTAMP", pd.NaT),
+        ("text", "VARCHAR", np.int64(1)), ("date", "DATE", np.datetime64("2024-03-01T09")),
+        ("boolean", "BOOLEAN", np.array([True])), ("decimal", "DECIMAL(4,2)", np.bool_(True)),
+    ],
+)  # fmt: skip
+def test_scalars_that_are_no_keys_of_this_type(kind: str, duckdb_type: str, given: Any) -> None:
+    with pytest.raises(Unfit):
+        encoder(kind, duckdb_type)(given)
 
 
 def test_a_feature_set_with_keys_and_prefix(client: Client) -> None:
