@@ -126,6 +126,11 @@ class Plan:
         )
 
     @cached_property
+    def free(self) -> set[tuple[Any, ...]]:
+        """The names of entity rows that were seen to share none with the columns."""
+        return set()
+
+    @cached_property
     def lowered(self) -> frozenset[str]:
         """The names of the columns, in lower case."""
         return frozenset(map(str.lower, self.columns))
@@ -136,13 +141,19 @@ class Plan:
         for row in rows:
             if (names := row.keys()) != last:  # rows are mostly alike
                 last = names
+                if (written := tuple(names)) in self.free:
+                    continue
                 shared = [n for n in names if isinstance(n, str) and n.lower() in self.lowered]
                 if shared:
                     text = f"column {min(shared)!r} comes from the entity rows and from a feature"
                     raise OnlineError(text, hint=_NAMES)
+                if len(self.free) < KINDS:
+                    self.free.add(written)
         return [read.names(rows) for read in self.reads]
 
 
+KINDS = 1000
+"""Kinds of entity rows, by their names, that a plan knows."""
 _NAMES = "full_names=True gives feature__column; or give one of them a prefix, or name its columns"
 
 

@@ -9,18 +9,22 @@ from mlforge.errors import OnlineError
 
 FORMS = "give a list of mappings, such as [{'user_id': 42}], a mapping of columns, an Arrow table or a data frame"
 
+_NONE = object()
+
 
 def rows_of(given: Any) -> Sequence[Mapping[str, Any]]:
     """Rows of a list of mappings as they are; of columns by name, an Arrow table, or a frame of pandas, Polars or
     anything else that speaks Arrow, with None for what is missing. Raises OnlineError for anything else."""
+    if type(given) is list and not set(map(type, given)) - {dict}:
+        return given
     if isinstance(given, Mapping):
         return _of_columns(given)
     if isinstance(given, Iterator) and not hasattr(given, "__arrow_c_stream__"):
         given = list(given)
     if isinstance(given, Sequence) and not isinstance(given, (str, bytes)):
-        if all(type(row) is dict or isinstance(row, Mapping) for row in given):
+        wrong = next((row for row in given if not isinstance(row, Mapping)), _NONE)
+        if wrong is _NONE:
             return given
-        wrong = next(row for row in given if not isinstance(row, Mapping))
         raise OnlineError(f"an entity row is a {type(wrong).__name__}, not a mapping", hint=FORMS)
     if hasattr(given, "to_dict") and hasattr(given, "columns") and type(given).__module__.startswith("pandas"):
         return _of_pandas(given)
