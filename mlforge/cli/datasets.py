@@ -86,7 +86,7 @@ def training_set(
         ignore_loaded_at=ignore_loaded_at, late=late,
     )  # fmt: skip
     if out:
-        write_table(made.table, out)
+        write_table(made.data, out)
     found = fs.verify(made) if verify else None
     if as_json:
         print_json(made.record if found is None else {**made.record, "verification": value(found)})
@@ -155,7 +155,7 @@ def _say_replay(found: Replay) -> None:
 
 def _say(made: TrainingSet, out: Path | None) -> None:
     if out is None:
-        table(made.table.slice(0, _SHOWN).to_pylist(), made.table.column_names, empty="no label rows", data=True)
+        table(made.data.slice(0, _SHOWN).to_pylist(), made.data.column_names, empty="no label rows", data=True)
     where = f" in {out}" if out else ""
     shape = f"{count(made.table.num_rows, 'row')}, {count(len(made.record['columns']), 'feature column')}"
     again = f"; mlforge replay {made.record['id']} makes it again" if "id" in made.record else ""

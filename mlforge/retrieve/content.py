@@ -27,12 +27,12 @@ def _parts(column: pa.ChunkedArray) -> Sequence[memoryview | bytes]:
     import pyarrow.compute as pc
 
     kind = column.type
-    if pa.types.is_nested(kind) or pa.types.is_dictionary(kind):
+    if not (_is_text(kind) or _is_fixed(kind)):
         return [repr(column.to_pylist()).encode()]
     valid = [] if column.null_count == 0 else [_buffer(pc.cast(pc.is_valid(column), pa.uint8()))]
     if pa.types.is_boolean(kind):
         return [*valid, _buffer(pc.cast(pc.fill_null(column, False), pa.uint8()))]
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):
+    if _is_text(kind):
         lengths = pc.fill_null(pc.binary_length(column), -1)
         joined = pc.binary_join(pa.scalar(_plain(column).to_pylist(), type=pa.list_(kind)), pa.scalar("", type=kind))
         return [_buffer(lengths), joined.as_buffer()] if joined.is_valid else [_buffer(lengths)]
@@ -40,6 +40,20 @@ def _parts(column: pa.ChunkedArray) -> Sequence[memoryview | bytes]:
         return valid
     filled = pc.fill_null(column, _plain(column)[0]) if column.null_count else column
     return [*valid, _buffer(filled)]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind))
+
+
+def _is_fixed(kind: pa.DataType) -> bool:
+    """Whether values are so many bits each."""
+    import pyarrow as pa
+
+    tests = (pa.types.is_primitive, pa.types.is_decimal, pa.types.is_fixed_size_binary, pa.types.is_null)
+    return any(test(kind) for test in tests)
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

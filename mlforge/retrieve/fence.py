@@ -37,9 +37,11 @@ def check_select(con: DuckDBPyConnection, text: str) -> None:
     if kind != "SELECT":
         hint = "PIVOT needs its columns: PIVOT t ON c IN (...)" if "pivot" in text.lower() else HINT
         raise RetrievalError(f"the label rows are {_WORDS.get(kind, kind)}, not one SELECT", hint=hint)
-    found: dict[str, list[str]] = {"node": [], "from": [], "call": []}
+    found: dict[str, list[str]] = {"node": [], "from": [], "call": [], "error": []}
     for what, name in con.execute(sql("retrieve/reads", text=text)).fetchall():
         found[what].append(name)
+    if found["error"] or not found["node"]:
+        raise RetrievalError(f"the label rows are not one SELECT that only reads: {''.join(found['error'])}", hint=HINT)
     _check_nodes(found["node"])
     for name in _EFFECTS.intersection(found["call"]):
         raise RetrievalError(f"the label rows call {name}(), which changes something", hint=HINT)

@@ -149,7 +149,7 @@ def training_set_as_known(
         "content_hash": content_hash(whole.select(made[0].record["hashed"])),
         "labels": {**made[0].record["labels"], "kind": labels.kind, "text": labels.text, "digest": labels.digest},
     }  # fmt: skip
-    return TrainingSet(whole, labels.kind, record)
+    return TrainingSet(whole, labels.kind, record, labels)
 
 
 def instants(

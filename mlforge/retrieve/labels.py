@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec.structs import replace
+
 from mlforge.errors import RetrievalError
 from mlforge.retrieve.fence import HINT, check_select
+from mlforge.retrieve.handover import joined, names_of, relation_table
 from mlforge.sql.templates import sql
+from mlforge.warehouses.frames import RESERVED, from_pandas, from_polars, readable, typed, untyped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
@@ -25,17 +31,32 @@ RELATION = "_mlforge_labels"
 Kind = Literal["arrow", "pandas", "polars", "duckdb", "sql", "path"]
 _FORMATS = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json",
-    ".ndjson": "json", ".gz": "csv",
+    ".ndjson": "json",
 }  # fmt: skip
+_QUERY = re.compile(r"[\s(]*(select|from|with|values|table|pivot|unpivot|describe|summarize|show)\b", re.IGNORECASE)
+_LONGEST = 1000  # characters of a path
 
 
 class Labels(Struct, frozen=True):
     """Label rows as they were read, and where they came from."""
 
-    table: Any  # pyarrow.Table
+    table: Any  # pyarrow.Table: the columns that the engine can read
     kind: Kind
+    given: Any  # all of them: an Arrow table, or a pandas or Polars frame
     text: str | None = None  # the path or the SQL
     digest: str | None = None  # of the file
+    left: dict[str, str] = {}  # columns that the engine cannot read, in lower case, and why
+    untyped: frozenset[str] = frozenset()  # columns that hold NULLs, or nothing, and say no type, in lower case
+    types: dict[str, str] = {}  # of the columns of a DuckDB relation
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Every column, also those that the engine cannot read."""
+        return names_of(self.given)
+
+    def with_features(self, features: pa.Table) -> Any:
+        """The label rows as they were given, and feature columns behind them; Arrow for SQL and paths."""
+        return joined(self.given, self.kind, features, self.types)
 
 
 @contextmanager
@@ -46,35 +67,51 @@ def label_rows(con: DuckDBPyConnection, given: Any) -> Iterator[Labels]:
     what is none of these, or cannot be read."""
     if isinstance(given, (str, Path)):
         try:
-            yield _from_text(con, str(given))
+            yield _from_text(con, given)
         finally:
             con.execute(sql("retrieve/forget_labels", relation=RELATION))
         return
-    labels = _from_object(given)
-    con.register(RELATION, labels.table)
+    labels = _from_object(con, given)
+    con.register(RELATION, typed(labels.table))
     try:
         yield labels
     finally:
         con.unregister(RELATION)
 
 
-def _from_object(given: Any) -> Labels:
+def _from_object(con: DuckDBPyConnection, given: Any) -> Labels:
     module = type(given).__module__.split(".")[0]
     if module == "pyarrow":
-        return Labels(_arrow_table(given), "arrow")
-    if module == "pandas":
-        import pyarrow as pa
-
-        return Labels(pa.Table.from_pandas(given, preserve_index=False), "pandas")
+        table = _arrow_table(given)
+        return _seen(con, table, {}, "arrow", table)
+    if module == "pandas" and hasattr(given, "columns"):
+        return _seen(con, *from_pandas(given), "pandas", given)
     if module == "polars":
         frame = given.collect() if hasattr(given, "collect") else given
-        return Labels(frame.to_arrow(), "polars")
+        return _seen(con, *from_polars(frame), "polars", frame)
     if hasattr(given, "to_arrow_table"):
-        return Labels(given.to_arrow_table(), "duckdb")
+        table = relation_table(given)
+        types = {c: str(t) for c, t in zip(given.columns, given.types, strict=True)}
+        return replace(_seen(con, table, {}, "duckdb", table), types=types)
     raise RetrievalError(
         f"label rows cannot be of type {type(given).__qualname__}",
         hint="give an Arrow table, a pandas or Polars frame, a DuckDB relation, SQL text, or a path",
     )
+
+
+def _seen(con: DuckDBPyConnection, table: pa.Table, left: dict[str, str], kind: Kind, given: Any) -> Labels:
+    import pyarrow as pa
+
+    if not table.num_rows:  # without rows a type is nobody's intention: pandas makes it up
+        table = pa.table([pa.nulls(0)] * table.num_columns, names=table.column_names)
+    found, more = readable(con, table)
+    return Labels(found, kind, given, left={**left, **more}, untyped=untyped(table))
+
+
+def column_types(con: DuckDBPyConnection, relation: str, untyped: Collection[str]) -> dict[str, str]:
+    """DuckDB's types of label rows. Those without a type hold NULLs, which fit every key and time."""
+    types = {c: t for c, t, *_ in con.execute(f"DESCRIBE {relation}").fetchall()}
+    return {c: '"NULL"' if c.lower() in untyped else t for c, t in types.items()}
 
 
 def _arrow_table(given: Any) -> pa.Table:
@@ -89,22 +126,30 @@ def _arrow_table(given: Any) -> pa.Table:
     raise RetrievalError(f"label rows cannot be a pyarrow {type(given).__name__}", hint="give a Table")
 
 
-def _from_text(con: DuckDBPyConnection, text: str) -> Labels:
-    """A path, a file that holds SQL, or SQL itself."""
-    path = Path(text)
-    one_line = "\n" not in text and len(text) < 1000
-    if one_line and path.suffix.lower() == ".sql" and path.is_file():
-        return Labels(_select(con, path.read_text("utf-8")), "sql", path.read_text("utf-8"))
-    if one_line and path.suffix.lower() in _FORMATS and " " not in text.strip():
-        if not path.is_file():
-            raise RetrievalError(f"there are no label rows at {text}", hint="check the path")
-        with path.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        return Labels(_query(con, _file(con, _FORMATS[path.suffix.lower()], str(path))), "path", text, digest)
-    return Labels(_select(con, text), "sql", text)
+def _from_text(con: DuckDBPyConnection, given: str | Path) -> Labels:
+    """A path, a file that holds SQL, or SQL itself. What is a file is never taken for SQL."""
+    text = str(given)
+    path = _path(given)
+    if path is None:
+        return _selected(con, text)
+    suffix = _suffix(path)
+    if not path.is_file():
+        raise RetrievalError(f"there are no label rows at {text}", hint="check the path")
+    if suffix == ".sql":
+        return _selected(con, path.read_text("utf-8"))
+    if suffix not in _FORMATS:
+        raise RetrievalError(
+            f"the name of {text} does not tell its format", hint=f"label files end in {', '.join(_FORMATS)} or .sql"
+        )
+    with path.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    labels = _kept(con, _file(con, _FORMATS[suffix], str(path)), "path", text, digest)
+    if labels.table.num_rows or suffix not in (".csv", ".tsv"):
+        return labels
+    return replace(labels, untyped=frozenset(c.lower() for c in labels.names))  # nothing but a header
 
 
-def _select(con: DuckDBPyConnection, text: str) -> pa.Table:
+def _selected(con: DuckDBPyConnection, text: str) -> Labels:
     """The rows of the user's SELECT. Raises RetrievalError for anything else."""
     import duckdb
 
@@ -112,7 +157,7 @@ def _select(con: DuckDBPyConnection, text: str) -> pa.Table:
         check_select(con, text)
     except duckdb.Error as error:
         raise _unreadable(error) from error
-    return _query(con, text)
+    return _kept(con, text, "sql", text)
 
 
 def _file(con: DuckDBPyConnection, format_: str, path: str) -> str:
@@ -130,11 +175,38 @@ def _file(con: DuckDBPyConnection, format_: str, path: str) -> str:
             f"the label rows cannot be read: column {misfit.column!r}: {misfit}", hint=hint
         ) from misfit
     except duckdb.Error as error:
-        first = str(error).split("\n", 1)[0]
-        raise RetrievalError(
-            f"the label rows cannot be read: {first}", hint="label rows are a SELECT or a file"
-        ) from error
+        raise _unreadable(error) from error
     return sql("retrieve/file", format=format_, path=path, options=reader.call(layout, layout.read_as()))
+
+
+def _path(given: str | Path) -> Path | None:
+    """The path that is given, None for SQL: a text that is no file, and is not one with a typing error."""
+    if isinstance(given, Path):
+        return given
+    if "\n" in given or len(given) >= _LONGEST:
+        return None
+    path = Path(given.strip())
+    if os.path.isfile(path):  # noqa: PTH113 - is_file() raises for what is too long for a name
+        return path
+    return None if _QUERY.match(given) or _suffix(path) not in (*_FORMATS, ".sql") else path
+
+
+def _suffix(path: Path) -> str:
+    """The suffix that says the format, without that of a compression."""
+    name = Path(path.name.lower())
+    return (Path(name.stem).suffix or ".csv") if name.suffix in (".gz", ".zst") else name.suffix
+
+
+def _kept(con: DuckDBPyConnection, query: str, kind: Kind, text: str, digest: str | None = None) -> Labels:
+    """The rows of a query. The engine has them as a table, which loses the names that are mlforge's own."""
+    table = _query(con, query)
+    own = [c for c in table.column_names if c.lower().startswith(RESERVED)]
+    if not own or len(own) == table.num_columns:
+        return Labels(table, kind, table, text, digest)
+    rest = sql("retrieve/without", relation=RELATION, columns=own)
+    con.execute(sql("retrieve/keep_labels", relation=RELATION, query=rest))
+    left = dict.fromkeys((c.lower() for c in own), f"names that start with {RESERVED} are mlforge's own")
+    return Labels(table.drop_columns(own), kind, table, text, digest, left)
 
 
 def _query(con: DuckDBPyConnection, text: str) -> pa.Table:
@@ -161,18 +233,3 @@ def arrow(con: DuckDBPyConnection, query: str) -> pa.Table:
     if relation is None:
         raise RetrievalError("the label rows are no query", hint=HINT)
     return relation.to_arrow_table()
-
-
-def as_given(table: pa.Table, kind: Kind) -> Any:
-    """A table in the form that label rows came in; Arrow for SQL and paths."""
-    if kind == "pandas":
-        return table.to_pandas()
-    if kind == "polars":
-        import polars as pl
-
-        return pl.from_arrow(table)
-    if kind == "duckdb":
-        import duckdb
-
-        return duckdb.from_arrow(table)
-    return table

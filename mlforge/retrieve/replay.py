@@ -67,7 +67,7 @@ def replay(
         changed += _differences(record, made.record)
     return Replay(
         id=record["id"], same=same, expected=record["content_hash"], found=found,
-        changed=() if same else tuple(dict.fromkeys(changed)), table=made and made.table,
+        changed=() if same else tuple(dict.fromkeys(changed)), table=made and made.data,
     )  # fmt: skip
 
 

@@ -12,40 +12,44 @@ from mlforge.errors import RetrievalError, did_you_mean
 from mlforge.retrieve import fast
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.content import content_hash
-from mlforge.retrieve.labels import RELATION, arrow, as_given
+from mlforge.retrieve.labels import RELATION, Labels, arrow, column_types
 from mlforge.retrieve.labels import label_rows as bound
 from mlforge.sql.keys import lossless_cast_sql, require_convertible, surrogate_key_sql
 from mlforge.sql.physical import training_set as training_sql
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import CatalogState, FeatureRef, StoredVersion
-    from mlforge.retrieve.labels import Labels
     from mlforge.retrieve.request import Request
     from mlforge.sql.physical import Member, Physical
 
 GROUP = 3
 """Features a query. Several ASOF joins in one query take several times the memory of one at a time (measured)."""
 
-_TIMES = ("TIMESTAMP", "DATE")
+_TIMES = ("TIMESTAMP", "DATE", '"NULL"')
 
 
 class TrainingSet(Struct, frozen=True):
-    """Label rows with feature columns, and the record of how they were made."""
+    """Label rows with feature columns, and the record of how they were made.
+
+    ``table`` is an Arrow table of what an engine can read of them: see ``data`` for all of it."""
 
     table: Any  # pyarrow.Table
     kind: str
     record: dict[str, Any]
+    labels: Labels | None = None
 
     @property
     def data(self) -> Any:
-        """The table in the form that the label rows came in."""
-        return as_given(self.table, self.kind)  # type: ignore[arg-type]
+        """The label rows as they were given, in their form, with the feature columns behind them."""
+        if self.labels is None:
+            return self.table
+        return self.labels.with_features(self.table.select(self.record["columns"]))
 
 
 def training_set(
@@ -66,22 +70,24 @@ def training_set(
     if rebind:
         asked = [dataclasses.replace(r, physical=rebind(r.stored)) for r in asked]
     with bound(con, label_rows) as labels:
-        names = requests.named(asked, labels.table.column_names, full_names=full_names)
-        types = {c: t for c, t, *_ in con.execute(f"DESCRIBE {RELATION}").fetchall()}
-        members = requests.members(asked, names, KeySql(types, asked))
-        time_column = _time_column(types, timestamp, members)
+        names = requests.named(asked, labels.names, full_names=full_names)
+        types = column_types(con, RELATION, labels.untyped)
+        members = requests.members(asked, names, KeySql(types, asked, labels.left))
+        time_column = _time_column(types, timestamp, members, labels.left)
         columns, statements = _columns(con, members, types, time_column)
     table = labels.table
     for name, column in columns:
         table = table.append_column(name, column)
-    return TrainingSet(table, labels.kind, _record(asked, labels, table, names, time_column, statements))
+    record = _record(asked, labels, table, names, time_column, statements)
+    return TrainingSet(table, labels.kind, record, labels)
 
 
 class KeySql:
     """Turns label columns into key values: looked up by name, checked for type, surrogates made of their parts."""
 
-    def __init__(self, types: dict[str, str], asked: Sequence[Request]) -> None:
+    def __init__(self, types: dict[str, str], asked: Sequence[Request], left: Mapping[str, str] | None = None) -> None:
         self.types = {c.lower(): (c, t) for c, t in types.items()}
+        self.left = left or {}
         self.parts = {k: r for r in asked for k in r.physical.keys if r.physical.c.parts}
 
     def __call__(self, key: str, column: str, key_type: str) -> str:
@@ -93,6 +99,7 @@ class KeySql:
             return lossless_cast_sql(ident(name), kind, key_type)
         if key in self.parts:
             return self._surrogate(key)
+        _refuse_left(self.left, column, "a key")
         raise RetrievalError(
             f"the label rows have no column {column!r}, a key",
             hint=f"{did_you_mean(column, [c for c, _ in self.types.values()])} keys= maps a key to another column",
@@ -102,6 +109,8 @@ class KeySql:
         request = self.parts[key]
         named = [request.ref.keys.get(p, p) for p in request.physical.c.parts]
         missing = [p for p in named if p.lower() not in self.types]
+        for part in missing:
+            _refuse_left(self.left, part, "part of a key")
         if missing:
             raise RetrievalError(
                 f"the label rows have neither {key!r} nor {', '.join(repr(m) for m in missing)}, of which it is made",
@@ -111,9 +120,21 @@ class KeySql:
         return surrogate_key_sql([(ident(c), t) for c, t in found])
 
 
-def _time_column(types: dict[str, str], timestamp: str, members: Sequence[Member]) -> str | None:
+def _refuse_left(left: Mapping[str, str], column: str, what: str) -> None:
+    """Raise RetrievalError for a column that is there, and that the engine cannot read."""
+    if (why := left.get(column.lower())) is not None:
+        raise RetrievalError(
+            f"label column {column!r}, {what}, cannot be read: {why}", hint="cast it to an ordinary type, or rename it"
+        )
+
+
+def _time_column(
+    types: dict[str, str], timestamp: str, members: Sequence[Member], left: Mapping[str, str]
+) -> str | None:
     """The label rows' time column as it is spelled; None if there is none and no feature needs one."""
     name = {c.lower(): c for c in types}.get(timestamp.lower())
+    if name is None and any(m.feature.timed for m in members):
+        _refuse_left(left, timestamp, "their time")
     if name is None and not any(m.feature.timed for m in members):
         return None
     if name is None:

@@ -15,7 +15,7 @@ from mlforge.catalog.log import new_id
 from mlforge.model import SOURCE_SCHEMA, FeatureRef, Pin, Version
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.known import instants, training_set_as_known
-from mlforge.retrieve.labels import label_rows
+from mlforge.retrieve.labels import column_types, label_rows
 from mlforge.retrieve.training import KeySql, TrainingSet, training_set
 from mlforge.sql.templates import ident, sql
 from mlforge.verify.compare import compared, differences, explained
@@ -24,6 +24,7 @@ from mlforge.verify.engine import Engine
 from mlforge.verify.result import FeatureVerdict, Verification, VerifyOptions
 from mlforge.verify.sample import DAY, pick, stored_labels
 from mlforge.verify.values import Case, stated
+from mlforge.warehouses.frames import typed, untyped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -180,10 +181,10 @@ def _moments(table: pa.Table, record: dict[str, Any]) -> list[tuple[int | None, 
 
 
 def _verdicts(own: Engine, table: pa.Table, record: dict[str, Any]) -> list[FeatureVerdict]:
-    own.con.register("_mlforge_given", table)
+    own.con.register("_mlforge_given", typed(table))
     own.con.execute(sql("retrieve/keep_labels", relation=CHECKED, query="FROM _mlforge_given"))
     own.con.unregister("_mlforge_given")
-    types = {c: t for c, t, *_ in own.con.execute(f"DESCRIBE {CHECKED}").fetchall()}
+    types = column_types(own.con, CHECKED, untyped(table))
     asked = requests.resolve(own.state, [_ref(r) for r in record["references"]])
     names = _names(asked, record["columns"])
     members = requests.members(asked, names, KeySql(types, asked))
