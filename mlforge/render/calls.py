@@ -17,6 +17,7 @@ from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, FeatureConfig, Fe
 from mlforge.project.environ import Environ
 from mlforge.project.refs import NAME, parse_ref
 from mlforge.render import header
+from mlforge.render.limits import making, size_of, step
 from mlforge.render.validators import VALIDATORS
 from mlforge.sql.templates import ident
 
@@ -99,13 +100,21 @@ def printable(value: Any) -> Any:
     """A value as it may stand in SQL: text, numbers, dates, and lists and mappings of them.
 
     Raises FeatureError for anything else, such as a function that was not called: its text would differ from run to
-    run."""
+    run. Text is counted."""
+    if isinstance(value, str):
+        step(printed=len(value))
+        return value
+    making(size_of(value))
+    return _checked(value)
+
+
+def _checked(value: Any) -> Any:
     if isinstance(value, dict):
         for part in value.values():
-            printable(part)
+            _checked(part)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            printable(part)
+            _checked(part)
     elif value is None:
         raise FeatureError("an expression gives None, which is not SQL", hint="write NULL for SQL's NULL")
     elif not isinstance(value, (str, int, float, Decimal, date)):

@@ -79,6 +79,8 @@ def _named_by_class() -> dict[type[exp.Expression], str]:
         exp.Cast: "cast",
         exp.TryCast: "try_cast",
         exp.Case: "case",
+        exp.And: "",  # operators; writing each of a long chain would take the square of its length
+        exp.Or: "",
     }
 
 

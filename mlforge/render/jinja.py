@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 from jinja2 import nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlforge.errors import FeatureError, TemplateError, Where, did_you_mean, nearest
 from mlforge.model import Rendered
 from mlforge.project.environ import Environ
 from mlforge.render import stated
 from mlforge.render.calls import SCOPE, Function, Scope, functions, known_features, printable, refuse_undefined
+from mlforge.render.limits import LimitedSandbox, Limits, count, joined, limited, limited_filters, making
 from mlforge.render.markers import Marks, take_out, unmark
 from mlforge.render.rewrite import rewrite
 from mlforge.sql.templates import ident, literal
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _UNDEFINED = re.compile(r"'([^']+)' is undefined")
 _IN_COMMENT = re.compile(r"(--|/\*).*?\{[{%]")
+_TOO_DEEP = "this template is nested too deeply"
 _RANDOM_FILTERS = ("random", "shuffle")
 _RANDOM_GLOBALS = ("lipsum",)
 _CLOCK = {"now", "utcnow", "today", "modules", "run_started_at", "current_timestamp"}
@@ -38,6 +39,7 @@ _FAILURES = (
     ArithmeticError,
     AttributeError,
     LookupError,
+    MemoryError,
     RecursionError,
     TypeError,
     ValueError,
@@ -49,8 +51,9 @@ class Renderer:
 
     Raises TemplateError, at the macro's line, for a macro file that cannot be read."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, limits: Limits | None = None) -> None:
         self._project = project
+        self._limits = limits or Limits()
         self._functions = functions()
         self._environment = _environment(self._functions)
         self._known = known_features(project)
@@ -79,7 +82,9 @@ class Renderer:
     def _render(self, feature: FeatureFile, scope: Scope) -> Rendered:
         token = SCOPE.set(scope)
         try:
-            text = self.compile(feature.path, feature.text).render()
+            with limited(self._limits):
+                text = self.compile(feature.path, feature.text).render()
+                making(len(text))
         except FeatureError as error:
             where = error.where or self._place(error, feature.path)
             placed = type(error)(error.message, hint=error.hint, where=where)
@@ -107,11 +112,11 @@ class Renderer:
         self._texts[path] = text
         try:
             tree = self._environment.parse(text, path, path)
+            return rewrite(tree, path, frozenset(self._functions))
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(_sentence(error.message), where=Where(path, error.lineno)) from None
         except RecursionError:
-            raise TemplateError("this template is nested too deeply", where=Where(path)) from None
-        return rewrite(tree, path, frozenset(self._functions))
+            raise TemplateError(_TOO_DEEP, where=Where(path)) from None
 
     def compile(self, path: str, text: str | nodes.Template) -> jinja2.Template:
         """A template that can run. Raises TemplateError."""
@@ -121,8 +126,12 @@ class Renderer:
             code = environment.compile(tree, path, path)
         except jinja2.TemplateSyntaxError as error:  # an unknown filter or test
             raise TemplateError(_sentence(error.message), where=Where(path, error.lineno)) from None
-        except (SyntaxError, RecursionError):
-            raise TemplateError("Jinja cannot compile this template", where=Where(path)) from None
+        except (RecursionError, MemoryError):  # MemoryError: Python's own compiler
+            raise TemplateError(_TOO_DEEP, where=Where(path)) from None
+        except SyntaxError as error:
+            deep = "nested" in str(error)  # Python: too many statically nested blocks
+            message = _TOO_DEEP if deep else "Jinja cannot compile this template"
+            raise TemplateError(message, where=Where(path)) from None
         return jinja2.Template.from_code(environment, code, environment.globals)
 
     def add_global(self, name: str, value: Any) -> None:
@@ -138,7 +147,9 @@ class Renderer:
             return TemplateError(
                 f"{name!r} is undefined", where=self._name_place(name, where), hint=self._name_hint(name)
             )
-        if isinstance(error, RecursionError):
+        if isinstance(error, MemoryError):
+            message = "this template needs more memory than there is"
+        elif isinstance(error, RecursionError):
             message = "this macro calls itself without end"
         return TemplateError(_sentence(message), where=where)
 
@@ -226,8 +237,8 @@ class _Macros:
         return self._modules[path]
 
 
-def _environment(known: dict[str, Function]) -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+def _environment(known: dict[str, Function]) -> LimitedSandbox:
+    environment = LimitedSandbox(
         undefined=jinja2.StrictUndefined,
         extensions=[Marks],
         finalize=printable,
@@ -239,7 +250,9 @@ def _environment(known: dict[str, Function]) -> ImmutableSandboxedEnvironment:
         environment.filters.pop(name, None)
     for name in _RANDOM_GLOBALS:
         environment.globals.pop(name, None)
-    environment.filters.update(ident=ident, literal=literal, _mlforge_unmark=unmark)
+    environment.filters.update(ident=ident, literal=literal)
+    environment.filters = limited_filters(environment.filters)
+    environment.filters.update(_mlforge_unmark=unmark, _mlforge_join=joined, _mlforge_step=count)
     environment.globals.update(known)
     return environment
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _UNMARK = "_mlforge_unmark"
+_JOIN, _STEP = "_mlforge_join", "_mlforge_step"
 _FOREIGN: dict[type[nodes.Node], str] = {
     nodes.Import: "import",
     nodes.FromImport: "from ... import",
@@ -52,11 +53,23 @@ class _Rewrite(NodeTransformer):
 
     def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:  # noqa: N802
         """``{% call macro() %}``: the call itself must stay a call."""
+        node.body = [_step(node.body, node.lineno), *node.body]
         call = self._call(node.call)
         node.call = nodes.Call(nodes.Name("caller", "load"), [], [], None, None, lineno=node.lineno)
         self.generic_visit(node)
         node.call = call
         return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+        """``~`` is no operator that the sandbox intercepts."""
+        self.generic_visit(node)
+        parts = nodes.List(node.nodes, lineno=node.lineno)
+        return nodes.Filter(parts, _JOIN, [], [], None, None, lineno=node.lineno)
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+        """Each turn of a loop is counted, with the text that it writes out."""
+        node.body = [_step(node.body, node.lineno), *node.body]
+        return self.generic_visit(node)
 
     def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:  # noqa: N802
         """``{% set x %}...{% endset %}``: x is a value."""
@@ -78,6 +91,7 @@ class _Rewrite(NodeTransformer):
         if node.name in self.functions:
             message = f"the macro {node.name!r} has the name of a function of mlforge"
             raise TemplateError(message, where=Where(self.path, node.lineno), hint="rename it")
+        node.body = [_step(node.body, node.lineno), *node.body]
         return self.generic_visit(node)
 
     def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
@@ -113,6 +127,20 @@ def _argument_lines(node: nodes.Call) -> Iterator[tuple[str, int]]:
             for pair in keyword.value.items:
                 if isinstance(pair.key, nodes.Const):
                     yield f"{keyword.key}[{pair.key.value}]", pair.key.lineno
+
+
+def _step(body: list[nodes.Node], line: int) -> nodes.ExprStmt:
+    """What counts one run of a body, by the length of its own text: loops and macros in it count theirs."""
+    size = nodes.Const(sum(map(_own_text, body)), lineno=line)
+    return nodes.ExprStmt(nodes.Filter(size, _STEP, [], [], None, None, lineno=line), lineno=line)
+
+
+def _own_text(node: nodes.Node) -> int:
+    if isinstance(node, nodes.TemplateData):
+        return len(node.data)
+    if isinstance(node, (nodes.For, nodes.Macro, nodes.CallBlock)):
+        return 0
+    return sum(map(_own_text, node.iter_child_nodes()))
 
 
 def _unmark(node: nodes.Expr | None, line: int) -> nodes.Filter:
