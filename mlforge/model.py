@@ -6,14 +6,13 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-# Nouns like the others, for all who import them.
-from mlforge.duration import Duration as Duration  # noqa: PLC0414
-from mlforge.source_state import FileLayout as FileLayout  # noqa: PLC0414
-from mlforge.source_state import FileState as FileState  # noqa: PLC0414
-from mlforge.source_state import Slice as Slice  # noqa: PLC0414
-from mlforge.source_state import SourceState as SourceState  # noqa: PLC0414
-from mlforge.source_state import Span as Span  # noqa: PLC0414
-from mlforge.source_state import TypeChange as TypeChange  # noqa: PLC0414
+from mlforge.duration import Duration as Duration  # noqa: PLC0414 - a noun like the others, for all who import them
+from mlforge.states import FileLayout as FileLayout  # noqa: PLC0414
+from mlforge.states import FileState as FileState  # noqa: PLC0414
+from mlforge.states import Slice as Slice  # noqa: PLC0414
+from mlforge.states import SourceState as SourceState  # noqa: PLC0414
+from mlforge.states import Span as Span  # noqa: PLC0414
+from mlforge.states import TypeChange as TypeChange  # noqa: PLC0414
 
 Closed = Literal["left", "right"]
 Kind = Literal["windows", "plain", "static", "on_demand"]

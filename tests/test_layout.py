@@ -14,7 +14,7 @@ ROOMS = (
     *(
         "errors",
         "duration",
-        "source_state",
+        "states",
         "model",
         "records",
         "project",

@@ -252,6 +252,21 @@ def test_columns_of_csv_files_by_name(tmp_path: Path) -> None:
     assert folder.read()[:2] == ("BIGINT", [1, 2, 3])
 
 
+def test_lines_that_would_be_left_out(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "csv")
+    (tmp_path / "a.csv").write_text("i,v\n1,2\n1,2\n1,2,3\n")
+    assert (
+        "source 'ev': the first 3 lines of a.csv do not look like the others, and would be left out" in folder.refused()
+    )
+    (tmp_path / "a.csv").write_text("an export\nof today\ni,v\n1,2\n")
+    message = folder.refused()
+    assert "source 'ev': the first 2 lines of a.csv do not look like the others, and would be left out" in message
+    assert "options: {skip: 2}" in message
+    assert Folder(tmp_path, "csv", options={"skip": 2}).read()[:2] == ("BIGINT", [2])
+    (tmp_path / "a.csv").write_text("\n\ni,v\n1,2\n")
+    assert folder.read()[:2] == ("BIGINT", [2])
+
+
 def test_numbers_with_leading_zeros(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "csv", types={"v": "VARCHAR"})
     folder.write("a", ["7"], "")

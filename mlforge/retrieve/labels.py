@@ -171,9 +171,7 @@ def _file(con: DuckDBPyConnection, format_: str, path: str) -> str:
         layout = look(con, reader, [path])[path]
     except Misfit as misfit:
         hint = "give the label rows as SQL that says what it is: SELECT ... FROM read_csv(..., types = {...})"
-        raise RetrievalError(
-            f"the label rows cannot be read: column {misfit.column!r}: {misfit}", hint=hint
-        ) from misfit
+        raise RetrievalError(f"the label rows cannot be read: {misfit.words}", hint=hint) from misfit
     except duckdb.Error as error:
         raise _unreadable(error) from error
     return sql("retrieve/file", format=format_, path=path, options=reader.call(layout, layout.read_as()))

@@ -190,7 +190,7 @@ class DuckDB:
         ]
 
     def _words(self, source: Source, misfit: Misfit) -> str:
-        return f"source {source.name!r}: column {misfit.column!r}: {misfit}"
+        return f"source {source.name!r}: {misfit.words}"
 
     def _marks(self, source: Source) -> dict[str, tuple[str, int, int]]:
         """What tells whether a file is the one that a build knows: its name, size and time."""

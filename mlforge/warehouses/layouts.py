@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,11 @@ class Misfit(Exception):
         self.value = value
 
     @property
+    def words(self) -> str:
+        """What does not fit, with the column."""
+        return f"column {self.column!r}: {self}"
+
+    @property
     def hint(self) -> str:
         """What to do about it."""
         return f"say what it is: {self.declared}; or mend the files" if self.types else "check the names of the columns"
@@ -57,6 +63,25 @@ class Misfit(Exception):
         if is_number(old) and is_number(new):
             return "DECIMAL(38,9)" if is_integer(old) else "DOUBLE"
         return "DOUBLE" if old == "VARCHAR" and is_integer(new) and _is_fraction(self.value or "") else "VARCHAR"
+
+
+class Skipped(Misfit):
+    """Lines at the beginning of a CSV file that DuckDB would leave out by itself."""
+
+    def __init__(self, file: str, lines: int) -> None:
+        text = f"the first {lines} lines of {file} do not look like the others, and would be left out"
+        super().__init__("", text, ())
+        self.lines = lines
+
+    @property
+    def words(self) -> str:
+        """What would be left out."""
+        return str(self)
+
+    @property
+    def hint(self) -> str:
+        """How to say that these lines are no rows."""
+        return f"mend the file; or, if they are no rows: options: {{skip: {self.lines}}}"
 
 
 @dataclass(frozen=True)
@@ -176,6 +201,8 @@ def _sniffed(con: DuckDBPyConnection, reader: Reader, file: str) -> FileLayout:
     kept = reader.passed | {k: v for k, v in reader.options.items() if k in ("names", "sample_size")}
     *dialect, columns = con.execute(sql("warehouse/sniff", file=file, options=kept)).fetchall()[0]
     said = dict(zip(_DIALECT, dialect, strict=True))
+    if said["skip"] and "skip" not in reader.options and not _are_blank(file, said["skip"]):
+        raise Skipped(reader.shown(file), said["skip"])
     for name in ("quote", "escape", "comment"):
         said[name] = "" if said[name] == "(empty)" else said[name]
     said["new_line"] = None  # DuckDB finds the ends of lines by itself
@@ -185,6 +212,15 @@ def _sniffed(con: DuckDBPyConnection, reader: Reader, file: str) -> FileLayout:
     }
     types = {c: reader.physical(c, t) for c, t in kinds.items()}
     return FileLayout(types=types, dialect={k: v for k, v in said.items() if v is not None})
+
+
+def _are_blank(file: str, lines: int) -> bool:
+    """Whether the first lines of a file hold nothing; of what is remote or compressed nobody looks."""
+    try:
+        with open(file, encoding="utf-8") as text:  # noqa: PTH123 - may be a URL
+            return not any(line.strip() for line in itertools.islice(text, lines))
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _names(reader: Reader, file: str, found: list[str], *, header: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a source held when a build read it."""
+"""What sources held when a build read them. All are frozen values; none of them does I/O."""
 
 from __future__ import annotations
 
