@@ -339,6 +339,31 @@ def windows() -> str:
     return f"SELECT k, t, x FROM {mlf.source('ev')} -- every row"
 
 
+def test_seven_names_in_every_way_in() -> None:
+    classes = {"count": mlf.Count, "sum": mlf.Sum, "mean": mlf.Mean, "min": mlf.Min, "max": mlf.Max, "std": mlf.Std,
+               "median": mlf.Median}  # fmt: skip
+
+    @mlf.feature(entity="user", timestamp="t", metrics=[c("x", windows="7d") for c in classes.values()])
+    def by_class() -> str:
+        return f"SELECT k, t, x FROM {mlf.source('ev')}"
+
+    @mlf.feature(entity="user", timestamp="t", metrics=[mlf.Rolling(windows=["7d"], aggregations={"x": list(classes)})])
+    def by_rolling() -> str:
+        return f"SELECT k, t, x FROM {mlf.source('ev')}"
+
+    @mlf.feature(entity="user", timestamp="t")
+    def by_macro() -> str:
+        return f"""SELECT k, t, {{{{ rolling("x", {list(classes)}, "7d") }}}} FROM {mlf.source("ev")}"""
+
+    built(project(by_class, by_rolling, by_macro))
+    names = ("count", "sum", "avg", "min", "max", "stddev_samp", "median")
+    with duckdb.connect("catalog.duckdb", read_only=True) as con:
+        described = con.execute("DESCRIBE features.by_class").fetchall()
+    assert [name for name, *_ in described] == ["k", "t", *(f"x_{name}_7d" for name in names)]
+    assert view("by_class") == view("by_rolling") == view("by_macro")
+    assert view("by_macro")[1] == (1, DAYS[1], 2, 30, 15.0, 10, 20, 7.0710678118654755, 15.0)
+
+
 def test_metrics_are_windows_of_sql() -> None:
     @mlf.feature(entity="user", timestamp="t", closed="right", name="windows")
     def written() -> str:

@@ -209,10 +209,13 @@ def rolling(scope: Scope, column: str, aggregations: Any, windows: Any) -> str:
     return ", ".join(f"{call} OVER {span}" for call in calls for span in spans)
 
 
+_IN_SQL = {"STD": "STDDEV"}  # names that Python's libraries use and DuckDB does not know
+
+
 def _aggregate(column: str, name: str) -> str:
     if not NAME.fullmatch(name):
         raise FeatureError(f"{name!r} is not the name of an aggregate", hint='as in ["sum", "avg"]')
-    function = name.upper()
+    function = _IN_SQL.get(name.upper(), name.upper())
     if column == "*" and function != "COUNT":
         raise FeatureError(f"{name}(*) does not exist", hint='only "count" takes "*"')
     return f"COUNT(DISTINCT {column})" if function == "COUNT_DISTINCT" else f"{function}({column})"

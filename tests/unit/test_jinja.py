@@ -168,6 +168,7 @@ def test_on_demand(tmp_path: Path) -> None:
         ('rolling("amount", ["sum", "avg"], ["7d", "30D"])',
          "SUM(amount) OVER last_7d, SUM(amount) OVER last_30d, AVG(amount) OVER last_7d, AVG(amount) OVER last_30d"),
         ('rolling("*", "count", "ever")', "COUNT(*) OVER ever"),
+        ('rolling("x", ["mean", "std"], "7d")', "MEAN(x) OVER last_7d, STDDEV(x) OVER last_7d"),
         ('rolling("*", "count", "last_2mo")', "COUNT(*) OVER last_2mo"),
         ('rolling("p.amount", "count_distinct", "1y")', "COUNT(DISTINCT p.amount) OVER last_1y"),
         ('rolling(\'"a b"\', "max", "1h")', 'MAX("a b") OVER last_1h'),
