@@ -197,6 +197,19 @@ def test_the_error_of_a_skipped_reader_names_all_that_failed(small: Small) -> No
     assert result(small.build(), "both").error == "reads f, g, which failed"
 
 
+@pytest.mark.parametrize(
+    ("columns", "ties"),
+    [("x", 2), ("x, COUNT(*) OVER ever AS n", 2), ("LAST(x) OVER ever AS y", 2), ("SUM(x) OVER ever AS y", 0)],
+)
+def test_ties_are_counted_where_their_order_decides(small: Small, columns: str, ties: int) -> None:
+    config = '{{ config(entity="user", timestamp="t") }}'
+    small.feature("tied", f'{config}\nSELECT k, t, {columns} FROM {{{{ source("ev") }}}}')
+    small.rows(
+        "1, '2024-01-01', 1", "1, '2024-01-01', 2", "1, '2024-01-01', 3", "2, '2024-01-01', 1", "1, '2024-01-02', 1"
+    )
+    assert result(small.build("tied"), "tied").ties == ties
+
+
 def test_rows_that_belong_to_nothing_are_counted(small: Small) -> None:
     small.rows("1, '2024-01-01', 1", "NULL, '2024-01-01', 1", "1, NULL, 1", "NULL, NULL, 1", "1, 'infinity', 1")
     built = small.build()

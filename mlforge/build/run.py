@@ -136,9 +136,12 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
 
 
 def _ties(staged: Staged, counts: materialise.EventCounts | None) -> int:
-    """Rows of a plain feature that gave way to another of the same keys and time, where all rows were made."""
+    """Rows that share keys and time with another one, where that decides a value and all rows were made: of plain
+    features, and of windows with row columns or with aggregates that see rows in order."""
     compiled = staged.stored.compiled
-    if counts is None or compiled.kind != "plain" or compiled.interval or staged.mode != "whole":
+    ordered = bool(compiled.rows) or any(a.method == "ordered" for a in compiled.aggregates)
+    decides = compiled.kind == "plain" or (compiled.kind == "windows" and ordered)
+    if counts is None or not decides or compiled.interval or staged.mode != "whole":
         return 0
     return counts.rows - counts.nowhere - staged.stored.rows
 

@@ -50,7 +50,7 @@ class FeatureResult(Struct, frozen=True, kw_only=True):
     rows: int | None = None
     event_rows: int | None = None  # rows of the event relation that were new or read again
     nowhere: int = 0  # event rows with a NULL key or time
-    ties: int = 0  # rows of a plain feature that share keys and time with the one that is kept
+    ties: int = 0  # rows that share keys and time with another, where their order decides a value
     seconds: float = 0.0
     error: str | None = None
     checks: tuple[CheckResult, ...] = ()

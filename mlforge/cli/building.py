@@ -312,12 +312,13 @@ def show_result(result: BuildResult, options: BuildOptions) -> None:
     rows = [
         {"feature": r.feature, "version": r.version, "change": r.action, "status": r.status, "made": r.mode,
          "rows": r.rows, "added": r.added, "closed": r.closed,
-         "seconds": round(r.seconds, 2), "without_key_or_time": r.nowhere or None}
+         "seconds": round(r.seconds, 2), "without_key_or_time": r.nowhere or None, "ties": r.ties or None}
         for r in worked
     ]  # fmt: skip
     echo()
     names = ["feature", "version", "change", "status", "made", "rows", "added", "closed", "seconds"]
     names += ["without_key_or_time"] if any(r.nowhere for r in worked) else []
+    names += ["ties"] if any(r.ties for r in worked) else []
     table(rows, names, empty="no version was made")
     for check in (c for r in worked for c in r.checks if not c.passed):
         show_check(check)
