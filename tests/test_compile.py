@@ -193,7 +193,12 @@ def test_snapshots_of_the_same_windows(small: Small, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["SELECT k, SUM(x * 3000000000) AS n FROM EV GROUP BY k", "SELECT k, SUM(x) * 2 AS n FROM EV GROUP BY k"]
+    "text",
+    [
+        "SELECT k, SUM(x * 3000000000) AS n FROM EV GROUP BY k",
+        "SELECT k, SUM(x) * 2 AS n FROM EV GROUP BY k",
+        "SELECT k, COUNT_IF(x > 1) AS n FROM EV GROUP BY k",
+    ],
 )
 def test_integer_sums_are_bigint(small: Small, text: str) -> None:
     ask(small, STATIC, text)
@@ -211,6 +216,22 @@ def test_types_that_need_a_cast(small: Small, text: str) -> None:
 def test_a_column_may_not_be_called_rowid(small: Small) -> None:
     with pytest.raises(MlforgeError, match=r"features/f\.sql:2: column 'RowId' has a name that DuckDB gives"):
         ask(small, TIMED, "SELECT k, t, x AS RowId FROM EV")
+
+
+@pytest.mark.parametrize("pair", ["(x, k)", "row(x, k)", "((x, k))"])
+def test_rows_without_names_are_counted(small: Small, pair: str) -> None:
+    assert ask(small, TIMED, f"SELECT k, t, COUNT(DISTINCT {pair}) OVER ever AS n FROM EV") == ask(
+        small, TIMED, "SELECT k, t, COUNT(DISTINCT {'x': x, 'k': k}) OVER ever AS n FROM EV"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["(x, k)", "[row(x, k)]", "{'a': (x, k)}", "MAX((x, k)) OVER ever", "(LIST((t, x)) OVER ever)[-2:]"]
+)
+def test_rows_without_names_are_not_stored(small: Small, text: str) -> None:
+    with pytest.raises(MlforgeError, match=r"features/f\.sql:2: .* a row whose fields have no names cannot") as caught:
+        ask(small, TIMED, f"SELECT k, t, {text} AS n FROM EV")
+    assert caught.value.hint == "name its fields: {'a': a, 'b': b}"
 
 
 @pytest.mark.parametrize("text", ["[t::TIMESTAMPTZ]", "{'t': t::TIMESTAMPTZ}"])

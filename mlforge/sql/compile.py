@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
     Describe = Callable[[str, exp.Expression | None], dict[str, str]]
 
+# TUPLE(BIGINT, BIGINT) in DuckDB 2, STRUCT(BIGINT, BIGINT) before, where a named one is STRUCT(a BIGINT, b BIGINT)
+_NAMELESS = re.compile(
+    r"\bTUPLE\(|\bSTRUCT\((?:[A-Z_0-9]+(?:\([^()]*\))?(?:\[\d*\])*[,)]|TIME(?:STAMP)? WITH|(?:STRUCT|MAP)\()"
+)
 KEY_TYPES = (
     "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
     "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL", "UUID",
@@ -145,6 +150,8 @@ def _windowed(
     if zoned:
         event_sql = sql("feature/unzoned", query=event_sql, columns=zoned)
         types |= dict.fromkeys(zoned, "TIMESTAMP")
+    for text, name in [*rows.inputs.items(), *rows.rows.items()]:
+        _refuse_nameless(parsed, text, types[name], select)
     inputs = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.inputs.items())
     row_columns = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.rows.items())
     aggregates = _typed(parsed, rows, inputs, describe)
@@ -284,6 +291,13 @@ def _loaded_at(parsed: Parsed, project: Project, tree: exp.Query, describe: Desc
     return f"epoch_us({ident(alias)}.{ident(source.loaded_at)})"
 
 
+def _refuse_nameless(parsed: Parsed, what: str, kind: str, node: exp.Expression) -> None:
+    """Rows such as (a, b), whose fields have no names, are values in SQL that no table of the catalog can hold."""
+    if _NAMELESS.search(kind):
+        message = f"{what} is of type {kind}: a row whose fields have no names cannot be stored"
+        raise GrammarError(message, where=where(parsed, node), hint="name its fields: {'a': a, 'b': b}")
+
+
 def _check(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expression]) -> None:
     """Types that may not leave a feature, or be its key."""
     for key in compiled.keys:
@@ -300,6 +314,7 @@ def _check(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expressio
                 where=where(parsed, items[name]), hint="rename it with AS",
             )  # fmt: skip
     for output in compiled.outputs:
+        _refuse_nameless(parsed, f"column {output.name!r}", output.type, items[output.name])
         if ZONED in output.type:
             raise GrammarError(
                 f"column {output.name!r} has type {output.type}: a zone within it would follow each reader's session",

@@ -93,7 +93,8 @@ class RowList:
         function, distinct = call.function, call.distinct
         if function == "approx_count_distinct":  # DuckDB's sketch answers otherwise from one version of it to the next
             function, distinct = "count", True
-        args = tuple(self._argument(a, n) for n, a in enumerate(call.args)) or ("*",)
+        arguments = [_named(a) for a in call.args] if function == "count" else list(call.args)
+        args = tuple(self._argument(a, n) for n, a in enumerate(arguments)) or ("*",)
         condition = self._input(call.filter) if call.filter is not None else None
         window = length(node)
         spec = (function, args, distinct, condition, window)
@@ -115,6 +116,19 @@ class RowList:
 
     def _sql(self, node: exp.Expression) -> str:
         return str(node.sql("duckdb"))
+
+
+def _named(node: exp.Expression) -> exp.Expression:
+    """A row (a, b) as a struct whose fields have names, which a table can hold. To a count they are the same."""
+    from sqlglot import exp
+
+    node = node.unnest()
+    if not isinstance(node, exp.Tuple) and not (isinstance(node, exp.Anonymous) and node.name.lower() == "row"):
+        return node
+    fields = [
+        exp.PropertyEQ(this=exp.to_identifier(f"v{n}"), expression=_named(x)) for n, x in enumerate(node.expressions)
+    ]
+    return exp.Struct(expressions=fields)
 
 
 def _method(function: str) -> Literal["native", "sorted", "ordered"]:
