@@ -1,0 +1,117 @@
+"""What the proof shares with what it proves: two macros that turn a time into microseconds, which are held against plain
+Python here, as are the shapes that its own macros write out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from fractions import Fraction
+from types import SimpleNamespace
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlforge.sql.templates import _environment, template_root
+
+EPOCH = dt.datetime(1970, 1, 1)
+TEXTS = ["1970-01-01 00:00:00", "1969-12-31 23:59:59.999999", "2024-02-29 12:00:00.000001", "1931-05-31 01:02:03", "1700-01-01 00:00:00"]  # fmt: skip
+KINDS = ["TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "DATE"]
+
+
+def test_only_these_macros_are_shared() -> None:
+    used: set[str] = set()
+    for path in sorted(template_root().glob("verify/*.j2")):
+        text = re.sub(r"\{#.*?#\}", "", path.read_text(), flags=re.DOTALL)
+        imports = set(re.findall(r"\{%-?\s*(?:import|from|include|extends)\s+\"([^\"]+)\"(?: as (\w+))?", text))
+        for file, name in imports:
+            assert file in ("verify/lib.sql.j2", "lib/time.sql.j2"), path.name
+            if file == "lib/time.sql.j2":
+                used |= set(re.findall(rf"\b{name}\.(\w+)\(", text))
+    assert used == {"micros", "micros_of_any"}
+
+
+def micros(text: str, kind: str) -> int:
+    at = dt.datetime.fromisoformat(text)
+    if kind == "DATE":
+        at = dt.datetime.combine(at.date(), dt.time())
+    found = (at - EPOCH) // dt.timedelta(microseconds=1)
+    per = {"TIMESTAMP_S": 1_000_000, "TIMESTAMP_MS": 1000}.get(kind, 1)
+    return found // per * per
+
+
+@pytest.mark.parametrize("macro", ["micros", "micros_of_any"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_micros_are_those_of_plain_python(macro: str, kind: str) -> None:
+    time = _environment().get_template("lib/time.sql.j2").module
+    expression = time.micros("x", kind) if macro == "micros" else time.micros_of_any("x")  # type: ignore[attr-defined]
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'Asia/Tokyo'")
+        for text in TEXTS:
+            # Where fractions do not fit, versions of DuckDB round or cut.
+            whole = text.split(".")[0] if kind in ("TIMESTAMP_S", "TIMESTAMP_MS") else text
+            value = f"'{whole}+00'::TIMESTAMPTZ" if kind.endswith("ZONE") else f"'{whole}'::TIMESTAMP"
+            con.execute(f"CREATE OR REPLACE TABLE rows AS SELECT CAST({value} AS {kind}) AS x")
+            (found,) = con.execute(f"SELECT {expression} FROM rows").fetchall()
+            assert found == (micros(whole, kind),), (text, kind)
+        for none in ("NULL", "'infinity'", "'-infinity'") if kind not in ("TIMESTAMP_S", "TIMESTAMP_MS") else ("NULL",):
+            assert con.execute(f"SELECT {expression} FROM (SELECT {none}::{kind} AS x)").fetchall() == [(None,)]
+
+
+@pytest.mark.parametrize("macro", ["micros", "micros_of_any"])
+@pytest.mark.parametrize(
+    ("nanos", "expected"), [(0, 0), (999, 0), (1000, 1), (-1, -1), (-1000, -1), (-1001, -2), (1_709_294_400_000_000_999, 1_709_294_400_000_000)]
+)  # fmt: skip
+def test_nanoseconds_are_floored(macro: str, nanos: int, expected: int) -> None:
+    time = _environment().get_template("lib/time.sql.j2").module
+    text = time.micros("x", "TIMESTAMP_NS") if macro == "micros" else time.micros_of_any("x")  # type: ignore[attr-defined]
+    with duckdb.connect() as con:
+        query = f"SELECT {text} FROM (SELECT make_timestamp_ns({nanos}) AS x)"
+        assert con.execute(query).fetchall() == [(expected,)]
+
+
+def shape(function: str, values: list[float]) -> float | None:
+    """By the definition, in exact numbers."""
+    n = len(values)
+    exact = [Fraction(v) for v in values]
+    if len(set(exact)) < 2 or n <= {"skewness": 2, "kurtosis": 3, "kurtosis_pop": 1}[function]:
+        return None
+    mean = sum(exact) / n
+    second, third, fourth = (sum((v - mean) ** k for v in exact) / n for k in (2, 3, 4))
+    if function == "skewness":
+        return math.copysign(math.sqrt(third**2 / second**3), third) * math.sqrt(n * (n - 1)) / (n - 2)
+    peak = fourth / second**2 - 3
+    return float(peak if function == "kurtosis_pop" else Fraction(n - 1, (n - 2) * (n - 3)) * ((n + 1) * peak + 6))
+
+
+NUMBERS = st.floats(min_value=-1e6, max_value=1e6).map(lambda x: round(x, 3))
+
+
+@pytest.mark.parametrize("function", ["skewness", "kurtosis", "kurtosis_pop"])
+def test_shapes_are_those_of_plain_python(function: str) -> None:
+    """Of the proof, and of the frames that it proves."""
+    proof = _environment().get_template("verify/lib.sql.j2").module
+    call = SimpleNamespace(function=function, args=("x",), type="DOUBLE", distinct=False, filter=None)
+    frames = _environment().get_template("lib/frames.sql.j2").module
+    framed = str(frames.over_sorted(call, "(ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)", True))  # type: ignore[attr-defined]
+    with duckdb.connect() as con:
+
+        @settings(max_examples=40, deadline=None, database=None, derandomize=True)
+        @given(st.lists(NUMBERS | st.sampled_from([0.0, 0.1, 1e6, 1e6 + 0.5]), max_size=9))
+        def same(values: list[float]) -> None:
+            wanted = shape(function, values)
+            text = proof.of_values(call, True)  # type: ignore[attr-defined]
+            found = con.execute(
+                f"SELECT list_transform([?::DOUBLE[]], lambda _mlforge_z: {text})[1]", [values]
+            ).fetchall()
+            ways = [found[0][0]]
+            rows = "SELECT unnest(?::DOUBLE[]) AS x, TRUE AS _mlforge_ev"
+            ways += [y for (y,) in con.execute(f"SELECT {framed} FROM ({rows})", [values]).fetchall()[:1]]
+            for value in ways:
+                assert (value is None) == (wanted is None), values
+                if wanted is not None and value is not None:
+                    assert math.isclose(value, wanted, rel_tol=1e-7, abs_tol=1e-7), values
+
+        same()
