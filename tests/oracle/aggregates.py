@@ -144,12 +144,6 @@ def approx_quantile(rows: Args, _: Any) -> Expected:
     return Expected((min(values), max(values)), EPSILON * max(abs(float(v)) for v in values), "between")
 
 
-def approx_count_distinct(rows: Args, _: Any) -> Expected:
-    """A sketch: none and one are exact, more may be off by a third and two."""
-    exact = len({order(v) for v in _first_arg(rows)})
-    return Expected(exact) if exact < 2 else Expected(exact, 2 + exact / 3, "near")
-
-
 def first(rows: Args, _: Any) -> Expected:
     return Expected(rows[0][0] if rows else None)
 
@@ -219,7 +213,7 @@ AGGREGATES: dict[str, Callable[[Args, Any], Expected]] = {
     "median": median,
     "quantile_cont": quantile,
     "approx_quantile": approx_quantile,
-    "approx_count_distinct": approx_count_distinct,
+    "approx_count_distinct": count_distinct,  # no sketch
     "first": first,
     "last": last,
     "arg_max": arg_max,

@@ -36,7 +36,7 @@ class Cond:
 
 @dataclass(frozen=True)
 class Agg:
-    """One trailing window: ``func(arg, by or param) FILTER (WHERE where) OVER over``."""
+    """One trailing window: ``func([DISTINCT] arg, by or param) FILTER (WHERE where) OVER over``."""
 
     func: str
     arg: str | None = None
@@ -44,6 +44,7 @@ class Agg:
     by: str | None = None
     param: Any = None
     where: Cond | None = None
+    distinct: bool = False
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,11 @@ def evaluate(expr: Expr, moment: Moment) -> Expected:
 def aggregate(agg: Agg, window: list[Row]) -> Expected:
     rows = [row for row in window if agg.where is None or agg.where.holds(row)]
     args = [tuple(row[name] for name in (agg.arg, agg.by) if name) for row in rows]
+    if agg.distinct and agg.by is None and agg.func not in ("first", "last"):
+        firsts: dict[Any, tuple[Any, ...]] = {}
+        for values in args:
+            firsts.setdefault(order(values), values)  # each where it first appears
+        args = list(firsts.values())
     return AGGREGATES[agg.func](args, agg.param)
 
 

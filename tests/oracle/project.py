@@ -154,6 +154,7 @@ def expr_sql(expr: Expr, columns: dict[str, str]) -> str:
 
 def agg_sql(agg: Agg, columns: dict[str, str]) -> str:
     arg = columns.get(agg.arg or "", agg.arg or "*")
+    arg = f"DISTINCT {arg}" if agg.distinct else arg
     where = f" FILTER (WHERE {cond_sql(agg.where)})" if agg.where else ""
     over = " OVER " + ("ever" if agg.over == "ever" else f"last_{agg.over}")
     call = {

@@ -276,6 +276,7 @@ def _sum(draw: Any, lengths: list[str]) -> Agg:
 
 def _agg(draw: Any, lengths: list[str], funcs: list[str] | None = None) -> Agg:
     func = draw(st.sampled_from(funcs or sorted(ARGUMENTS)))
+    distinct = funcs is None and func not in NO_DISTINCT and draw(st.integers(0, 2)) == 2
     return Agg(
         func,
         draw(st.sampled_from(ARGUMENTS[func] or (None,))),
@@ -283,9 +284,11 @@ def _agg(draw: Any, lengths: list[str], funcs: list[str] | None = None) -> Agg:
         by=draw(st.sampled_from(["i", "x", "s", "t"])) if func.startswith("arg_") else None,
         param=draw(st.sampled_from(PARAMS[func])) if func in PARAMS else None,
         where=draw(st.sampled_from(CONDS)) if draw(st.integers(0, 3)) == 3 else None,
+        distinct=distinct,
     )
 
 
+NO_DISTINCT = ("count_star", "count_distinct", "bool_and", "bool_or")
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "count_star": (),
     "count": ALL,
