@@ -47,6 +47,7 @@ class Analysis:
     graph: dict[str, tuple[FeatureRef, ...]]
     features: dict[str, Analysed] = field(default_factory=dict)
     bound: set[str] = field(default_factory=set)
+    described: dict[str, dict[str, str]] = field(default_factory=dict)  # query -> names and types of its columns
 
     @property
     def candidates(self) -> dict[str, Candidate]:
@@ -98,7 +99,7 @@ def _analyse(analysis: Analysis, warehouse: DuckDB, rendered: Rendered, state: C
     parsed = parse(rendered)
     upstream = {r.name: analysis.features[r.name].candidate.compiled for r in rendered.refs}
     warnings = _check_shape(parsed, project, upstream)
-    found = compile_feature(parsed, project, _describe(warehouse, parsed), upstream)
+    found = compile_feature(parsed, project, _describe(warehouse, parsed, analysis.described), upstream)
     if found.timestamp_type:
         check_timestamp(parsed, found.timestamp_type)
     compiled = found.compiled
@@ -132,10 +133,14 @@ def _check_shape(parsed: Parsed, project: Project, upstream: Mapping[str, Compil
     return [f"{at}: {message}" for message, at in joins]
 
 
-def _describe(warehouse: DuckDB, parsed: Parsed) -> Callable[[str, exp.Expression | None], dict[str, str]]:
+def _describe(
+    warehouse: DuckDB, parsed: Parsed, described: dict[str, dict[str, str]]
+) -> Callable[[str, exp.Expression | None], dict[str, str]]:
     def describe(query: str, node: exp.Expression | None) -> dict[str, str]:
         try:
-            return warehouse.describe(query)
+            if query not in described:
+                described[query] = warehouse.describe(query)
+            return described[query]
         except WarehouseError as error:
             raise FeatureError(
                 f"{parsed.rendered.name}: {error.message}",

@@ -13,6 +13,7 @@ from mlforge.model import Column, Compiled, Definition, Duration, Input, Key, Ou
 from mlforge.render.names import check_names
 from mlforge.render.syntax import outermost, ref_name, refuse, relations, source_name, where
 from mlforge.sql.keys import check_parts, rewrite_calls
+from mlforge.sql.level import level
 from mlforge.sql.ondemand import compile_on_demand
 from mlforge.sql.physical import FLOATS
 from mlforge.sql.refs import check_left_times
@@ -77,6 +78,7 @@ def compile_feature(
     loaded = _loaded_at(parsed, project, tree, describe)
     build = _windowed if parsed.kind == "windows" else _whole
     settled = tree.copy()
+    level(parsed, settled, describe)
     break_ties(parsed, settled, project.sources, describe)
     compiled, timestamp_type = build(parsed, settled, keys, timestamp, loaded, describe)
     compiled = replace(
@@ -143,7 +145,7 @@ def _windowed(
             outputs[name] = rows.add(name, expression).sql("duckdb")
     if loaded:
         event["_mlforge_loaded"] = loaded
-    event |= {name: text for text, name in [*rows.inputs.items(), *rows.rows.items()]}
+    event |= rows.event_inputs() | {name: text for text, name in rows.rows.items()}
     event_sql = _event_select(parsed, select, rows, event)
     types = _as_written(event, describe(event_sql, select))
     zoned = [k for k in keys if types[k] == ZONED]

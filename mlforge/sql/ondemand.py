@@ -9,6 +9,7 @@ from mlforge.model import Compiled, Key, Output, RefJoin
 from mlforge.render.grammar import is_as_of
 from mlforge.render.names import check_names
 from mlforge.render.syntax import outermost, ref_name, refuse, relations, where
+from mlforge.sql.level import level
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def compile_on_demand(
     upstream: Mapping[str, Compiled],
 ) -> tuple[Compiled, dict[str, exp.Expression]]:
     """The compiled feature and its output items. Its keys are the entity's and those of every feature it refs."""
+    import sqlglot
+
     select = outermost(tree)[0]
     refs = {table.alias_or_name: upstream[ref_name(table) or ""] for table, _ in relations(select)}
     _check_refs(parsed, refs)
@@ -38,6 +41,13 @@ def compile_on_demand(
     request = parsed.rendered.config.request
     uses_as_of = any(is_as_of(n) for e in items.values() for n in e.walk())
     texts = {name: _rewrite(parsed, e, refs, request).sql("duckdb") for name, e in items.items()}
+    probe = sqlglot.parse_one(
+        sql("feature/describe_on_demand", refs=refs, request=request, outputs=texts), dialect="duckdb"
+    )
+    written = probe.copy()
+    level(parsed, probe, describe)
+    if probe != written:
+        texts = {i.alias: i.this.sql("duckdb") for i in probe.expressions}
     found = describe(sql("feature/describe_on_demand", refs=refs, request=request, outputs=texts), select)
     types = dict(zip(texts, found.values(), strict=True))  # DuckDB 2 spells names as the columns they come from
     compiled = Compiled(

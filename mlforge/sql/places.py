@@ -77,7 +77,7 @@ class Types:
         INTEGER_LITERAL. Empty if it does not say."""
         from sqlglot import exp
 
-        asked = [self._twins[id(o)].copy() for o in operands]
+        asked = [self._twins.get(id(o), o).copy() for o in operands]
         ignored = [exp.null()] * (2 if len(asked) < 2 else 1)  # one argument would fit
         twin, probe = self._twins[id(node)], exp.Anonymous(this="chr", expressions=[*asked, *ignored])
         twin.replace(probe)

@@ -9,6 +9,7 @@ from mlforge.model import Aggregate, Input
 from mlforge.render.grammar import is_as_of
 from mlforge.render.syntax import refuse
 from mlforge.render.windows import aggregate_call, is_trailing, length
+from mlforge.sql.level import may_raise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +37,7 @@ class RowList:
     inputs: dict[str, str] = field(default_factory=dict)  # SQL over the event relation -> name
     rows: dict[str, str] = field(default_factory=dict)
     calls: dict[tuple[object, ...], Aggregate] = field(default_factory=dict)
+    readers: dict[str, dict[str | None, None]] = field(default_factory=dict)  # input -> filters it is read behind
     uses_as_of: bool = False
 
     def add(self, name: str, expression: exp.Expression) -> exp.Expression:
@@ -96,6 +98,10 @@ class RowList:
         arguments = [_named(a) for a in call.args] if function == "count" else list(call.args)
         args = tuple(self._argument(a, n) for n, a in enumerate(arguments)) or ("*",)
         condition = self._input(call.filter) if call.filter is not None else None
+        for name in args:
+            self.readers.setdefault(name, {})[condition] = None
+        if condition is not None:
+            self.readers.setdefault(condition, {})[None] = None
         window = length(node)
         spec = (function, args, distinct, condition, window)
         if spec not in self.calls:
@@ -104,6 +110,22 @@ class RowList:
                 filter=condition, window=window, type="", method=_method(function),
             )  # fmt: skip
         return self.calls[spec]
+
+    def event_inputs(self) -> dict[str, str]:
+        """Inputs by name. What may fail is computed only for rows that one of its windows keeps: FILTER may be there
+        for the others."""
+        import sqlglot
+        from sqlglot import exp
+
+        texts = {name: text for text, name in self.inputs.items()}
+        for name, filters in self.readers.items():
+            if name not in texts or None in filters:
+                continue
+            node = sqlglot.parse_one(texts[name], dialect="duckdb")
+            if may_raise(node, sums=False):
+                kept = exp.or_(*(sqlglot.parse_one(texts[str(f)], dialect="duckdb") for f in filters))
+                texts[name] = exp.Case(ifs=[exp.If(this=kept, true=node)]).sql("duckdb")
+        return texts
 
     def _argument(self, node: exp.Expression, position: int) -> str:
         from sqlglot import exp
