@@ -39,10 +39,13 @@ def configure(
     temp_directory: str | Path | None = None,
 ) -> None:
     """What every connection of mlforge has: UTC, no downloads, and the limits that are given."""
+    import duckdb
+
     spill = None if temp_directory is None else str(temp_directory)
     if spill == con.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]:
         spill = None  # DuckDB refuses to set it again once it was used, even to the same value
-    script = sql("catalog/configure", threads=threads, memory_limit=memory_limit, temp_directory=spill)
+    major = int(duckdb.__version__.split(".")[0])
+    script = sql("catalog/configure", major=major, threads=threads, memory_limit=memory_limit, temp_directory=spill)
     for statement in statements(script):
         con.execute(statement)
 
