@@ -72,6 +72,15 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """``top // bottom`` or ``top % bottom`` of integers, cut towards zero; by zero it is NULL."""
+
+    top: Expr
+    bottom: Expr
+    op: str = "//"
+
+
+@dataclass(frozen=True)
 class AsOf:
     """``as_of()``."""
 
@@ -84,7 +93,7 @@ class Since:
     unit: str = "us"  # or "hour"
 
 
-Expr = Agg | Col | Coalesce | Ratio | AsOf | Since
+Expr = Agg | Col | Coalesce | Ratio | Whole | AsOf | Since
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,7 @@ class Feature:
 def leaves(expr: Expr) -> Iterator[Expr]:
     if isinstance(expr, (Coalesce, Since)):
         yield from leaves(expr.of)
-    elif isinstance(expr, Ratio):
+    elif isinstance(expr, (Ratio, Whole)):
         yield from leaves(expr.top)
         yield from leaves(expr.bottom)
     else:
@@ -234,7 +243,20 @@ def evaluate(expr: Expr, moment: Moment) -> Expected:
     if isinstance(expr, Coalesce):
         value = evaluate(expr.of, moment)
         return Expected(expr.default) if value == NULL else value
-    return ratio(evaluate(expr.top, moment), evaluate(expr.bottom, moment))
+    top, bottom = evaluate(expr.top, moment), evaluate(expr.bottom, moment)
+    return whole(top, bottom, expr.op) if isinstance(expr, Whole) else ratio(top, bottom)
+
+
+def whole(top: Expected, bottom: Expected, op: str) -> Expected:
+    if top.value is None or not bottom.value:
+        return NULL
+    return Expected(divided(top.value, bottom.value, op))
+
+
+def divided(a: int, b: int, op: str) -> int:
+    """Division as SQL has it: the quotient is cut towards zero, and the remainder has the sign of ``a``."""
+    quotient = abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+    return quotient if op == "//" else a - quotient * b
 
 
 def aggregate(agg: Agg, window: list[Row]) -> Expected:

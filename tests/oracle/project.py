@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Cond, Expr, Feature, Ratio, Row
+from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Cond, Expr, Feature, Ratio, Row, Whole
 from tests.oracle.world import COLUMNS, DERIVED, Chain, Labels, OnDemand, World
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def source_tables(world: World) -> dict[str, pa.Table]:
     time = TIMES[world.time_type]
     columns = {name: ARROW[kind] for name, kind in COLUMNS.items()}
     return {
-        "events": table(world.events, keys | {"t": time, "loaded": time} | columns),
+        "events": table(world.events, keys | {"t": time, "loaded": time} | columns, world.nanos),
         "statics": table(world.statics, keys | {"color": pa.string()}),
         "lefts": table(world.lefts, {"u": pa.int64()} | keys | {"t": time, "a": pa.int64()}),
     }
@@ -147,6 +147,8 @@ def expr_sql(expr: Expr, columns: dict[str, str]) -> str:
         return f"COALESCE({inner(expr.of)}, {literal_sql(expr.default)})"
     if isinstance(expr, Ratio):
         return f"{inner(expr.top)} / NULLIF({inner(expr.bottom)}, 0)"
+    if isinstance(expr, Whole):
+        return f"{inner(expr.top)} {expr.op} {inner(expr.bottom)}"
     if expr.unit == "us":
         return f"epoch_us(as_of()) - epoch_us({inner(expr.of)})"
     return f"date_diff('hour', {inner(expr.of)}, as_of())"

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.oracle.clock import EPOCH, FIXED, MICRO, MONTHS, duration, minus, moment, us
-from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Cond, Expr, Feature, Ratio, Row, Since
+from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Cond, Expr, Feature, Ratio, Row, Since, Whole
 from tests.oracle.world import PARTS, Chain, Labels, OnDemand, World
 
 ANCHORS = [
@@ -53,7 +53,7 @@ TILES = {
     "2w": ["2w", "4w"],
 }
 CONDS = [Cond("i", ">", 0), Cond("i", "<=", 1), Cond("x", ">=", 0.2), Cond("s", "=", "a"), Cond("b", "=", True)]
-SHAPES_OF_EXPR = ["agg"] * 16 + ["ratio", "coalesce", "since", "as_of", "hours"]
+SHAPES_OF_EXPR = ["agg"] * 16 + ["ratio", "whole", "whole", "coalesce", "since", "as_of", "hours"]
 MERGEABLE = ["count_star", "count", "sum", "avg", "min", "max", "bool_and", "bool_or"]
 
 KEY_POOLS: dict[str, list[Any]] = {
@@ -76,7 +76,7 @@ VALUES: dict[str, list[Any]] = {
     "n": [None, -128, 0, 127],
     "r": [None, 0.5, -0.25, 3.4028234663852886e38, 0.10000000149011612],
 }
-NUMBERS = ("i", "x", "d", "n", "r", "ni", "cx")
+NUMBERS = ("i", "x", "d", "n", "r", "ni", "qi", "mi", "cx")
 ALL = (*NUMBERS, "s", "b", "sb")
 
 
@@ -125,6 +125,7 @@ def worlds(draw: Any) -> World:
     lefts = draw(st.lists(_left(keys, near, lengths), max_size=8))
     near += [row["t"] for row in lefts if row["t"] is not None]
     labels = tuple(draw(_labels(keys, near, lengths)) for _ in range(2))
+    time_type = draw(st.sampled_from(["us", "us", "us_utc", "ns"]))
     return World(
         keys=shape,
         events=events,
@@ -134,7 +135,8 @@ def worlds(draw: Any) -> World:
         labels=labels,
         chains=_chains(draw, features, static, lengths),
         on_demand=_on_demand(features),
-        time_type=draw(st.sampled_from(["us", "us", "us_utc", "ns"])),
+        time_type=time_type,
+        nanos=draw(st.sampled_from([0, 1, 999])) if time_type == "ns" else 0,
         later=_later(draw, events, _event(keys, anchors, lengths, pools)),
     )
 
@@ -257,6 +259,9 @@ def _window_expr(draw: Any, lengths: list[str]) -> Expr:
         return _agg(draw, lengths)
     if shape == "ratio":
         return Ratio(_sum(draw, lengths), _sum(draw, lengths))
+    if shape == "whole":
+        counted = Agg("count", draw(st.sampled_from(["i", "s"])), _over(draw, lengths))
+        return Whole(Agg("sum", "i", _over(draw, lengths)), counted, draw(st.sampled_from(["//", "%"])))
     if shape == "coalesce":
         return Coalesce(Agg("sum", "i", _over(draw, lengths)), -1)
     if shape == "as_of":

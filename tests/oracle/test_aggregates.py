@@ -26,7 +26,10 @@ def native(con: duckdb.DuckDBPyConnection, agg: Agg) -> Any:
     """DuckDB's answer, with the order of rows given to it."""
     if agg.func == "approx_count_distinct":
         agg = replace(agg, func="count_distinct")  # which a feature counts exactly
-    text = agg_sql(agg, COMPUTED).removesuffix(" OVER ever").replace(" OVER ever)[", ")[")
+    computed = COMPUTED | {
+        name: f"CASE WHEN n <> 0 THEN {COMPUTED[name]} END" for name in ("qi", "mi")
+    }  # DuckDB 2 raises
+    text = agg_sql(agg, computed).removesuffix(" OVER ever").replace(" OVER ever)[", ")[")
     if agg.func != "count_star":
         text = text.replace(")", " ORDER BY n)", 1)
     if agg.func in ORDER_FREE:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Expr, Ratio, Since
+from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Expr, Ratio, Since, Whole
 from tests.oracle.project import ARROW
 from tests.oracle.world import COLUMNS, DERIVED
 
@@ -39,6 +39,8 @@ def type_of(expr: Expr) -> Any:
         return type_of(expr.of)
     if isinstance(expr, Ratio):
         return pa.float64()
+    if isinstance(expr, Whole):
+        return pa.int64()
     return {AsOf: pa.timestamp("us"), Since: pa.int64()}[type(expr)]
 
 

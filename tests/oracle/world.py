@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.oracle.aggregates import NULL, Expected
-from tests.oracle.oracle import Feature, Row, event_rows, has_row, join_latest, one_per_instant, ratio, values_at
+from tests.oracle.oracle import (
+    Feature,
+    Row,
+    divided,
+    event_rows,
+    has_row,
+    join_latest,
+    one_per_instant,
+    ratio,
+    values_at,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +34,11 @@ COLUMNS = {
 DERIVED: dict[str, tuple[str, str, Callable[[Row], Any]]] = {
     "ni": ("n + i * 2", "BIGINT", lambda row: row["n"] + row["i"] * 2),
     "sb": ("s || '!' || b", "VARCHAR", lambda row: f"{row['s']}!{str(row['b']).lower()}"),
+    "qi": ("i // n", "BIGINT", lambda row: divided(row["i"], row["n"], "//") if row["n"] else None),
+    "mi": ("i % n", "BIGINT", lambda row: divided(row["i"], row["n"], "%") if row["n"] else None),
     "cx": ("CASE WHEN b THEN x END", "DOUBLE", lambda row: row["x"] if row["b"] else None),
 }
-PARTS = {"ni": ("n", "i"), "sb": ("s", "b"), "cx": ("b", "x")}
+PARTS = {"ni": ("n", "i"), "qi": ("i", "n"), "mi": ("i", "n"), "sb": ("s", "b"), "cx": ("b", "x")}
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ class World:
     chains: tuple[Chain, ...] = ()
     on_demand: tuple[OnDemand, ...] = ()
     time_type: str = "us"  # Arrow type of the time columns of the sources
+    nanos: int = 0  # added to the sources' times of nanoseconds, and floored away again
     later: list[Row] | None = None  # what the events are at a second build
 
     def at_second_build(self) -> World:
