@@ -75,7 +75,7 @@ class Pins:
 
     def release(self) -> None:
         """Let go of them. Raises BuildError if one of them did not stay as it was, lock or no lock."""
-        moved = [held.path for held in self._held if not (held.has_its_name() and held.is_untouched())]
+        moved = [held.path for held in self._held if not held.is_as_it_was()]
         self.close()
         if moved:
             raise BuildError(

@@ -70,9 +70,12 @@ _mutex = threading.Lock()
 
 
 def _after_fork() -> None:
-    """A child has none of the locks and no thread that would leave."""
+    """A child has no thread that would leave. Its parent's locks stay: the parent has the descriptors too."""
     global _mutex  # noqa: PLW0603 - another thread may have held it
     _mutex = threading.Lock()
+    for entry in _entries.values():
+        for fd in entry.fds:
+            os.close(fd)
     _entries.clear()
 
 
@@ -113,6 +116,10 @@ class Held:
     def has_its_name(self) -> bool:
         """Whether the path still names this file."""
         return _key_of(self.path) == _key(os.fstat(self.fd))
+
+    def is_as_it_was(self) -> bool:
+        """Whether it has its name, and nobody has written to it since it was held."""
+        return self.has_its_name() and self._look() == self._seen
 
     def is_untouched(self) -> bool:
         """Whether nobody has written to it since it was held, and nobody has it open for writing."""
@@ -265,9 +272,10 @@ def _lock_again(entry: _Entry) -> None:
     the first lock this would turn the write lock of a connection here into a read lock.)"""
     with suppress(OSError):  # no locks of processes here
         fcntl.lockf(entry.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    if _LINUX:
-        if len(entry.fds) == 1:
+    if _LINUX and len(entry.fds) == 1:
+        with suppress(OSError):
             entry.fds.append(os.open(f"/dev/fd/{entry.fd}", os.O_RDONLY | os.O_CLOEXEC))
+    if _LINUX and len(entry.fds) > 1:
         fcntl.fcntl(entry.fds[-1], _SET_LOCK, _whole_file(fcntl.F_RDLCK))
         fcntl.fcntl(entry.fds[0], _SET_LOCK, _whole_file(fcntl.F_UNLCK))
         entry.fds.insert(0, entry.fds.pop())
@@ -293,8 +301,7 @@ def _tidy() -> None:
 
 def _here(entry: _Entry, *, writing: bool = False) -> bool:
     """Whether this process has descriptors of the file that are not the registry's; ``writing``: that can write."""
-    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - names, not paths: this runs at every use
-        fd = int(name)
+    for fd in _descriptors():
         if fd in entry.fds:
             continue
         with suppress(OSError):  # the descriptor of the folder itself, or of another thread, is closed by now
@@ -303,6 +310,13 @@ def _here(entry: _Entry, *, writing: bool = False) -> bool:
                 if not writing or mode != os.O_RDONLY:
                     return True
     return False
+
+
+def _descriptors() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208 - names, not paths: this runs at every use
+    except OSError:  # a system without it, where the other rules must do
+        return []
 
 
 def _holder(fd: int) -> int | None:

@@ -518,3 +518,44 @@ def test_a_catalog_that_somebody_made_while_the_first_build_ran(path):
     assert caught.value.hint == "build again: it stays as it is"
     with duckdb.connect(str(path)) as con:
         assert con.execute("FROM theirs").fetchall() == [(1,)]
+
+
+FORKS = """
+import os, sys
+from mlforge.catalog import file, holding
+with file.open_read(sys.argv[1]) as con:
+    child = os.fork()
+    if child == 0:
+        assert holding._entries == {}
+        with file.open_read(sys.argv[1]) as own:
+            rows = own.execute("FROM store.t").fetchall()
+        os._exit(0 if rows == [(1,)] else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    print("ready", flush=True)
+    sys.stdin.readline()
+assert holding._entries == {}
+"""
+
+
+def test_a_child_that_reads_and_ends_takes_no_lock_from_its_parent(catalog):
+    commit(catalog, None, make_table("t"))
+    command = [sys.executable, "-c", FORKS, str(catalog)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "ready\n"
+        assert "Could not set lock" in another_process_writes(catalog)
+        parent.communicate("\n")
+    assert parent.returncode == 0
+    assert another_process_writes(catalog) == ""
+
+
+def test_a_build_whose_source_did_not_stay_as_it_was(catalog):
+    """By a program that no lock keeps out."""
+    with file.Pins() as pins:
+        pins.hold(catalog, 1.0)
+        pins.release()
+        pins.hold(catalog, 1.0)
+        catalog.write_bytes(catalog.read_bytes())
+        with pytest.raises(BuildError, match=f"{catalog} was written to while the build read it") as caught:
+            pins.release()
+    assert caught.value.hint == "build again; the catalog is as it was"
+    assert holding._entries == {}
