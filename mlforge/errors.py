@@ -163,19 +163,54 @@ class RecordWarning(UserWarning):
     """Of a record beside the catalog: it could not be written though what it tells of was done, or it is none."""
 
 
+_MOST_WORDS = 800
+
+
+def engine_words(error: Exception | str) -> str:
+    """What DuckDB says, in one line: its candidates and advice too, and the word that its caret stands below; without
+    the settings of its CSV reader and traces of its own code."""
+    first, *more = (str(error).strip() or type(error).__name__).splitlines()
+    said, near = [first.strip()], ""
+    for line, below in zip(more, [*more[1:], ""][: len(more)], strict=True):
+        text = line.strip()
+        if text.startswith(("file = ", "Stack Trace")):
+            break
+        caret = below.find("^")
+        if text.startswith("LINE ") and caret >= 0:
+            near = line[caret : caret + below.count("^")] if below.count("^") > 1 else _word(line[caret:])
+            break
+        if text:
+            said.append(text)
+    words = said[0]
+    for text in said[1:]:
+        words += ("" if words[-1] in ".!?:;," else ";") + " " + text
+    if near and "_mlforge" not in near and near.lower() not in words.lower():
+        words += f" (near {near!r})"
+    return words if len(words) <= _MOST_WORDS else words[:_MOST_WORDS] + " ..."
+
+
+def _word(text: str) -> str:
+    end = next((n for n, c in enumerate(text) if not (c.isalnum() or c in '_."')), len(text))
+    return text[: max(end, 1)]
+
+
 LONGEST = 200
 """Longer words are like none: comparing would take long, and a caller over HTTP chooses them."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that looks most like ``word``, compared without case, or None."""
+def nearest_three(word: str, known: Iterable[str]) -> list[str]:
+    """Up to three known words that look like ``word``, compared without case, the most like it first."""
     if len(word) > LONGEST:
-        return None
+        return []
     from difflib import get_close_matches  # only when something is wrong: readers start without it
 
     by_lower = {k.lower(): k for k in known}
-    found = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
+    return [by_lower[found] for found in get_close_matches(word.lower(), by_lower, n=3, cutoff=0.6)]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that looks most like ``word``, compared without case, or None."""
+    return next(iter(nearest_three(word, known)), None)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -572,7 +572,7 @@ REFUSED_FILES: list[tuple[str, type[MlforgeError], str, int | None, str]] = [
     (f("sql = f'SELECT k, t,\\n x FROM {mlf.source(\"ec\")}'\n    return sql"), FeatureError, "there is no source 'ec'", 5, "known: ev"),
     (f(SQL, "timestamp='t'"), FeatureError, "feature() has no entity", 5, 'entity="user"'),
     (f(SQL, "entity=['user'], timestamp='t',\n  metrics=mlf.Sum('x', windows='1d')"), FeatureError, "entity must be exactly one name", 4, ""),
-    (f(SQL, "entity='user', timestamp='t',\n  metrics=mlf.Sum('y', windows='1d')"), FeatureError, 'column "y" not found', 7, ""),
+    (f(SQL, "entity='user', timestamp='t',\n  metrics=mlf.Sum('y', windows='1d')"), FeatureError, "there is no column 'y' in events", 5, ""),
     (f("raise SystemExit", "entity='user'"), FeatureError, "the function of 'f' failed: SystemExit", 6, ""),
     (f(SQL, "entity='usr'"), FeatureError, "there is no entity 'usr' in mlforge.yaml", 4, "'user'"),
     (f(SQL, "\n  entity='user',\n  timestmp='t'"), FeatureError, "config has no key 'timestmp'", 6, "'timestamp'"),
@@ -584,7 +584,7 @@ REFUSED_FILES: list[tuple[str, type[MlforgeError], str, int | None, str]] = [
     (f("return '{{ config(entity=\"user\") }} SELECT 1'"), FeatureError, "config() stands twice", 6, "one call"),
     (f("return '''\n  SELECT k, t,\n  SELEC x\n  FORM y'''"), GrammarError, "SQL syntax", 9, ""),
     (f("return f'''\n  SELECT k, t, x FROM {mlf.source(\"ev\")}\n  LIMIT 3'''"), GrammarError, "LIMIT", 8, ""),
-    (f("return f'''\n  SELECT k, t, nope + 1 AS y FROM {mlf.source(\"ev\")}'''"), FeatureError, 'Referenced column "nope" not found', 7, ""),
+    (f("return f'''\n  SELECT k, t, nope + 1 AS y FROM {mlf.source(\"ev\")}'''"), FeatureError, "there is no column 'nope' in ev", 7, ""),
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from mlforge.render.refs import check_ref_joins, unsafe_joins
 from mlforge.render.stamps import check_timestamp
 from mlforge.render.syntax import TOO_DEEP, where
 from mlforge.sql.compile import Compilation, compile_feature
+from mlforge.sql.missing import missing, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -142,9 +143,12 @@ def _describe(
                 described[query] = warehouse.describe(query)
             return described[query]
         except WarehouseError as error:
+            unknown = missing(parsed, error.message, warehouse.describe)
+            if unknown is not None:
+                raise unknown from error
             raise FeatureError(
                 f"{parsed.rendered.name}: {error.message}",
-                where=where(parsed, node),
+                where=where(parsed, place_of(parsed, error.message) or node),
                 hint="the words are DuckDB's, about the columns of the sources as they are now",
             ) from error
 

@@ -16,14 +16,14 @@ from mlforge.build.reach import Changes
 from mlforge.build.reads import bind_reads
 from mlforge.build.work import Event, FeatureResult, Staged, Status, Work
 from mlforge.catalog.file import LOCK_TIMEOUT, no_space
-from mlforge.errors import BuildError, MlforgeError, Where
+from mlforge.errors import BuildError, MlforgeError, Where, engine_words
 from mlforge.model import StoredFeature, StoredSet, StoredVersion
 from mlforge.plan.spans import EVERYTHING
 from mlforge.records import Part
 from mlforge.sql.bind import table_name
 from mlforge.sql.refs import with_ref_times
 from mlforge.sql.templates import ident
-from mlforge.warehouses.duckdb import CURRENT, DuckDB, first_line
+from mlforge.warehouses.duckdb import CURRENT, DuckDB
 from mlforge.warehouses.reading import Reading
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
         if no_space(error):  # no feature's fault, and the others would not fit either
             raise
         where = Where(found.candidate.path)
-        text, hint = work.warehouse.explained(error) or (first_line(error), _advice(str(error)))
+        text, hint = work.warehouse.explained(error) or (engine_words(error), _advice(str(error)))
         raise BuildError(f"{step.feature}: {text}", where=where, hint=hint) from error
     checks = tuple(made.checks)
     broken = [c for c in checks if not c.passed and c.severity == "error"]

@@ -18,7 +18,7 @@ from mlforge.catalog import file
 from mlforge.catalog.holding import wal_of
 from mlforge.catalog.lock import Waiting
 from mlforge.catalog.staging import Workdir, megabytes
-from mlforge.errors import CatalogError, LockedError
+from mlforge.errors import CatalogError, LockedError, engine_words
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _rewrite(con: DuckDBPyConnection, target: Path, catalog: Path) -> None:
         con.execute(sql("catalog/copy_database", old=OLD, new=NEW))
     except (duckdb.ConstraintException, duckdb.CatalogException, duckdb.BinderException) as error:
         raise CatalogError(
-            f"{catalog} cannot be written anew: {str(error).splitlines()[0]}",
+            f"{catalog} cannot be written anew: {engine_words(error)}",
             hint="the file is as it was: what gc deleted is gone, and its space will be used again",
         ) from error
     con.execute(f"CHECKPOINT {NEW}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mlforge.catalog import holding, migrations
 from mlforge.catalog.lock import Waiting
-from mlforge.errors import BuildError, CatalogError, MlforgeError
+from mlforge.errors import BuildError, CatalogError, MlforgeError, engine_words
 from mlforge.sql.templates import sql, statements
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def damage(error: Exception, path: Path) -> CatalogError | None:
     """What DuckDB found broken in a file while it read it; None if that was not the matter, or in another file."""
     text = str(error)
     other = (found := re.search(r'file "([^"]+)"', text)) is not None and found[1] != str(path)
-    return holding.not_duckdb(path, _first(text)) if _BROKEN.search(text) and not other else None
+    return holding.not_duckdb(path, engine_words(text)) if _BROKEN.search(text) and not other else None
 
 
 @contextmanager
@@ -311,13 +311,13 @@ def translate(error: Exception, path: Path, waited: float = 0.0) -> MlforgeError
     if no_space(error):
         return CatalogError(f"no space left to write {path}", hint="free some space and run it again; nothing is lost")
     if _VERSION.search(text):
-        return CatalogError(f"{path} was written by another DuckDB, in a format this one cannot read: {_first(text)}")
+        return CatalogError(
+            f"{path} was written by another DuckDB, in a format this one cannot read: {engine_words(text)}"
+        )
     if (broken := damage(error, path)) is not None:
         return broken
     if re.search(r"permission denied|read-only file system|cannot open file", text, re.IGNORECASE):
-        return CatalogError(f"cannot open {path}: {_first(text)}", hint="look at the rights of the file and its folder")
+        return CatalogError(
+            f"cannot open {path}: {engine_words(text)}", hint="look at the rights of the file and its folder"
+        )
     return None
-
-
-def _first(text: str) -> str:
-    return text.splitlines()[0]

@@ -27,7 +27,7 @@ from mlforge.cli import (
 )
 from mlforge.cli.context import Globals, options
 from mlforge.cli.exits import INTERRUPTED, INTERRUPTION, is_interruption
-from mlforge.errors import MlforgeError, RecordWarning
+from mlforge.errors import MlforgeError, RecordWarning, engine_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,7 @@ def say_unexpected(error: Exception) -> bool:
         place = f" ({error.filename})" if error.filename else ""
         say_error(f"the system refused: {error.strerror or error}{place}", hint=_DEBUG)
     elif duckdb and isinstance(error, duckdb.Error):
-        say_error(f"DuckDB: {str(error).splitlines()[0]}", hint=f"this is a bug of mlforge or of its setup; {_DEBUG}")
+        say_error(f"DuckDB: {engine_words(error)}", hint=f"this is a bug of mlforge or of its setup; {_DEBUG}")
     else:
         return False
     return True

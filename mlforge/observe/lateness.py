@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from mlforge.errors import ProjectError, Where
+from mlforge.errors import ProjectError, Where, engine_words
 from mlforge.model import SOURCE_SCHEMA, Duration
 from mlforge.observe.clock import spoken
 from mlforge.render.copies import copied_column
 from mlforge.sql.templates import ident, sql
-from mlforge.warehouses.duckdb import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -80,7 +79,7 @@ def asked(warehouse: DuckDB, source: Source, query: str) -> tuple[Any, ...]:
         raise
     except duckdb.Error as error:
         raise ProjectError(
-            f"source {source.name!r} cannot be read: {first_line(error)}",
+            f"source {source.name!r} cannot be read: {engine_words(error)}",
             where=Where(source.file or warehouse.config_file, source.line),
         ) from error
     return row

@@ -11,7 +11,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from mlforge.errors import CannotServeError, OnlineError
+from mlforge.errors import CannotServeError, OnlineError, engine_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def run(engine: Engine, feature: str, lists: Sequence[list[Any]]) -> list[tuple[
             statement = _kept(statements, engine.sql, con)
         found = con.execute(statement, [[plain(v) for v in values] for values in lists]).fetchall()
     except duckdb.Error as error:
-        first = str(error).split("\n", 1)[0]
+        first = engine_words(error)
         raise OnlineError(f"{feature} cannot be evaluated for these entity rows: {first}") from error
     return list(found)
 

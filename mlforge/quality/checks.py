@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from msgspec.structs import replace
 
-from mlforge.errors import FeatureError, WarehouseError, did_you_mean
+from mlforge.errors import FeatureError, WarehouseError, did_you_mean, engine_words
 from mlforge.records import CheckResult
 from mlforge.render.fence import CLOCK, condition
+from mlforge.sql.missing import unknown_column
 from mlforge.sql.templates import ident, literal, sql
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ def _run(con: DuckDBPyConnection, feature: str, failing: Sequence[_Failing], rel
         for item in failing:
             fault = _fault(con, item, relation)
             if fault is not None:
-                _refuse(feature, item.check, _first_line(fault), cause=fault)
-        raise WarehouseError(f"{_of(feature)}the checks did not run: {_first_line(error)}") from error
+                _refuse(feature, item.check, engine_words(fault), cause=fault)
+        raise WarehouseError(f"{_of(feature)}the checks did not run: {engine_words(error)}") from error
 
 
 def _fault(con: DuckDBPyConnection, item: _Failing, relation: str) -> Exception | None:
@@ -180,7 +181,7 @@ def _sample(
     try:
         rows = con.execute(text).fetchall()
     except duckdb.Error as error:
-        raise WarehouseError(f"{_of(feature)}no failing rows could be read: {_first_line(error)}") from error
+        raise WarehouseError(f"{_of(feature)}no failing rows could be read: {engine_words(error)}") from error
     return tuple({name: _plain(v) for name, v in zip(columns, row, strict=True)} for row in rows)
 
 
@@ -199,7 +200,7 @@ def _failing(
             f"{_of(feature)}there is no check {check.name!r}", hint=did_you_mean(check.name, CHECK_NAMES)
         )
     if check.name == "sql":
-        return _Failing(check, "", _sql_failing(con, feature, check, relation))
+        return _Failing(check, "", _sql_failing(con, feature, check, relation, columns))
     if check.column is None or check.column not in columns:
         _refuse(feature, check, "the column does not exist", did_you_mean(str(check.column), columns))
     type_ = columns[check.column].upper()
@@ -220,7 +221,7 @@ def _failing(
     return _Failing(check, x, text)
 
 
-def _sql_failing(con: DuckDBPyConnection, feature: str, check: Check, relation: str) -> str:
+def _sql_failing(con: DuckDBPyConnection, feature: str, check: Check, relation: str, columns: Mapping[str, str]) -> str:
     import duckdb
 
     try:
@@ -230,7 +231,8 @@ def _sql_failing(con: DuckDBPyConnection, feature: str, check: Check, relation: 
     try:
         con.execute(sql("quality/bind_expression", expression=expression, relation=relation)).fetchall()
     except duckdb.Error as error:
-        _refuse(feature, check, _first_line(error), cause=error)
+        words, hint = unknown_column(engine_words(error), columns) or (engine_words(error), None)
+        _refuse(feature, check, words, hint, error)
     found = [str(column[1]) for column in con.description or ()]
     if found != ["BOOLEAN"]:
         _refuse(feature, check, f"the expression is {', '.join(found)}, not one BOOLEAN", "write a comparison")
@@ -246,7 +248,7 @@ def _check_regex(con: DuckDBPyConnection, feature: str, check: Check, type_: str
         con.execute(sql("quality/bind_regex", pattern=_text(feature, check))).fetchall()
     except duckdb.InvalidInputException as error:
         hint = "patterns are RE2: no look-ahead, no back-references"
-        _refuse(feature, check, f"the pattern is not valid: {_first_line(error)}", hint, error)
+        _refuse(feature, check, f"the pattern is not valid: {engine_words(error)}", hint, error)
 
 
 def _text(feature: str, check: Check) -> str:
@@ -308,10 +310,6 @@ def _family(type_: str) -> str | None:
     if type_ in ("BOOLEAN", "UUID"):
         return type_.lower()
     return "temporal" if type_.startswith(("DATE", "TIME")) and not type_.endswith("]") else None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
 
 
 def _refuse(feature: str, check: Check, what: str, hint: str | None = None, cause: Exception | None = None) -> NoReturn:

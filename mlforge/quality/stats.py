@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from mlforge.errors import WarehouseError
+from mlforge.errors import WarehouseError, engine_words
 from mlforge.records import ColumnStats
 from mlforge.sql.templates import ident, sql
 
@@ -89,7 +89,7 @@ def collect_stats(
             con, feature, relation, described, rows=rows, edges=previous_edges or {}, by=sample_by or list(columns)
         )
     except duckdb.Error as error:
-        line = str(error).split("\n", 1)[0]
+        line = engine_words(error)
         raise WarehouseError(f"feature {feature!r}: no statistics could be taken: {line}") from error
 
 

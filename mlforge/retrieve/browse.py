@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlforge.catalog import reader
-from mlforge.errors import UsageError, did_you_mean
+from mlforge.errors import UsageError, did_you_mean, engine_words
 from mlforge.project.refs import parse_ref
 from mlforge.retrieve.request import resolve
 from mlforge.sql.physical import view
@@ -50,7 +50,7 @@ def show(
     try:
         return columns, con.execute(text).fetchall()
     except duckdb.ConversionException as error:
-        reason = str(error).splitlines()[0]
+        reason = engine_words(error)
         raise UsageError(f"the key does not fit: {reason}", hint=f"the key is {keys}") from error
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace as with_changes
 
 from mlforge.catalog import reader
-from mlforge.errors import UsageError, did_you_mean
+from mlforge.errors import UsageError, did_you_mean, engine_words
 from mlforge.model import FeatureRef, Pin, Version
 from mlforge.project.refs import parse_ref
 from mlforge.retrieve.labels import arrow
@@ -170,7 +170,7 @@ def _query(con: DuckDBPyConnection, text: str, physical: Physical) -> Any:
         return arrow(con, text)
     except duckdb.ConversionException as error:
         types = ", ".join(f"{k.name} {k.type}" for k in physical.c.keys)
-        reason = str(error).splitlines()[0]
+        reason = engine_words(error)
         raise UsageError(f"the key or request does not fit: {reason}", hint=f"the key is ({types})") from error
 
 

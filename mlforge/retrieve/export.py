@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlforge.catalog.file import Instance
 from mlforge.catalog.whole import sweep, whole_file
-from mlforge.errors import RetrievalError, UsageError
+from mlforge.errors import RetrievalError, UsageError, engine_words
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
@@ -56,4 +56,4 @@ def _csv(table: pa.Table, path: Path) -> None:
         try:
             con.execute(sql("retrieve/copy_csv", relation="training_rows", path=str(path)))
         except duckdb.IOException as error:
-            raise RetrievalError(f"the training set cannot be written: {str(error).splitlines()[0]}") from error
+            raise RetrievalError(f"the training set cannot be written: {engine_words(error)}") from error

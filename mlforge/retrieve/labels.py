@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.structs import replace
 
-from mlforge.errors import RetrievalError
+from mlforge.errors import RetrievalError, engine_words
 from mlforge.retrieve.fence import HINT, check_select
 from mlforge.retrieve.handover import joined, names_of, relation_table
 from mlforge.sql.templates import sql
@@ -219,8 +219,7 @@ def _query(con: DuckDBPyConnection, text: str) -> pa.Table:
 
 
 def _unreadable(error: Exception) -> RetrievalError:
-    first = str(error).split("\n", 1)[0]
-    return RetrievalError(f"the label rows cannot be read: {first}", hint=HINT)
+    return RetrievalError(f"the label rows cannot be read: {engine_words(error)}", hint=HINT)
 
 
 def arrow(con: DuckDBPyConnection, query: str) -> pa.Table:

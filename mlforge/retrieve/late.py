@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, to_builtins
 
 from mlforge.catalog.engine import engine
-from mlforge.errors import ProjectError, WarehouseError
+from mlforge.errors import ProjectError, WarehouseError, engine_words
 from mlforge.model import Duration
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.labels import RELATION
 from mlforge.retrieve.replay import references
 from mlforge.retrieve.training import KeySql
 from mlforge.sql.templates import ident, sql
-from mlforge.warehouses.duckdb import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +152,7 @@ class _Counting:
         except (ProjectError, WarehouseError) as error:
             return LateFeature(feature=request.shown, unknown=error.message)
         except duckdb.Error as error:
-            return LateFeature(feature=request.shown, unknown=first_line(error))
+            return LateFeature(feature=request.shown, unknown=engine_words(error))
         labels, *counts = row
         return LateFeature(
             feature=request.shown, labels=labels, columns=dict(zip(request.columns, counts, strict=True))

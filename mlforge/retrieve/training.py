@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from mlforge.errors import RetrievalError, did_you_mean
+from mlforge.errors import RetrievalError, did_you_mean, engine_words
 from mlforge.retrieve import fast
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.content import content_hash
@@ -195,7 +195,7 @@ def _in_words() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        first = str(error).split("\n", 1)[0]
+        first = engine_words(error)
         raise RetrievalError(f"the features cannot be read for these label rows: {first}") from error
 
 

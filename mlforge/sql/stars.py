@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlforge.render.names import default_name
-from mlforge.render.syntax import outermost, where
+from mlforge.render.syntax import outermost, refuse, show, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,7 @@ def _expand(
     item: exp.Expression,
     describe: Callable[[str, exp.Expression | None], dict[str, str]],
 ) -> list[exp.Expression]:
+    _refuse_patterns(parsed, item)
     if not _has_star(item):
         return [_named(parsed, item)]
     names = list(describe(str(alone(tree, select, item).sql("duckdb")), item))
@@ -46,6 +47,18 @@ def _has_star(item: exp.Expression) -> bool:
     if isinstance(bare, exp.Column) and isinstance(bare.this, exp.Star):
         return True
     return isinstance(bare, (exp.Star, exp.Columns))
+
+
+def _refuse_patterns(parsed: Parsed, item: exp.Expression) -> None:
+    """``* LIKE 'a%'`` reads as a comparison; DuckDB takes it for a choice of columns."""
+    from sqlglot import exp
+
+    bare = item.unalias()
+    bare = bare.this if isinstance(bare, exp.Not) else bare
+    compared = isinstance(bare, (exp.Like, exp.ILike, exp.SimilarTo, exp.Glob)) and _has_star(bare.this)
+    if compared or (isinstance(bare, exp.Star) and bare.args.get("ilike")):
+        hint = "name them, or choose them by a regular expression, as in COLUMNS('^a')"
+        raise refuse(parsed, item, f"{show(item)} does not choose columns in a feature", hint)
 
 
 def _named(parsed: Parsed, item: exp.Expression) -> exp.Expression:

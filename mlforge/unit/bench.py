@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mlforge.build.candidates import Analysis, analyse
-from mlforge.errors import ProjectError
+from mlforge.errors import ProjectError, engine_words
 from mlforge.model import CatalogState
 from mlforge.sql.templates import ident, sql
 
@@ -57,12 +57,10 @@ class Bench:
     def _make_table(self, source: str) -> None:
         import duckdb
 
-        from mlforge.warehouses.duckdb import first_line
-
         try:
             self.con.execute(sql("unit/table", table=table_of(source), columns=self.shapes[source]))
         except duckdb.Error as error:
-            message = f"the columns given to {source!r} cannot be: {first_line(error)}"
+            message = f"the columns given to {source!r} cannot be: {engine_words(error)}"
             raise ProjectError(message, hint="columns: says DuckDB's types") from error
         self._made.add(source)
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlforge.errors import BuildError, ProjectError, UsageError, Where, did_you_mean
+from mlforge.errors import BuildError, ProjectError, UsageError, Where, did_you_mean, engine_words
 from mlforge.project.unit_tests import FOLDER, UnitTest, parse_unit_tests
 from mlforge.unit.bench import sources_of
 from mlforge.unit.expect import label_types, values_at, view_rows
@@ -36,8 +36,6 @@ def generate(project: Project, feature: str, key: Sequence[str], rows: int, *, f
     cannot be read, FeatureError if the feature is wrong, BuildError if the engine refuses the rows."""
     import duckdb
 
-    from mlforge.warehouses.duckdb import first_line
-
     shown = f"{FOLDER}/{feature}.yaml"
     path = Path(project.root) / shown
     if feature not in project.features:
@@ -48,7 +46,7 @@ def generate(project: Project, feature: str, key: Sequence[str], rows: int, *, f
     try:
         text = _text(session, feature, key, rows, shown)
     except duckdb.Error as error:
-        raise BuildError(f"{feature} cannot be made of these rows: {first_line(error)}") from error
+        raise BuildError(f"{feature} cannot be made of these rows: {engine_words(error)}") from error
     finally:
         session.close()
     path.parent.mkdir(exist_ok=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mlforge.errors import ProjectError, did_you_mean
+from mlforge.errors import ProjectError, did_you_mean, engine_words
 from mlforge.model import Duration, Output
 from mlforge.sql.physical import Physical
 from mlforge.sql.templates import ident, sql
@@ -70,8 +70,6 @@ def blame(con: DuckDBPyConnection, rows: Sequence[Row], columns: Mapping[str, st
     """The first value that the engine refuses, as an error at its line."""
     import duckdb
 
-    from mlforge.warehouses.duckdb import first_line
-
     kinds = {c.lower(): (c, kind) for c, kind in columns.items()}
     for row in rows:
         for column, value in row.values.items():
@@ -81,7 +79,7 @@ def blame(con: DuckDBPyConnection, rows: Sequence[Row], columns: Mapping[str, st
             try:
                 con.execute(f"SELECT {as_sql(value, kind, name)}").fetchall()
             except duckdb.Error as error:
-                return refused(value, kind, f"{name!r} of {what}", first_line(error))
+                return refused(value, kind, f"{name!r} of {what}", engine_words(error))
     return None
 
 

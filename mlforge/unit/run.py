@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from mlforge.errors import FeatureError, ProjectError, did_you_mean
+from mlforge.errors import FeatureError, ProjectError, did_you_mean, engine_words
 from mlforge.unit import given as giving
 from mlforge.unit.bench import sources_of, upstream_of
 from mlforge.unit.compare import Difference
@@ -40,14 +40,12 @@ def differences(bench: Bench, test: UnitTest) -> list[Difference]:
     """Run a test. Nothing of it stays in the bench. Raises MlforgeError for a test that cannot be run."""
     import duckdb
 
-    from mlforge.warehouses.duckdb import first_line
-
     bench.compile(test.feature)
     bench.con.execute("BEGIN")
     try:
         return _run(bench, test)
     except duckdb.Error as error:
-        message = f"{test.feature}: {first_line(error)}"
+        message = f"{test.feature}: {engine_words(error)}"
         _anew(bench)
         blamed = _blamed(bench, test)
         raise blamed or FeatureError(message, where=test.where, hint="the words are DuckDB's") from error

@@ -12,6 +12,7 @@ from msgspec.structs import replace as with_changes
 from mlforge.catalog import engine as engines
 from mlforge.catalog.file import Instance
 from mlforge.catalog.log import new_id
+from mlforge.errors import engine_words
 from mlforge.model import SOURCE_SCHEMA, FeatureRef, Pin, Version
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.known import instants, training_set_as_known
@@ -224,7 +225,7 @@ def _verdict(
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
-        return _unproven(asked, f"it cannot be recomputed: {str(error).splitlines()[0]}")
+        return _unproven(asked, f"it cannot be recomputed: {engine_words(error)}")
     return with_changes(found, seconds=time.perf_counter() - start)
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import structs
 
-from mlforge.errors import CatalogError, FeatureError, ProjectError, WarehouseError, Where
+from mlforge.errors import CatalogError, FeatureError, ProjectError, WarehouseError, Where, engine_words
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
+from mlforge.sql.missing import unknown_column
 from mlforge.sql.templates import ident, sql, statements
 from mlforge.warehouses.filetable import FileTable, table_of
 from mlforge.warehouses.floats import with_floats
@@ -48,11 +49,6 @@ CURRENT = "_mlforge_catalog"
 def reads_catalog(project: Project) -> bool:
     """Whether a source of the project is a table in the catalog's own file."""
     return any(s.format == "table" for s in project.sources.values())
-
-
-def first_line(error: Exception) -> str:
-    """The engine's own words without candidates and positions."""
-    return str(error).split("\n", 1)[0].strip()
 
 
 class DuckDB:
@@ -95,7 +91,7 @@ class DuckDB:
         try:
             rows = self.con.execute(f"DESCRIBE {query}").fetchall()
         except duckdb.Error as error:
-            raise WarehouseError(first_line(error)) from error
+            raise WarehouseError(engine_words(error)) from error
         return {name: kind for name, kind, *_ in rows}
 
     def bind_source(self, source: Source, reading: Reading = ALL) -> None:
@@ -144,10 +140,23 @@ class DuckDB:
                 )
             )  # fmt: skip
         except duckdb.Error as error:
-            raise ProjectError(f"source {source.name!r} cannot be read: {first_line(error)}", where=where) from error
+            words, hint = self._unknown(source, engine_words(error), where)
+            raise ProjectError(f"source {source.name!r} cannot be read: {words}", where=where, hint=hint) from error
         except CatalogError as error:
             text = f"source {source.name!r} cannot be read: {error.message}"
             raise ProjectError(text, where=where, hint=error.hint) from error
+
+    def _unknown(self, source: Source, words: str, where: Where) -> tuple[str, str | None]:
+        """The engine's words and a hint; of a column that a setting names and the source lacks, what was meant."""
+        plain = structs.replace(source, deleted=None, unique_key=(), loaded_at=None, cursor=None)
+        if plain == source:
+            return words, None
+        try:
+            self._bind(plain, ALL, where, ())
+            columns = self.describe(f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}")
+        except (ProjectError, WarehouseError):  # the words are of the files
+            return words, None
+        return unknown_column(words, columns) or (words, None)
 
     def _groups(self, source: Source, reading: Reading, where: Where) -> list[Group]:
         """The files to open, as they are read alike. DuckDB itself skips Parquet and JSON files by name."""
@@ -176,7 +185,7 @@ class DuckDB:
                 raise ProjectError(self._words(source, misfit), where=where, hint=misfit.hint) from misfit
             except duckdb.Error as error:
                 raise ProjectError(
-                    f"source {source.name!r} cannot be read: {first_line(error)}", where=where
+                    f"source {source.name!r} cannot be read: {engine_words(error)}", where=where
                 ) from error
         return self._tables[source.name]
 

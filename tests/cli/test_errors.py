@@ -94,7 +94,7 @@ def test_errors_of_the_system_and_of_duckdb_are_named(capsys: pytest.CaptureFixt
         con.execute("FROM nothing")
     assert say_unexpected(unknown.value)
     shown = capsys.readouterr().err
-    assert shown.startswith("error: DuckDB: Catalog Error: Table with name nothing does not exist!\n")
+    assert shown.startswith("error: DuckDB: Catalog Error: Table with name nothing does not exist!")
     assert "mlforge --debug COMMAND shows where it happened" in shown
     assert not say_unexpected(KeyError("ours"))
 

@@ -6,7 +6,7 @@ import decimal
 import re
 from typing import TYPE_CHECKING, Any
 
-from mlforge.errors import RetrievalError
+from mlforge.errors import RetrievalError, engine_words
 from mlforge.online.canonical import text
 from mlforge.online.engine import plain
 from mlforge.online.layout import key_sql
@@ -57,7 +57,7 @@ def label_rows(con: DuckDBPyConnection, columns: Sequence[tuple[str, str, list[A
     try:
         return con.sql(query, params=[*lists, list(at)]).to_arrow_table()
     except duckdb.Error as error:
-        raise RetrievalError(f"these are no entity rows: {str(error).splitlines()[0]}") from error
+        raise RetrievalError(f"these are no entity rows: {engine_words(error)}") from error
 
 
 def _texts(column: pa.ChunkedArray, type_: str) -> list[str | None]:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlforge.errors import RetrievalError, UsageError, did_you_mean
+from mlforge.errors import RetrievalError, UsageError, did_you_mean, engine_words
 from mlforge.model import Version
 from mlforge.online.agreement.catalog import expected, list_names, not_listed
 from mlforge.online.agreement.tally import Served, Tally
@@ -67,7 +67,7 @@ def _read(con: DuckDBPyConnection, where: str) -> None:
         con.execute(sql("online/keep_logged", table=LOGGED, files=files))
     except duckdb.Error as error:
         raise UsageError(
-            f"no logged requests can be read from {where}: {str(error).splitlines()[0]}",
+            f"no logged requests can be read from {where}: {engine_words(error)}",
             hint="give the folder that requests are logged to, or a pattern of its files",
         ) from error
 
