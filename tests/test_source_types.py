@@ -336,7 +336,7 @@ def test_folders_that_would_be_one(tmp_path: Path) -> None:
     assert "folders 007 and 7 would both be 7" in folder.refused()
 
 
-TEXTS = st.text(st.characters(codec="ascii", min_codepoint=97, max_codepoint=122), min_size=1, max_size=3)
+TEXTS = st.text("abc", max_size=2).map("x{}".format)  # t alone would be a BOOLEAN of its own, nan a DOUBLE
 NUMBERS = {
     "TINYINT": st.integers(-128, 127),
     "INTEGER": st.integers(-(2**31), 2**31 - 1),
