@@ -197,7 +197,7 @@ def test_a_source_without_rows(small: Small) -> None:
 def test_a_csv_without_rows_or_header(small: Small) -> None:
     (small.root / "data/ev.csv").write_text("")
     small.config(config("{path: data/ev.csv}"))
-    with pytest.raises(MlforgeError, match=r"features/f\.sql|cannot be read"):
+    with pytest.raises(MlforgeError, match=r"mlforge\.yaml:3: source 'ev': data/ev\.csv holds nothing"):
         small.build()
 
 

@@ -340,7 +340,8 @@ def _check_time(parsed: Parsed, name: str, kind: str, items: Mapping[str, exp.Ex
     if kind == "VARCHAR" and format_ is None:
         raise FeatureError(
             f"{shown} is text", where=at,
-            hint='say how to read it: config(timestamp_format="%d/%m/%Y") or "%m/%d/%Y", as strptime writes it',
+            hint='say how to read it: config(timestamp_format="%d/%m/%Y") or "%m/%d/%Y", as strptime writes it; '
+            "if single words such as N/A made it text: options: {nullstr: N/A} of the source, or nullif() and a CAST",
         )  # fmt: skip
     if kind != "VARCHAR" and format_ is not None:
         raise FeatureError(f"{shown} is {kind} and has no use for timestamp_format", where=at, hint="leave it out")

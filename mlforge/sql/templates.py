@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import glob
 import math
 import re
 import sys
@@ -63,6 +64,14 @@ def literal(value: Any) -> str:
     raise TypeError(f"no SQL literal for {type(value).__name__}")
 
 
+def file_literal(path: str | Iterable[str]) -> str:
+    """Paths of files as a literal for DuckDB's readers, which take names with ``[``, ``*`` or ``?`` for patterns. URLs
+    may be patterns, and stay as they are."""
+    if not isinstance(path, str):
+        return "[" + ", ".join(file_literal(p) for p in path) + "]"
+    return literal(path if "://" in path else glob.escape(path))
+
+
 def _compiled_templates() -> BytecodeCache | None:
     """Keeps compiled templates in ``__pycache__`` beside them, as Python does with modules: compiling those of one
     build costs as much as importing mlforge. Where that folder cannot be written, every process compiles them."""
@@ -100,7 +109,7 @@ def _environment() -> Environment:
         keep_trailing_newline=False,
         autoescape=False,  # SQL: every name and value goes through ident or literal
     )
-    environment.filters.update(ident=ident, idents=idents, literal=literal)
+    environment.filters.update(ident=ident, idents=idents, literal=literal, file_literal=file_literal)
     environment.globals.update(ident=ident, idents=idents, literal=literal)
     return environment
 

@@ -7,7 +7,7 @@ import hashlib
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import structs
@@ -18,7 +18,10 @@ from mlforge.sql.missing import unknown_column
 from mlforge.sql.templates import ident, sql, statements
 from mlforge.warehouses.filetable import FileTable, table_of
 from mlforge.warehouses.floats import with_floats
+from mlforge.warehouses.frames import from_polars, readable
+from mlforge.warehouses.hollow import why_hollow
 from mlforge.warehouses.layouts import Misfit, Reader, find
+from mlforge.warehouses.paths import pattern
 from mlforge.warehouses.reading import ALL, Reading
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from mlforge.model import Compiled, FileLayout, Project, Source
     from mlforge.warehouses.filetable import Group
     from mlforge.warehouses.floats import Floats
+    from mlforge.warehouses.frames import Left
 
 _SUFFIXES = {
     "parquet": (".parquet", ".pq"),
@@ -99,6 +103,7 @@ class DuckDB:
 
         Raises ProjectError at the source's line if it cannot be read."""
         where = Where(source.file or self.config_file, source.line)
+        self._check_rows(source, where)
         view = f"FROM {ident(SOURCE_SCHEMA)}.{ident(source.name)}"
         source = _fenced(source, where)
         columns: tuple[str, ...] = ()
@@ -114,6 +119,22 @@ class DuckDB:
             script = sql("warehouse/empty_source", schema=SOURCE_SCHEMA, name=source.name, columns=types)
             for statement in statements(script):
                 self.con.execute(statement)
+
+    def _check_rows(self, source: Source, where: Where) -> None:
+        """Files that hold no rows must be told what columns they have."""
+        stated = {"columns", "names", "header"} & source.options.keys()
+        if (
+            source.format not in ("csv", "json")
+            or stated
+            or (found := why_hollow(source.format, self.files(source))) is None
+        ):
+            return
+        say = "options: {header: true, columns: {id: BIGINT, ...}} says it; or " if source.format == "csv" else ""
+        raise ProjectError(
+            f"source {source.name!r}: {self._shown(found[0])} {found[1]}: nothing says what columns there are",
+            where=where,
+            hint=f"{say}come again when there are rows",
+        )  # fmt: skip
 
     def unkeyed(self, source: Source) -> int:
         """How many rows of a source have a unique key that is NULL in any part. Its view is another afterwards."""
@@ -276,11 +297,22 @@ class DuckDB:
     def _relation(self, source: Source) -> str:
         if source.format == "data":
             name = f"_mlforge_data_{source.name}"
-            self.con.register(name, as_arrow(source.data))
+            self.con.register(name, self._readable(source))
             return ident(name)
         if source.format == "duckdb":
             return _qualified([self._attach(source), *_parts(source.table or "")])
         return self._own_table(source)
+
+    def _readable(self, source: Source) -> object:
+        """The rows of a data object. Raises ProjectError for a column that would not come over as it is."""
+        data, left = as_arrow(self.con, source.data)
+        for column, why in left.items():
+            raise ProjectError(
+                f"source {source.name!r}: column {column!r} cannot be read: {why}",
+                where=Where(source.file or self.config_file, source.line),
+                hint="hand the rows over without it, or cast it to an ordinary type",
+            )
+        return data
 
     def _own_table(self, source: Source) -> str:
         """A table of the catalog's file; the first of three parts is the catalog's name in any warehouse."""
@@ -309,7 +341,7 @@ class DuckDB:
         if Path(path).is_dir():
             found = (str(p) for p in Path(path).rglob("*") if p.name.lower().endswith(_SUFFIXES[source.format]))
         else:
-            found = (p for p in glob.iglob(path, recursive=True) if Path(p).is_file())  # noqa: PTH207 - absolute patterns
+            found = (p for p in glob.iglob(pattern(path), recursive=True) if Path(p).is_file())  # noqa: PTH207 - absolute
         files = sorted(found)
         if not files:
             raise ProjectError(
@@ -430,10 +462,16 @@ def _qualified(parts: Iterable[str]) -> str:
     return ".".join(ident(part) for part in parts)
 
 
-def as_arrow(data: object) -> object:
-    """An object of Arrow, Polars, pandas or DuckDB as something a DuckDB connection can register."""
+def as_arrow(con: DuckDBPyConnection, data: Any) -> tuple[object, Left]:
+    """An object of Arrow, Polars, pandas or DuckDB as something a connection can register, and what it cannot read."""
     if hasattr(data, "to_arrow_table"):  # a DuckDB relation, perhaps of another connection
-        return data.to_arrow_table()
+        return data.to_arrow_table(), {}
     if hasattr(data, "collect"):  # a Polars lazy frame
         data = data.collect()
-    return data.to_arrow() if hasattr(data, "to_arrow") else data
+    left: Left = {}
+    if type(data).__module__.split(".")[0] == "polars":
+        data, left = from_polars(data)
+    if type(data).__module__.split(".")[0] == "pyarrow" and hasattr(data, "select"):
+        data, more = readable(con, data)
+        left |= more
+    return data, left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ FILE = "_mlforge_file"
 _WHOLE = "DECIMAL(38,0)"  # whole numbers that a BIGINT cannot hold
 _OTHERS = {"BIGINT": (_WHOLE, "DOUBLE"), "DOUBLE": (_WHOLE,)}  # what a column is that is not what its first rows are
 _DIALECT = ("delim", "quote", "escape", "new_line", "comment", "skip", "header", "dateformat", "timestampformat")
+_ORDERS = {"dateformat": "DATE", "timestampformat": "TIMESTAMP"}
+_ZONED = "TIMESTAMP WITH TIME ZONE"
+_YEAR = "%Y"  # what begins with the whole year is read in one way only
 _OURS = {"columns", "types", "names", "all_varchar", "sample_size", "union_by_name", "filename"}
 _FOLDERS = {"hive_partitioning", "hive_types"}
 _KINDS = {"VARCHAR": "text", "BOOLEAN": "BOOLEAN", "ARRAY": "", "OBJECT": "", "NULL": ""}
@@ -206,12 +210,27 @@ def _sniffed(con: DuckDBPyConnection, reader: Reader, file: str) -> FileLayout:
     for name in ("quote", "escape", "comment"):
         said[name] = "" if said[name] == "(empty)" else said[name]
     said["new_line"] = None  # DuckDB finds the ends of lines by itself
+    columns = _without_orders(con, file, kept, said, columns)
     names = _names(reader, file, [c["name"] for c in columns], header=said["header"])
     kinds = {
         n: "VARCHAR" if reader.options.get("all_varchar") else c["type"] for n, c in zip(names, columns, strict=True)
     }
     types = {c: reader.physical(c, t) for c, t in kinds.items()}
     return FileLayout(types=types, dialect={k: v for k, v in said.items() if v is not None})
+
+
+def _without_orders(
+    con: DuckDBPyConnection, file: str, kept: Mapping[str, Any], said: dict[str, Any], columns: list[dict[str, str]]
+) -> list[dict[str, str]]:
+    """The columns, as text where DuckDB guesses which of 01/02/24 is the day, the month or the year."""
+    unsure = [o for o in _ORDERS if o not in kept and not (said[o] or _YEAR).startswith(_YEAR)]
+    kinds = [_ORDERS[o] for o in unsure]
+    others = columns
+    if "DATE" in kinds:  # DuckDB took the dates of other columns for TIMESTAMPs
+        options = {**kept, "dateformat": f"{_YEAR}-%m-%d"}
+        others = con.execute(sql("warehouse/sniff", file=file, options=options)).fetchall()[0][-1]
+    said |= dict.fromkeys(unsure)
+    return [{**c, "type": "VARCHAR"} if c["type"] in kinds else other for c, other in zip(columns, others, strict=True)]
 
 
 def _are_blank(file: str, lines: int) -> bool:
@@ -293,7 +312,7 @@ def _type_of(
     wanted = "DOUBLE" if kind in ("BIGINT", _WHOLE) else kind
     row, value = find(con, reader, file, layout, column, "VARCHAR", wanted) or (0, "")
     held = "VARCHAR"
-    if kind.startswith("TIMESTAMP") and len(value) <= len("2024-01-01"):
+    if kind.startswith("TIMESTAMP") and re.fullmatch(r"\s*\d+-\d+-\d+\s*", value):
         held = "DATE"
     elif wanted == "DOUBLE" and _is_number(value):
         held = "an integer that no DOUBLE is"
@@ -345,12 +364,15 @@ def _whole_json(con: DuckDBPyConnection, reader: Reader, file: str, types: dict[
     """The types of a JSON file, where DuckDB's own would not keep every value."""
     layout = FileLayout(types=types)
     doubles = [(c, "DOUBLE") for c, t in types.items() if t == "DOUBLE"]
+    times = [(c, t if t == "DATE" else _ZONED) for c, t in types.items() if t == "DATE" or t.startswith("TIMESTAMP")]
     mixed = [c for c, t in types.items() if t == "JSON"]
     found = dict(types)
-    if doubles:
-        counts = _counts(con, reader, layout, [file], doubles)
-        for column, kind in doubles:
-            found[column], _ = _type_of(con, reader, layout, file, column, kind, counts.get((file, column, kind)))
+    counts = _counts(con, reader, layout, [file], [*doubles, *times]) if doubles or times else {}
+    for column, kind in doubles:
+        found[column], _ = _type_of(con, reader, layout, file, column, kind, counts.get((file, column, kind)))
+    for column, kind in times:  # 01-02-24 is one for DuckDB, in an order that it guesses
+        values, fit, *_ = counts.get((file, column, kind), [0, 0])
+        found[column] = types[column] if values == fit else "VARCHAR"
     for column in mixed:
         found[column] = _json_type(con, reader, file, layout, column)
     return found

@@ -18,6 +18,7 @@ from mlforge.online.layout import keys as layout_keys
 from mlforge.online.values import moment
 from mlforge.project.refs import parse_ref
 from mlforge.sql.templates import sql
+from mlforge.warehouses.paths import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,7 +63,7 @@ def compare_logged(
 def _read(con: DuckDBPyConnection, where: str) -> None:
     import duckdb
 
-    files = str(Path(where) / "*.parquet") if Path(where).is_dir() else where
+    files = pattern(str(Path(where) / "*.parquet") if Path(where).is_dir() else where)
     try:
         con.execute(sql("online/keep_logged", table=LOGGED, files=files))
     except duckdb.Error as error:
