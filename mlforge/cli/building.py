@@ -263,7 +263,7 @@ def build(
         show_published(published)
     if found is not None:
         finish(found, quiet=as_json)
-    if result.failed:
+    if result.failed or (published is not None and published.refused):
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlforge.cli.context import forge, pairs, set_profile, words
-from mlforge.cli.output import cell, count, echo, print_json, table
+from mlforge.cli.output import cell, count, echo, print_json, styled, table
 
 if TYPE_CHECKING:
     from mlforge.online.publish import Progress, Published
@@ -49,6 +49,8 @@ def publish(
         print_json(published_value(done)["published"])
     else:
         show_published(done)
+    if done.refused:
+        raise typer.Exit(1)
 
 
 class _Shown:
@@ -81,7 +83,7 @@ def published_value(done: Published | None) -> dict[str, Any]:
     found = {
         "namespace": done.namespace, "generation": done.generation, "tables": [asdict(t) for t in done.tables],
         "on_demand": done.on_demand, "sets": done.sets, "nothing_to_do": done.nothing_to_do, "resumed": done.resumed,
-        "seconds": done.seconds, "versions": done.versions,
+        "seconds": done.seconds, "versions": done.versions, "refused": [asdict(r) for r in done.refused],
     }  # fmt: skip
     return {"published": found}
 
@@ -90,6 +92,9 @@ def show_published(done: Published | None) -> None:
     """Print what a publish did, if there was one."""
     if done is None:
         return
+    for refused in done.refused:
+        hint = f"\n  hint: {refused.hint}" if refused.hint else ""
+        echo(f"{styled('refused', 'red bold', err=True)} {refused.name}: {refused.error}{hint}", err=True)
     if done.nothing_to_do:
         echo(f"nothing to publish: {done.namespace} is up to date, generation {done.generation}")
         return

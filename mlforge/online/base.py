@@ -30,6 +30,8 @@ class Change(NamedTuple):
 class Store(Protocol):
     """Bytes under names, shared by publishers and readers.
 
+    A store whose names and values together are bounded says so in an attribute ``largest``, in bytes.
+
     Every method raises StoreDownError if the store cannot be reached or is full, whatever its driver raises then."""
 
     kind: str

@@ -50,6 +50,7 @@ class RedisClusterStore:
     ``timeout``: seconds that a node may take for one call. ``options``: of TLS and login, as redis-py names them."""
 
     kind = "redis"
+    largest = 512 * 1024 * 1024  # proto-max-bulk-len, unless the server is told otherwise
 
     def __init__(
         self, url: str = "redis://127.0.0.1:6379", *, timeout: float = 5.0, options: dict[str, Any] | None = None

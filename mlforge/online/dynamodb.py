@@ -50,6 +50,7 @@ class DynamoDBStore:
     AWS's. Credentials are boto3's own affair. ``timeout``: seconds that one call may take."""
 
     kind = "dynamodb"
+    largest = 400 * 1024 - 64  # an item may have 400 KB, names of attributes and ``expires`` included
 
     def __init__(
         self, table: str = "mlforge-online", *, region: str | None = None, endpoint: str | None = None,

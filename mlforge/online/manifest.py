@@ -71,6 +71,7 @@ class Table(Struct, frozen=True, kw_only=True):
     empty: bytes  # packed values where no row is known
     interval: tuple[int, str, str | None] | None = None  # of features with as_of(): count, unit, timezone
     engine: Engine | None = None  # for outputs that have neither position nor expression
+    greatest: int | None = None  # bytes of the values of one key, at most; None: not measured
 
 
 class OnDemand(Struct, frozen=True, kw_only=True):

@@ -8,8 +8,10 @@ the grace period, in which readers that began before may still read them."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +19,22 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mlforge import __version__
-from mlforge.errors import OnlineError
+from mlforge.errors import OnlineError, StoreDownError
 from mlforge.model import Version
 from mlforge.online import layout as layouts
 from mlforge.online import manifest as m
 from mlforge.online import points
 from mlforge.online.base import Change
 from mlforge.online.cleaning import clean, let_expire, throw
+from mlforge.online.records import entries
+from mlforge.online.refused import ENTRY, Refused, Unfit, kept, too_large, without
 from mlforge.online.selection import Wanted, select
 from mlforge.online.values import ALWAYS
-from mlforge.online.writing import Patient, move_head, overtaken, put, read_head, write
+from mlforge.online.writing import PORTION, Patient, move_head, overtaken, put, read_head, write
 from mlforge.sql.bind import bind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -42,6 +46,11 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 GRACE = 600.0
 MAX_POINTS = 500
+MEASURED = 16 * 1024 * 1024
+"""Bytes of a record that ordinary features come near: where a store holds no more, all values are made twice, first to
+look at their sizes before a row is written. Beyond, sizes are looked at on writing; a feature that is too large then
+makes the others begin anew."""
+GONE = 200_000  # bytes of names in one record
 
 
 class Written(Struct, frozen=True, kw_only=True):
@@ -55,7 +64,7 @@ class Written(Struct, frozen=True, kw_only=True):
 
 
 class Published(Struct, frozen=True, kw_only=True):
-    """A publish that is done. ``generation`` is the one that readers see now."""
+    """A publish that is done. ``generation`` is the one that readers see now. What was ``refused`` is as it was."""
 
     namespace: str
     generation: int
@@ -64,6 +73,7 @@ class Published(Struct, frozen=True, kw_only=True):
     nothing_to_do: bool
     resumed: bool = False
     seconds: float = 0.0
+    refused: tuple[Refused, ...] = ()
 
     @property
     def on_demand(self) -> tuple[str, ...]:
@@ -124,8 +134,9 @@ def publish(
     """Bring the store up to date with an open catalog. What was published before and is not asked for stays as it is,
     unless nothing is asked for: then everything current is published, and the rest retired.
 
-    Raises UsageError for unknown names, OnlineError if the store holds something newer or another publish went ahead,
-    StoreDownError if it is away for longer than ``patience``; then readers see what they saw before."""
+    A feature that cannot be stored is refused, and the others are published. Raises OnlineError if all are, if the
+    store holds something newer or another publish went ahead; UsageError for unknown names; StoreDownError if the store
+    is away for longer than ``patience``. Readers then see what they saw before."""
     return _Publish(con, state, Patient(store, settings.patience), settings).run(features, feature_sets)
 
 
@@ -138,19 +149,35 @@ class _Publish:
         self.namespace = settings.namespace
         self.now = time.time_ns() // 1000 if settings.now is None else settings.now
         self.began = time.monotonic()
+        self.refused: tuple[Refused, ...] = ()
 
     def run(self, features: Sequence[str], feature_sets: Sequence[str]) -> Published:
+        errors: dict[str, OnlineError] = {}
+        while True:
+            try:
+                return self._run(features, feature_sets, errors)
+            except Unfit as found:
+                errors[found.table] = found.error
+
+    def _run(self, features: Sequence[str], feature_sets: Sequence[str], errors: dict[str, OnlineError]) -> Published:
         mark, head = read_head(self.store, self.namespace)
         before = self._manifest(head) if mark else None
-        wanted = select(self.state, features, feature_sets, before)
+        asked = select(self.state, features, feature_sets, before)
+        wanted, self.refused = without(asked, errors, before)
+        if errors and not wanted.tables:
+            raise next(iter(errors.values()))
         self._refuse_older(wanted, before)
-        target = self._target(wanted, head, partial=bool(features or feature_sets))
+        partial = bool(features or feature_sets)
+        target = self._target(wanted, head, partial=partial)
         work, resumed = self._work(target, head)
         tasks = [self._task(id_, v, before, work) for id_, v in wanted.tables.items() if v.compiled.kind != "on_demand"]
-        after = self._after(wanted, tasks, before, work, partial=bool(features or feature_sets))
+        tasks = [self._measured(task, work, head) for task in tasks]
+        there = before if partial or before is None or not errors else kept(before, asked, wanted)
+        after = self._after(wanted, tasks, there if partial or errors else None, before, work)
         if before is not None and not any(t.action != "same" for t in tasks) and _same(before, after):
             self._clean(before, head)
             return self._published(before, [_written(t) for t in tasks], resumed=False, nothing=True)
+        self._refuse_manifest(after)
         work = self._begin(work, tasks, resumed)
         self.settings.showing(after)
         done = [self._write(task, work, head) if task.action != "same" else _written(task) for task in tasks]
@@ -233,7 +260,8 @@ class _Publish:
         return work
 
     def _task(self, id_: str, stored: StoredVersion, before: m.Manifest | None, work: m.Work) -> _Task:
-        layout = layouts.layout(bind(self.state, stored))
+        with _alone(id_, stored):
+            layout = layouts.layout(bind(self.state, stored))
         there = before.tables.get(id_) if before else None
         table = self._table(id_, stored, layout, work)
         if there is None or self.settings.full:
@@ -241,8 +269,66 @@ class _Publish:
         old = self._still_known(there, stored)
         if old is None or (there.stored, there.outputs, there.keys) != (table.stored, table.outputs, table.keys):
             return _Task(id_, stored, layout, table, "new")
-        table = replace(table, prefix=there.prefix, since=there.since)
+        table = replace(table, prefix=there.prefix, since=there.since, greatest=there.greatest)
         return _Task(id_, stored, layout, table, "same" if old == stored.version else "changed", old.patch)
+
+    def _measured(self, task: _Task, work: m.Work, head: Head) -> _Task:
+        """The task, once every value is known to fit. A table of which an old value and a new one do not fit into one
+        record together is written anew."""
+        most, known = self.store.largest, task.table.greatest
+        if task.action == "same" or most is None or most > MEASURED:
+            return task
+        lead, together = m.name(self.namespace, "t", task.table.prefix, ""), 0
+        greatest: int | None = 0
+        for number, _, _ in self._changed(task):
+            sizes = {lead + k.encode(): len(v) for k, v in self._items(task, number, work) if v is not None}
+            greatest = max([greatest or 0, *sizes.values()])
+            if task.action == "changed":
+                old = dict.fromkeys(sizes, known) if known is not None else self._seen(list(sizes), head)
+                both = (len(n) + size + (old[n] or 0) + 2 * ENTRY for n, size in sizes.items())
+                together = max([together, *both])
+        if together > most:
+            since = work.started_at - points.BEFORE if task.table.timed else ALWAYS
+            table = replace(task.table, prefix=m.prefix(task.id, work.generation), since=since)
+            return self._measured(dataclasses.replace(task, table=table, action="new", old=None), work, head)
+        if task.action == "changed":
+            greatest = None if known is None else max(greatest or 0, known)
+        return dataclasses.replace(task, table=replace(task.table, greatest=greatest))
+
+    def _seen(self, names: Sequence[bytes], head: Head) -> dict[bytes, int | None]:
+        """The sizes of what readers see under names, of tables that were never measured."""
+        found: dict[bytes, int | None] = {}
+        for start in range(0, len(names), PORTION):
+            part = names[start : start + PORTION]
+            for name, record in zip(part, self.store.read(part), strict=True):
+                listed = entries(record) if record else []
+                found[name] = max((len(e.value or b"") for e in listed if e.generation <= head.generation), default=0)
+        return found
+
+    def _changed(self, task: _Task) -> list[tuple[int, int, int]]:
+        with _alone(task.id, task.stored):
+            return points.find_changed(self.con, task.layout, task.old, self.settings.max_points)
+
+    def _items(self, task: _Task, number: int, work: m.Work) -> Iterator[points.Item]:
+        """The keys of a batch with their values. Raises Unfit for one that the store cannot hold."""
+        start, most = work.started_at - points.BEFORE, self.store.largest
+        room = None if most is None else most - ENTRY - len(m.name(self.namespace, "t", task.table.prefix, ""))
+        with _alone(task.id, task.stored):
+            for key, value in points.batch(self.con, task.layout, number, start, self.settings.max_points):
+                if room is not None and value is not None and len(value) + len(key.encode()) > room:
+                    name = f"{task.stored.feature}@{task.stored.version}"
+                    assert most is not None
+                    raise too_large(name, task.layout, key, value, most, self.store.kind)
+                yield key, value
+
+    def _refuse_manifest(self, manifest: m.Manifest) -> None:
+        size, most = len(m.encode(manifest)), self.store.largest
+        if most is not None and size > most - 2000:  # its name
+            raise OnlineError(
+                f"what readers must know of {len(manifest.tables)} features has {size:,} bytes, and {self.store.kind} "
+                f"holds {most:,} under one name",
+                hint="publish into several namespaces",
+            )
 
     def _still_known(self, there: m.Table, stored: StoredVersion) -> Version | None:
         """The published version, if this catalog has the very same one in the same physical table."""
@@ -263,18 +349,16 @@ class _Publish:
         )  # fmt: skip
 
     def _after(
-        self, wanted: Wanted, tasks: Sequence[_Task], before: m.Manifest | None, work: m.Work, *, partial: bool
+        self, wanted: Wanted, tasks: Sequence[_Task], kept: m.Manifest | None, before: m.Manifest | None, work: m.Work
     ) -> m.Manifest:
-        """What readers will know. With ``partial``, what was published before stays."""
-        kept = before if partial else None
+        """What readers will know. What ``kept`` has and this publish does not stays."""
         names = {(v.feature, str(v.version)): id_ for id_, v in wanted.tables.items()}
-        on_demand = {
-            id_: layouts.on_demand(
-                bind(self.state, v), str(v.version), v.created_at,
-                {r.alias: names[r.feature, r.version] for r in v.compiled.refs},
-            )
-            for id_, v in wanted.tables.items() if v.compiled.kind == "on_demand"
-        }  # fmt: skip
+        on_demand = {}
+        for id_, v in wanted.tables.items():
+            if v.compiled.kind == "on_demand":
+                reads = {r.alias: names[r.feature, r.version] for r in v.compiled.refs}
+                with _alone(id_, v):
+                    on_demand[id_] = layouts.on_demand(bind(self.state, v), str(v.version), v.created_at, reads)
         made = m.Manifest(
             generation=work.generation, published_at=work.started_at, project=self.settings.project,
             build=self.state.last_build, mlforge=__version__, previous=before.generation if before else 0,
@@ -289,7 +373,7 @@ class _Publish:
 
     def _write(self, task: _Task, work: m.Work, head: Head) -> Written:
         lead = m.name(self.namespace, "t", task.table.prefix, "")
-        batches = points.find_changed(self.con, task.layout, task.old, self.settings.max_points)
+        batches = self._changed(task)
         total, keys, gone = sum(k + g for _, k, g in batches), 0, 0
         for number, to_write, to_delete in batches:
             if number >= work.done.get(task.id, 0):
@@ -301,11 +385,10 @@ class _Publish:
         return _written(task, keys, gone)
 
     def _write_batch(self, task: _Task, number: int, work: m.Work, head: Head, lead: bytes) -> None:
-        start = work.started_at - points.BEFORE
         items: list[tuple[bytes, bytes | None]] = []
         gone: list[bytes] = []
         size = 0
-        for key, value in points.batch(self.con, task.layout, number, start, self.settings.max_points):
+        for key, value in self._items(task, number, work):
             name = lead + key.encode()
             items.append((name, value))
             size += len(value or b"")
@@ -316,9 +399,10 @@ class _Publish:
                 items, size = [], 0
         if items:
             write(self.store, items, work.generation, head)
-        if gone:
-            record = m.name(self.namespace, "gone", str(work.generation), task.id, str(number))
-            put(self.store, record, m.encode(gone))
+        size = max(1, GONE // max(map(len, gone), default=1))
+        for start in range(0, len(gone), size):
+            record = m.name(self.namespace, "gone", str(work.generation), task.id, f"{number}.{start // size}")
+            put(self.store, record, m.encode(gone[start : start + size]))
             throw(self.store, self.namespace, [m.Waste(self.now, names=record)])
 
     def _note(self, work: m.Work) -> None:
@@ -336,8 +420,27 @@ class _Publish:
         seconds = time.monotonic() - self.began
         return Published(
             namespace=self.namespace, generation=manifest.generation, tables=tuple(done), manifest=manifest,
-            nothing_to_do=nothing, resumed=resumed, seconds=seconds,
+            nothing_to_do=nothing, resumed=resumed, seconds=seconds, refused=self.refused,
         )  # fmt: skip
+
+
+@contextmanager
+def _alone(id_: str, stored: StoredVersion) -> Iterator[None]:
+    """What goes wrong with the values of one table concerns that one only."""
+    import duckdb
+
+    try:
+        yield
+    except StoreDownError:
+        raise
+    except OnlineError as error:
+        raise Unfit(id_, error) from error
+    except duckdb.InterruptException:
+        raise
+    except (duckdb.Error, OverflowError, TypeError, ValueError) as error:
+        first = str(error).split("\n", 1)[0]
+        text = f"the values of {stored.feature}@{stored.version} cannot be made for the online store: {first}"
+        raise Unfit(id_, OnlineError(text)) from error
 
 
 def _written(task: _Task, keys: int = 0, gone: int = 0) -> Written:

@@ -52,6 +52,7 @@ class RedisStore:
     verifies the server's certificate and its name."""
 
     kind = "redis"
+    largest = 512 * 1024 * 1024  # proto-max-bulk-len, unless the server is told otherwise
 
     def __init__(
         self, url: str = "redis://127.0.0.1:6379/0", *, timeout: float = 5.0, options: dict[str, Any] | None = None

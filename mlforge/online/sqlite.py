@@ -74,6 +74,7 @@ class SQLiteStore:
     ``timeout``: seconds to wait for another writer."""
 
     kind = "sqlite"
+    largest = 1_000_000_000  # SQLite's limit of a row, unless it was compiled with another
 
     def __init__(self, path: str | Path = "online.db", *, timeout: float = 30.0) -> None:
         if not str(path):

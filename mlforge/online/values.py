@@ -80,6 +80,14 @@ def find(payload: bytes, at: int) -> tuple[bytes | None, int]:
     return payload[values + start : values + _END(payload, ends + 4 * index)[0]], step
 
 
+def values_of(payload: bytes) -> list[bytes]:
+    """The packed values of all instants."""
+    _, count, _ = points_head(payload)
+    ends = struct.unpack_from(f"<{count}I", payload, _TIMES + 8 * count)
+    values = payload[_TIMES + 12 * count :]
+    return [values[start:end] for start, end in zip((0, *ends), ends, strict=False)]
+
+
 _PLAIN: dict[str, Any] = {
     "int": int, "float": float, "bool": bool, "text": str, "bytes": bytes, "date": datetime.date, "time": datetime.time,
     "timestamp": datetime.datetime, "decimal": decimal.Decimal, "uuid": uuid.UUID,

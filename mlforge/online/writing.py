@@ -45,6 +45,16 @@ class Patient:
         return self.store.scan(prefix)
 
     @property
+    def largest(self) -> int | None:
+        """Bytes that a name and what lies under it may have together; None: nobody comes near."""
+        return getattr(self.store, "largest", None)
+
+    @property
+    def kind(self) -> str:
+        """The store's kind."""
+        return self.store.kind
+
+    @property
     def forgets(self) -> bool:
         """Whether the store deletes by itself what has expired."""
         return bool(self._asked(lambda name: getattr(self.store, name, False), "forgets"))

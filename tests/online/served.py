@@ -89,6 +89,7 @@ class Between:
         self.number = number
         self.then = then
         self.swaps = 0
+        self.largest: int | None = getattr(store, "largest", None)
 
     def read(self, names: Sequence[bytes]) -> list[bytes | None]:
         return self.store.read(names)
