@@ -13,6 +13,7 @@ from mlforge.catalog import file
 OLD = dict(line.split("=", 1) for line in Path(__file__).with_name("duckdb-1.5.5.settings").read_text().splitlines())
 #: Defaults that moved, and what they decide: nothing that a feature could see.
 HARMLESS = {
+    "enable_progress_bar": "on where Python runs without a file; catalog/configure.sql.j2 states it",
     "allocator_flush_threshold": "when memory goes back to the system; the same number, written otherwise",
     "preserve_identifier_case": "was a boolean, is a word: both keep the case as it is written",
     "streaming_buffer_size": "how much of a result waits for its reader",
