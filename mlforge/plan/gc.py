@@ -25,7 +25,8 @@ def collect(state: CatalogState, keep: Keep, named: Collection[Named], now: str)
     the current and the newest version, what feature sets and ``named`` (pins, datasets, publishes) name, and what a
     kept version reads when it is asked."""
     kept = {*named, *_in_sets(state)}
-    limit = _instant(now) - timedelta(days=keep.days)
+    today = _instant(now)
+    limit = today - timedelta(days=min(keep.days, today.toordinal() - 1))  # no day is before year 1
     young = _first_young(state, limit)
     for feature in state.features.values():
         kept |= {(feature.name, version) for version in _by_policy(feature, keep.patches, young)}

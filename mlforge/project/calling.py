@@ -105,7 +105,9 @@ def _value(feature: Feature, file: FeatureFile, place: _Place) -> Any:
 
     try:
         value = _text_or_rows(feature())
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         what = f"the function of {file.name!r}"
         raise failure(error, feature.code.co_filename, file.path, what, place.line) from error
     if value is None or (isinstance(value, str) and not value.strip()):

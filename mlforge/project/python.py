@@ -6,6 +6,7 @@ import functools
 import inspect
 import re
 import sys
+from contextlib import suppress
 from hashlib import sha256
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,11 @@ class Feature:
     @property
     def code(self) -> CodeType:
         """The code that the user wrote, which knows its file and line; other decorators may lie over it."""
-        written: FunctionType = inspect.unwrap(self.function)
-        return written.__code__
+        try:
+            written: Any = inspect.unwrap(self.function)
+        except ValueError:  # it says that it wraps itself
+            written = self.function
+        return written.__code__ if isinstance(written, FunctionType) else self.function.__code__
 
 
 def feature(
@@ -113,13 +117,15 @@ def run_file(path: Path, shown: str, text: str) -> list[Feature]:
     sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
     try:
         code = compile(text, str(path), "exec", dont_inherit=True)
-    except (SyntaxError, ValueError) as error:  # ValueError: a NUL in the text
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # ValueError: a NUL in the text
         line = error.lineno if isinstance(error, SyntaxError) else None
-        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        message = error.msg if isinstance(error, SyntaxError) else str(error) or "this file is nested too deeply"
         raise FeatureError(f"Python syntax: {message}", where=Where(shown, line)) from None
     try:
         exec(code, module.__dict__)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise failure(error, str(path), shown, "this file") from error
     return features_of(module)
 
@@ -140,5 +146,7 @@ def failure(error: BaseException, file: str, shown: str, what: str, line: int | 
     where = Where(shown, line)
     if isinstance(error, MlforgeError):
         return FeatureError(error.message, hint=error.hint, where=error.where or where)
-    text = f": {error}" if str(error) else ""
-    return FeatureError(f"{what} failed: {type(error).__name__}{text}", where=where)
+    text = ""
+    with suppress(Exception):  # it is the user's class
+        text = str(error)
+    return FeatureError(f"{what} failed: {type(error).__name__}{': ' if text else ''}{text}", where=where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import FeatureError, did_you_mean, nearest
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def _fail(key: str, wanted: str, value: Any, hint: str | None = None) -> FeatureError:
-    return FeatureError(f"{key} must be {wanted}, not {value!r}", hint=hint)
+    shown = f"a {type(value).__name__}"
+    with suppress(Exception):  # an object of the user's own class
+        shown = repr(value)
+    return FeatureError(f"{key} must be {wanted}, not {shown}", hint=hint)
 
 
 def _text(key: str, value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import nodes
@@ -58,6 +59,13 @@ class _Rewrite(NodeTransformer):
         node.call = nodes.Call(nodes.Name("caller", "load"), [], [], None, None, lineno=node.lineno)
         self.generic_visit(node)
         node.call = call
+        return node
+
+    def visit_Const(self, node: nodes.Const) -> nodes.Node:  # noqa: N802
+        """``1e999``: Jinja writes ``inf`` for it into the code that it makes."""
+        if isinstance(node.value, float) and not math.isfinite(node.value):
+            hint = "write infinity in SQL as 'inf'::DOUBLE"
+            raise TemplateError("this number is too large", where=Where(self.path, node.lineno), hint=hint)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802

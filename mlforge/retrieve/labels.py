@@ -136,7 +136,10 @@ def _from_text(con: DuckDBPyConnection, given: str | Path) -> Labels:
     if not path.is_file():
         raise RetrievalError(f"there are no label rows at {text}", hint="check the path")
     if suffix == ".sql":
-        return _selected(con, path.read_text("utf-8"))
+        try:
+            return _selected(con, path.read_text("utf-8-sig"))
+        except UnicodeDecodeError:
+            raise RetrievalError(f"{text} is not UTF-8 text", hint="save it as UTF-8") from None
     if suffix not in _FORMATS:
         raise RetrievalError(
             f"the name of {text} does not tell its format", hint=f"label files end in {', '.join(_FORMATS)} or .sql"

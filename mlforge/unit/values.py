@@ -93,14 +93,14 @@ def _is_date(data: Any) -> bool:
 
 def _is_time(data: Any) -> bool:
     if isinstance(data, str):
-        return data.lower() in _ENDLESS or (bool(_TIME.fullmatch(data)) and _parses(_datetime, data))
-    return isinstance(data, datetime.date)
+        return data.lower() in _ENDLESS or (bool(_TIME.fullmatch(data)) and _parses(_instant, data))
+    return isinstance(data, datetime.date) and _parses(_instant, data)
 
 
-def _parses(parser: Callable[[str], Any], text: str) -> bool:
+def _parses(parser: Callable[[Any], Any], text: Any) -> bool:
     try:
         parser(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # in UTC it may be before year 1
         return False
     return True
 
