@@ -18,6 +18,7 @@ from mlforge.build.work import Event, FeatureResult, Staged, Status, Work
 from mlforge.catalog.file import LOCK_TIMEOUT, no_space
 from mlforge.errors import BuildError, MlforgeError, Where, engine_words
 from mlforge.model import StoredFeature, StoredSet, StoredVersion
+from mlforge.plan.increments import Increment
 from mlforge.plan.spans import EVERYTHING
 from mlforge.records import Part
 from mlforge.sql.bind import table_name
@@ -177,6 +178,8 @@ def _make(work: Work, step: FeatureStep, found: Analysed) -> _Made:
             why = str(reason)
         except increment.Stopped as stopped:
             return _Made(stopped.checks)
+    if step.increment.mode == "by_key":  # its rows do not say which part of the source they are from
+        step = replace(step, increment=Increment(why=why))
     return _whole(work, step, found, compiled, why)
 
 

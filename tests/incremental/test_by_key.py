@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 
 from tests.small import Small
@@ -51,3 +52,31 @@ def test_two_rows_of_a_key_without_a_time_are_refused(tmp_path: Path, rows: str,
     assert (refused.feature, refused.status, made.status) == ("f", "failed", "built")
     assert key in (refused.error or "")
     assert small.view("f") == [("a", 1)]
+
+
+def test_what_cannot_be_made_by_key_is_made_whole(tmp_path: Path) -> None:
+    """Part of a slice that has grown is gone, which shows in the build alone. The builds after it are by key again."""
+    small = Small(
+        tmp_path,
+        "name: small\nsources:\n  ev: {path: data/other.duckdb, table: ev, unique_key: id, loaded_at: seen}\n"
+        "entities:\n  user: {key: k}\n",
+    )
+    small.feature("f", HEAD + 'SELECT k, SUM(x) AS total FROM {{ source("ev") }} GROUP BY k')
+
+    def change(query: str) -> None:
+        path = str(tmp_path / "data/other.duckdb")
+        with duckdb.connect(path, config={"storage_compatibility_version": "v1.4.0"}) as con:
+            con.execute(query)
+
+    rows = "SELECT {} AS id, {} AS k, TIMESTAMP '2026-01-01' + to_minutes({}) AS seen, {} AS x"
+    change(f"CREATE TABLE ev AS {rows.format(1, 1, 1, 10)} UNION ALL {rows.format(2, 2, 2, 20)}")
+    small.good()
+    change("DELETE FROM ev WHERE id = 1")
+    change(f"INSERT INTO ev {rows.format(3, 1, 3, 100)} UNION ALL {rows.format(4, 2, 4, 200)}")
+    [made] = small.build().features
+    assert (made.status, made.mode, made.why) == ("built", "whole", "rows of ev changed that were taken in before")
+    assert small.view("f") == [(1, 100), (2, 220)]
+    change(f"INSERT INTO ev {rows.format(5, 1, 5, 1)}")
+    [made] = small.build().features
+    assert (made.status, made.mode) == ("built", "by_key")
+    assert small.view("f") == [(1, 101), (2, 220)]
