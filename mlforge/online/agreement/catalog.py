@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlforge.online.agreement.targets import Found
     from mlforge.sql.physical import Physical
 
-AT = "_mlforge_at"
+AT = "instant of the online read"  # of label rows, whose columns may not have names of mlforge's own
 NAMES = "_mlforge_names"
 GIVEN = "_mlforge_given_names"
 Texts = dict[str, list[str | None]]
