@@ -44,8 +44,8 @@ def test_rows_behind_the_last_time_asked_for_come_with_the_next_build(tmp_path: 
 
 
 @pytest.mark.parametrize(("first", "then"), [("it's", '"a,b"'), ('"a,b"', "it's")])
-def test_a_first_csv_file_that_changes_how_the_others_are_read(tmp_path: Path, first: str, then: str) -> None:
-    """An apostrophe makes DuckDB take no quotes for quotes, in every file."""
+def test_a_csv_file_changes_nothing_of_how_the_others_are_read(tmp_path: Path, first: str, then: str) -> None:
+    """Read at once, an apostrophe in the first makes DuckDB take no quotes for quotes in every file."""
 
     def project(name: str, word: str) -> Small:
         small = Small(tmp_path / name, FILES % "csv")
@@ -64,4 +64,4 @@ def test_a_first_csv_file_that_changes_how_the_others_are_read(tmp_path: Path, f
     assert small.good() == {"f": "1.0.1"}
     fresh.good()
     assert small.view("f") == fresh.view("f")
-    assert small.view("f")[1:] != before[1:]
+    assert small.view("f")[1:] == before[1:]

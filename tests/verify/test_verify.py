@@ -150,7 +150,8 @@ def test_sources_that_changed_since_the_build_prove_nothing(project: Small) -> N
     feature(project, "f", TIMED, "SELECT k, t, n FROM {ev}")
     project.good()
     project.write(
-        "data/ev.parquet", "SELECT 1::BIGINT AS k, TIMESTAMP '2024-01-01' AS t, 1::BIGINT AS n, 0.5 AS x, 'c' AS c"
+        "data/ev.parquet",
+        "SELECT 1::BIGINT AS k, TIMESTAMP '2024-01-01' AS t, 1::BIGINT AS n, 0.5::DOUBLE AS x, 'c' AS c",
     )
     (found,) = project.forge.verify().features
     assert found.unproven == ("source ev has changed since f@1.0.0 was built: build first",)
