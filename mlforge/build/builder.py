@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from mlforge.build.candidates import Analysis
-    from mlforge.build.work import Event
+    from mlforge.build.work import Event, FeatureResult
     from mlforge.catalog.file import Pins
+    from mlforge.errors import MlforgeError
     from mlforge.model import Project
     from mlforge.plan.steps import Plan
     from mlforge.warehouses.duckdb import DuckDB
@@ -82,15 +83,18 @@ class Builder:
         from mlforge.catalog.file import Pins
         from mlforge.catalog.staging import clean
 
+        lost: dict[str, MlforgeError] = {}
         with Pins() as pins:  # the plan is about the rows that the build reads
             if Path(self.catalog_path).exists():
                 pins.hold(self.catalog_path, options.lock_timeout)
             state = self.state(options.lock_timeout)
-            plan, analysis = self.planned(selection, options, state, pins)
+            plan, analysis = self.planned(selection, options, state, pins, lost)
             if plan.nothing_to_do:
                 clean(self.catalog_path)
-                return BuildResult(plan=plan, build=None)
-            return self._run(plan, analysis, state, options, notify, start, pins)
+                done = BuildResult(plan=plan, build=None)
+            else:
+                done = self._run(plan, analysis, state, options, notify, start, pins)
+        return replace(done, failed=True, features=(*done.features, *_failed(lost, notify))) if lost else done
 
     def _run(
         self, plan: Plan, analysis: Analysis, state: CatalogState, options: BuildOptions,
@@ -130,9 +134,11 @@ class Builder:
         )  # fmt: skip
 
     def planned(
-        self, selection: Selection, options: BuildOptions, state: CatalogState, pins: Pins | None = None
-    ) -> tuple[Plan, Analysis]:
-        """What a build would do in this state of the catalog, and the features it looked at."""
+        self, selection: Selection, options: BuildOptions, state: CatalogState, pins: Pins | None = None,
+        failed: dict[str, MlforgeError] | None = None,
+    ) -> tuple[Plan, Analysis]:  # fmt: skip
+        """What a build would do in this state of the catalog, and the features it looked at. Those that are noted in
+        ``failed`` are left out; the first of them is raised where nothing else is wanted."""
         from mlforge.build.candidates import analyse, render_all
         from mlforge.plan.planner import plan
 
@@ -141,7 +147,11 @@ class Builder:
         with self.engine(options, pins) as warehouse:
             warehouse.zero_rows = True
             warehouse.known = state.source_states
-            analyse(analysis, warehouse, wanted, state)
+            analyse(analysis, warehouse, wanted, state, failed)
+        if failed:
+            wanted = [name for name in wanted if name not in failed]
+            if not wanted:
+                raise next(iter(failed.values()))
         planned = plan(
             analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,
             force=options.force, upgrade_sets=options.upgrade_sets, release=options.release, adopt=options.adopt,
@@ -184,3 +194,11 @@ class Builder:
             self.project, self.catalog_path, threads=options.threads, memory_limit=options.memory_limit,
             lock_timeout=options.lock_timeout, pins=pins,
         )  # fmt: skip
+
+
+def _failed(lost: dict[str, MlforgeError], notify: Callable[[Event], None]) -> Iterator[FeatureResult]:
+    from mlforge.build.work import Event, FeatureResult
+
+    for name, error in lost.items():
+        notify(Event(event="feature_failed", feature=name, message=str(error)))
+        yield FeatureResult(feature=name, action="none", version="", status="failed", error=str(error))

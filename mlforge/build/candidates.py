@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlforge.errors import FeatureError, GrammarError, WarehouseError, Where
+from mlforge.errors import FeatureError, GrammarError, MlforgeError, WarehouseError, Where
 from mlforge.model import Candidate
 from mlforge.plan import graph as graphs
-from mlforge.project.calling import call_functions
+from mlforge.project.calling import call_functions, rows_name
 from mlforge.quality.checks import assign_sides
 from mlforge.render.jinja import Renderer
 from mlforge.render.leaks import check_leaks
@@ -64,14 +64,23 @@ def render_all(project: Project) -> Analysis:
     return Analysis(project, rendered, {name: r.refs for name, r in rendered.items()})
 
 
-def analyse(analysis: Analysis, warehouse: DuckDB, wanted: Collection[str], state: CatalogState) -> None:
+def analyse(
+    analysis: Analysis, warehouse: DuckDB, wanted: Collection[str], state: CatalogState,
+    failed: dict[str, MlforgeError] | None = None,
+) -> None:  # fmt: skip
     """Compile the wanted features and all they read, upstream ones first, and note the state of their sources.
 
-    Raises FeatureError and its kinds at the user's file and line, ProjectError for a source that cannot be read."""
+    Raises FeatureError and its kinds at the user's file and line, ProjectError for a source that cannot be read. Of a
+    Python feature the types are known only once it was called: where rows of one do not fit, that is noted in
+    ``failed``, with what reads it, and the others go on."""
     needed = _with_upstream(analysis, wanted)
     paths = {name: r.path for name, r in analysis.rendered.items()}
     for name in graphs.order(analysis.graph, paths):
         if name in needed and name not in analysis.features:
+            lost = [r.name for r in analysis.graph[name] if failed and r.name in failed]
+            if failed is not None and lost:
+                failed[name] = FeatureError(f"reads {', '.join(lost)}, which failed", where=Where(paths[name]))
+                continue
             try:
                 analysis.features[name] = _analyse(analysis, warehouse, analysis.rendered[name], state)
             except RecursionError:
@@ -79,6 +88,10 @@ def analyse(analysis: Analysis, warehouse: DuckDB, wanted: Collection[str], stat
                     "compute the inner part in a CTE; calls may be about thirty deep, chains of + as long as you like"
                 )
                 raise GrammarError(TOO_DEEP, where=Where(paths[name]), hint=hint) from None
+            except MlforgeError as error:
+                if failed is None or rows_name(name) not in analysis.rendered[name].sources:
+                    raise
+                failed[name] = error
 
 
 def _with_upstream(analysis: Analysis, wanted: Collection[str]) -> set[str]:

@@ -70,9 +70,14 @@ def _called(file: FeatureFile, project: Project, sources: dict[str, Source]) -> 
     return _with_metrics(found, stated, feature, project) if feature.metrics else found
 
 
+def rows_name(feature: str) -> str:
+    """The source that the rows of a Python feature are."""
+    return f"_python_{feature}"
+
+
 def _rows_source(rows: Any, file: FeatureFile, place: _Place, sources: dict[str, Source]) -> Source:
     """Rows as a source. What the function says is part of its options, and so of the feature's meaning."""
-    name = f"_python_{file.name}"
+    name = rows_name(file.name)
     if name in sources:
         message = f"the source {name!r} has the name that the rows of this feature need"
         raise FeatureError(message, where=Where(file.path, place.line), hint="rename the source")
