@@ -86,5 +86,5 @@ def _packed(rows: Iterator[tuple[Any, ...]]) -> Iterator[Item]:
 
 def empty(con: DuckDBPyConnection, layout: Layout) -> bytes:
     """The packed values where no row of the key is known."""
-    (row,) = con.execute(sql("online/empty", outputs=layout.empties)).fetchall()
+    row = con.execute(sql("online/empty", outputs=layout.empties)).fetchall()[0] if layout.empties else ()
     return pack((None, MISSING, *row))

@@ -77,7 +77,7 @@ def other(value: Any, tree: Any) -> Any:
         "decimal": "7.5",
     }  # fmt: skip
     if value is None:
-        return made.get(tree, [])
+        return made.get(tree, []) if isinstance(tree, str) else []  # a list or a struct is none of these
     if tree == "float":
         return 0.75 if value != 0.75 else 1.5
     if tree == "bool":
