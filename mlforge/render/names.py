@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlforge.errors import Where
 
-__all__ = ["Call", "aggregate_call", "check_names", "default_name", "primary_name", "proposed_name"]
+__all__ = ["RESERVED", "Call", "aggregate_call", "check_names", "default_name", "primary_name", "proposed_name"]
 
 RESERVED = "_mlforge"
 

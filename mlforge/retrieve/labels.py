@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec.structs import replace
 
 from mlforge.errors import RetrievalError, engine_words
+from mlforge.render.names import RESERVED
 from mlforge.retrieve.fence import HINT, check_select
 from mlforge.retrieve.handover import joined, names_of, relation_table
 from mlforge.sql.templates import sql
-from mlforge.warehouses.frames import RESERVED, from_pandas, from_polars, readable, typed, untyped
+from mlforge.warehouses.frames import from_pandas, from_polars, readable, typed, untyped
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from mlforge.render.names import RESERVED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-RESERVED = "_mlforge"
 Left = dict[str, str]
 """Columns that the engine does not get, by their names in lower case, each with the reason."""
 

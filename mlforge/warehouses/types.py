@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache, reduce
+from functools import cache
 from typing import TYPE_CHECKING
 
 from mlforge.sql.templates import ident
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
 NULL = '"NULL"'
@@ -32,11 +31,6 @@ def is_integer(kind: str) -> bool:
 def is_number(kind: str) -> bool:
     """Whether a type holds numbers."""
     return is_integer(kind) or kind in _FLOATS or kind.startswith("DECIMAL(")
-
-
-def common_of(kinds: Iterable[str]) -> str | None:
-    """The type that keeps every value of all these types and what it means; None if there is none."""
-    return reduce(lambda a, b: None if a is None or b is None else common(a, b), kinds, NULL)  # type: ignore[return-value, arg-type]
 
 
 @cache
