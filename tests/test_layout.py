@@ -21,6 +21,7 @@ ROOMS = (
         "render",
         "plan",
         "sql",
+        "proof",
         "warehouses",
         "catalog",
         "quality",
