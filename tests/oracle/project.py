@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -32,8 +33,8 @@ COMPUTED = {name: text for name, (text, _, _) in DERIVED.items()}
 YAML = """\
 name: world
 sources:
-  events: {{path: data/events.parquet}}
-  loaded_events: {{path: data/events.parquet, loaded_at: loaded}}
+  events: {{path: data/events*.parquet}}
+  loaded_events: {{path: data/events*.parquet, loaded_at: loaded}}
   statics: {{path: data/statics.parquet}}
   lefts: {{path: data/lefts.parquet}}
 entities:
@@ -54,8 +55,52 @@ def write_project(world: World, folder: Path) -> None:
 
 def write_sources(world: World, folder: Path) -> None:
     """Only the data."""
-    for name, rows in source_tables(world).items():
-        pq.write_table(rows, folder / "data" / f"{name}.parquet")
+    tables = source_tables(world)
+    events = tables.pop("events")
+    share = -(-len(events) // (len(world.narrow) + 1))
+    for n, prefers in enumerate((*world.narrow, ())):  # the last one has the types that all of them have together
+        part = events.slice(n * share, share) if prefers else events.slice(n * share)
+        tables[f"events{n}"] = narrowed(part, prefers)
+    for name, rows in tables.items():
+        path = folder / "data" / f"{name}.parquet"
+        if world.writer == "pyarrow":
+            pq.write_table(rows, path)
+        else:
+            pl.from_arrow(rows).write_parquet(path, statistics=True)  # type: ignore[union-attr]
+
+
+NARROW = {
+    "int8": (pa.int8(), ("i",)),
+    "uint16": (pa.uint16(), ("i",)),
+    "int32": (pa.int32(), ("i", "x")),
+    "int64": (pa.int64(), ("x",)),
+    "float": (pa.float32(), ("x",)),
+    "decimal": (pa.decimal128(4, 2), ("d",)),
+    "decimal0": (pa.decimal128(9, 0), ("d",)),
+    "null": (pa.null(), ("i", "x", "d", "s", "b", "n", "r")),
+}
+
+
+def narrowed(part: pa.Table, prefers: tuple[str, ...]) -> pa.Table:
+    """A file's rows with the types that it prefers, where these hold each of its values as they are."""
+    found = part
+    for kind, columns in (NARROW[name] for name in prefers):
+        for name in columns:
+            values = part[name].to_pylist()
+            try:
+                cells = pa.array(_whole(values, kind), kind)
+            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+                continue
+            if repr(cells.cast(part[name].type).to_pylist()) == repr(values):
+                found = found.set_column(part.schema.get_field_index(name), name, cells)
+    return found
+
+
+def _whole(values: list[Any], kind: Any) -> list[Any]:
+    """Floats as the integers that they are, for a column of integers."""
+    if not pa.types.is_integer(kind):
+        return values
+    return [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
 
 
 def source_tables(world: World) -> dict[str, pa.Table]:

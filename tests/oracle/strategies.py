@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.oracle.clock import EPOCH, FIXED, MICRO, MONTHS, duration, minus, moment, us
 from tests.oracle.oracle import Agg, AsOf, Coalesce, Col, Cond, Expr, Feature, Ratio, Row, Since, Whole
+from tests.oracle.project import NARROW
 from tests.oracle.world import PARTS, Chain, Labels, OnDemand, World
 
 ANCHORS = [
@@ -66,6 +67,7 @@ SHAPES = [{"k": "int"}, {"k": "text"}, {"k": "date"}, {"k": "int", "j": "text"}]
 FLOATS: dict[str, list[float | None]] = {
     "plain": [None, 0.0, 0.1, 0.2, 0.3, -2.5, 1 / 3, 100.0],
     "wide": [None, 1e20, -1e20, 1.0, 1e-20, -1e-20, 3.3, 1e9],
+    "nan": [None, math.nan, 0.1, -2.5],  # statistics of the file say that nothing is above 0.1
     "weird": [None, math.nan, math.inf, -math.inf, 1.0, 0.1],
 }
 VALUES: dict[str, list[Any]] = {
@@ -115,7 +117,7 @@ def worlds(draw: Any) -> World:
     lengths = sorted(lengths, key=LENGTHS.index)
     anchors = draw(st.lists(st.sampled_from(ANCHORS), min_size=1, max_size=2, unique=True))
     keys = draw(st.lists(_key(shape), min_size=1, max_size=4, unique_by=lambda key: tuple(sorted(key.items()))))
-    pools = VALUES | {"x": FLOATS[draw(st.sampled_from(["plain", "plain", "wide", "weird"]))]}
+    pools = VALUES | {"x": FLOATS[draw(st.sampled_from(["plain", "plain", "wide", "weird", "nan"]))]}
     least = draw(st.sampled_from([0, 5, 10, 18]))
     events = draw(st.lists(_event(keys, anchors, lengths, pools), min_size=least, max_size=25))
     features = tuple(draw(_feature(f"f{n}", shape, lengths, kind)) for n, kind in enumerate(_kinds(draw)))
@@ -137,8 +139,16 @@ def worlds(draw: Any) -> World:
         on_demand=_on_demand(features),
         time_type=time_type,
         nanos=draw(st.sampled_from([0, 1, 999])) if time_type == "ns" else 0,
+        writer=draw(st.sampled_from(["pyarrow", "polars"])),
+        narrow=_narrow(draw),
         later=_later(draw, events, _event(keys, anchors, lengths, pools)),
     )
+
+
+def _narrow(draw: Any) -> tuple[tuple[str, ...], ...]:
+    """For some worlds: further files, which have types of their own where these hold their values."""
+    kinds = st.lists(st.sampled_from(sorted(NARROW)), min_size=1, max_size=3, unique=True)
+    return tuple(tuple(kinds_) for kinds_ in draw(st.lists(kinds, max_size=2)))
 
 
 def _later(draw: Any, events: list[Row], event: Any) -> list[Row] | None:

@@ -86,6 +86,8 @@ class World:
     time_type: str = "us"  # Arrow type of the time columns of the sources
     nanos: int = 0  # added to the sources' times of nanoseconds, and floored away again
     later: list[Row] | None = None  # what the events are at a second build
+    writer: str = "pyarrow"  # of the Parquet files: neither writer's statistics know of NaN
+    narrow: tuple[tuple[str, ...], ...] = ()  # for each further file of events, what types it prefers
 
     def at_second_build(self) -> World:
         """The world whose events are the later ones."""
