@@ -227,6 +227,11 @@ TIMES: dict[str, tuple[Any, Any]] = {
     "epoch_ms(n)": (1706745599999, -1),
     "epoch_us(n)": (1706745599999999, -1),
     "date_diff('day', n, TIMESTAMP '2024-02-02')": (2, 19756),
+    "epoch_us(TIMESTAMP '2024-02-01' - n)": (1, 1706745600000001),
+    "epoch_us(n - DATE '2024-02-01')": (-1, -1706745600000001),
+    "epoch_us(n - TIMESTAMP_NS '1970-01-01 00:00:00.000000001')": (1706745599999999, -1),
+    "generate_series(n, n + INTERVAL 1 HOUR, INTERVAL 1 HOUR)[1]": (LAST, OLD),
+    "range(n, n + INTERVAL 1 HOUR, INTERVAL 1 HOUR)[1]": (LAST, OLD),
     "(age(TIMESTAMP '2024-02-01', n)) > INTERVAL 0 SECOND": (True, True),
     "epoch_ns(n)": (1706745599999999999, -1),
     "n::VARCHAR": ("2024-01-31 23:59:59.999999999", "1969-12-31 23:59:59.999999999"),
@@ -236,6 +241,17 @@ TIMES: dict[str, tuple[Any, Any]] = {
     "list_transform([n], lambda v: date_trunc('day', v))[1]": (dt.datetime(2024, 1, 31), dt.datetime(1969, 12, 31)),
     "(SELECT max(o.n::DATE) FROM EV o WHERE o.k = e.k)": (LAST.date(), OLD.date()),
     "coalesce(n::DATE, DATE '2000-01-01')": (LAST.date(), OLD.date()),
+}
+
+# output expression with as_of() -> its value at the start of February 2024
+SINCE: dict[str, Any] = {
+    "date_diff('day', MAX(n) OVER ever, as_of())": 1,
+    "date_diff('hour', as_of(), MAX(n) OVER ever)": -1,
+    "date_diff('day', n, as_of())": 1,
+    "epoch_us(as_of() - MAX(n) OVER ever)": 1,
+    "epoch_us(n - as_of())": -1,
+    "age(as_of(), MAX(n) OVER ever) > INTERVAL 0 SECOND": True,
+    "coalesce(date_diff('day', n, as_of()), 0) + date_diff('day', as_of(), as_of())": 1,
 }
 
 
@@ -252,6 +268,8 @@ def nanos(tmp_path_factory: pytest.TempPathFactory) -> Small:
         f"{head}SELECT k, n, MAX(n) OVER ever AS top, MAX(n) OVER ever::DATE AS day, COUNT(DISTINCT n::DATE) OVER ever AS d,"
         f" MAX(n::DATE) OVER ever AS days, date_trunc('day', LAST(n) OVER ever) AS start FROM {source}",
     )  # fmt: skip
+    items = ", ".join(f"{form} AS {name}" for name, form in names(SINCE, "v").items())
+    small.feature("since", f"{head}SELECT k, n, {items} FROM {source}")
     small.feature(
         "asked",
         '{{ config(entity="user", on_demand=true, request={"r": "TIMESTAMP_NS"}) }}\n'
@@ -265,6 +283,11 @@ def test_nanoseconds_are_floored(nanos: Small) -> None:
     february, seventies = nanos.view("rows")
     for n, (form, expected) in enumerate(TIMES.items(), start=1):
         assert (same(february[n], expected[0]), same(seventies[n], expected[1])) == (True, True), (form, february[n])
+
+
+def test_nanoseconds_beside_as_of_are_floored(nanos: Small) -> None:
+    for rows in ways(nanos, "since", "(1, '2024-02-01')"):
+        assert rows[0][2:] == tuple(SINCE.values())
 
 
 def test_nanoseconds_that_are_no_time_of_a_feature_stay(nanos: Small) -> None:

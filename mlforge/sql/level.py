@@ -26,9 +26,9 @@ NANOS = "TIMESTAMP_NS"
 #: Functions of times that take no nanoseconds, or change a type for them in one version only.
 TIMES = words(
     """age century date_add date_diff date_part date_sub date_trunc datediff datepart datesub datetrunc day dayname
-    dayofmonth dayofweek dayofyear decade epoch epoch_ms epoch_us era extract hour isodow isoyear julian last_day
-    microsecond millennium millisecond minute month monthname quarter second time_bucket timezone week weekday
-    weekofyear year yearweek"""
+    dayofmonth dayofweek dayofyear decade epoch epoch_ms epoch_us era extract generate_series hour isodow isoyear
+    julian last_day microsecond millennium millisecond minute month monthname quarter range second time_bucket
+    timezone week weekday weekofyear year yearweek"""
 )
 #: Of these DuckDB 2 rounds the milliseconds.
 _ROUNDED = [["TIMESTAMP"], ["TIMESTAMP WITH TIME ZONE"], [NANOS]]
@@ -218,8 +218,6 @@ def _nanos(parsed: Parsed, node: exp.Expression, operands: list[exp.Expression],
             f"{show(node)} cuts nanoseconds within a {'list' if found[0].endswith(']') else 'struct'}, in other ways "
             "with each DuckDB", where=where(parsed, node), hint="cast each value: [x::TIMESTAMP FOR x IN xs]",
         )  # fmt: skip
-    if isinstance(node, (exp.Add, exp.Sub)) and "INTERVAL" not in found:
-        return []
     return [o for o, kind in zip(operands, found, strict=False) if kind == NANOS]
 
 

@@ -66,11 +66,11 @@ class Types:
         self._describe = describe
         self._copy = tree.copy()
         self._twins = {id(a): b for a, b in zip(tree.walk(), self._copy.walk(), strict=True)}
-        for node in list(self._copy.walk()):
+        for original, node in list(self._twins.items()):
             if isinstance(node, exp.Window) and is_trailing(node):
                 node.set("alias", None)
             elif is_as_of(node):
-                node.replace(parse_one("TIMESTAMP '2000-01-01'", dialect="duckdb"))
+                self._twins[original] = node.replace(parse_one("TIMESTAMP '2000-01-01'", dialect="duckdb"))
 
     def of(self, node: exp.Expression, operands: Sequence[exp.Expression]) -> list[str]:
         """The types of operands of a node of the tree, as DuckDB writes them; of some names it says more, such as
