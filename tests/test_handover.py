@@ -134,7 +134,7 @@ def test_every_column_of_pandas_comes_back(small: Small) -> None:
     assert found["n"].tolist() == [1, 0, 1]
 
 
-@pytest.mark.parametrize("name", ["mixed", "sparse", "half", "_mlforge_row"])
+@pytest.mark.parametrize("name", ["mixed", "sparse", "periods", "_mlforge_row"])
 def test_what_cannot_be_read_is_no_key(small: Small, name: str) -> None:
     labels = pd.DataFrame({"label_time": TIMES, name: ODD[name]})
     spec = small_spec(name)

@@ -16,7 +16,8 @@ from mlforge.render.names import RESERVED
 from mlforge.retrieve.fence import HINT, check_select
 from mlforge.retrieve.handover import joined, names_of, relation_table
 from mlforge.sql.templates import sql
-from mlforge.warehouses.frames import from_pandas, from_polars, readable, typed, untyped
+from mlforge.warehouses.frames import from_pandas, from_polars, library, readable, typed, untyped
+from mlforge.warehouses.types import zoned_micros
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -81,7 +82,7 @@ def label_rows(con: DuckDBPyConnection, given: Any) -> Iterator[Labels]:
 
 
 def _from_object(con: DuckDBPyConnection, given: Any) -> Labels:
-    module = type(given).__module__.split(".")[0]
+    module = library(given)
     if module == "pyarrow":
         table = _arrow_table(given)
         return _seen(con, table, {}, "arrow", table)
@@ -200,15 +201,17 @@ def _suffix(path: Path) -> str:
 
 
 def _kept(con: DuckDBPyConnection, query: str, kind: Kind, text: str, digest: str | None = None) -> Labels:
-    """The rows of a query. The engine has them as a table, which loses the names that are mlforge's own."""
-    table = _query(con, query)
+    """The rows of a query. The engine has them as a table, which loses the names that are mlforge's own, and of times
+    with a zone the nanoseconds."""
+    given = table = _query(con, query)
     own = [c for c in table.column_names if c.lower().startswith(RESERVED)]
-    if not own or len(own) == table.num_columns:
-        return Labels(table, kind, table, text, digest)
-    rest = sql("retrieve/without", relation=RELATION, columns=own)
-    con.execute(sql("retrieve/keep_labels", relation=RELATION, query=rest))
+    if len(own) == table.num_columns:
+        own = []
+    nanos = {c: zoned_micros(t) for c, t in column_types(con, RELATION, ()).items() if t != zoned_micros(t)}
+    if own or nanos:
+        table = _query(con, sql("retrieve/readable", relation=RELATION, without=own, nanos=nanos))
     left = dict.fromkeys((c.lower() for c in own), f"names that start with {RESERVED} are mlforge's own")
-    return Labels(table.drop_columns(own), kind, table, text, digest, left)
+    return Labels(table, kind, given, text, digest, left)
 
 
 def _query(con: DuckDBPyConnection, text: str) -> pa.Table:

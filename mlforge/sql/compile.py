@@ -317,7 +317,7 @@ def _check(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expressio
             )  # fmt: skip
     for output in compiled.outputs:
         _refuse_nameless(parsed, f"column {output.name!r}", output.type, items[output.name])
-        if ZONED in output.type:
+        if ZONED in output.type or "TIMESTAMPTZ_NS" in output.type:
             raise GrammarError(
                 f"column {output.name!r} has type {output.type}: a zone within it would follow each reader's session",
                 where=where(parsed, items[output.name]),

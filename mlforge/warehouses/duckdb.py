@@ -18,11 +18,12 @@ from mlforge.sql.missing import unknown_column
 from mlforge.sql.templates import ident, sql, statements
 from mlforge.warehouses.filetable import FileTable, table_of
 from mlforge.warehouses.floats import with_floats
-from mlforge.warehouses.frames import from_polars, readable
+from mlforge.warehouses.frames import as_arrow
 from mlforge.warehouses.hollow import why_hollow
 from mlforge.warehouses.layouts import Misfit, Reader, find
 from mlforge.warehouses.paths import pattern
 from mlforge.warehouses.reading import ALL, Reading
+from mlforge.warehouses.types import zoned_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from mlforge.model import Compiled, FileLayout, Project, Source
     from mlforge.warehouses.filetable import Group
     from mlforge.warehouses.floats import Floats
-    from mlforge.warehouses.frames import Left
 
 _SUFFIXES = {
     "parquet": (".parquet", ".pq"),
@@ -79,6 +79,7 @@ class DuckDB:
         self.known: Mapping[str, SourceState] = {}  # what builds found in the files of sources
         self._attached: dict[str, str] = {}
         self._tables: dict[str, FileTable] = {}
+        self._rows: dict[str, tuple[Any, Any]] = {}  # source -> its data object, and that as an Arrow table
         for schema in (SOURCE_SCHEMA, REF_SCHEMA):
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
 
@@ -112,8 +113,11 @@ class DuckDB:
             columns = tuple(self.describe(view))
         self._bind(source, reading, where, columns)
         types = self.describe(view)
-        if source.format == "parquet" and not self.zero_rows and (floats := with_floats(types)):
-            self._bind(source, reading, where, columns, floats)
+        floats = with_floats(types) if source.format == "parquet" and not self.zero_rows else []
+        nanos = {c: zoned_micros(t) for c, t in types.items() if t != zoned_micros(t)}
+        if floats or nanos:
+            self._bind(source, reading, where, columns, floats, nanos)
+            types |= nanos
         self._check_settings(source, types, where)
         if self.zero_rows and source.format in _SUFFIXES:
             script = sql("warehouse/empty_source", schema=SOURCE_SCHEMA, name=source.name, columns=types)
@@ -145,7 +149,7 @@ class DuckDB:
 
     def _bind(
         self, source: Source, reading: Reading, where: Where, columns: tuple[str, ...],
-        floats: Sequence[tuple[str, Floats]] = (),
+        floats: Sequence[tuple[str, Floats]] = (), nanos: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         import duckdb
 
@@ -157,7 +161,7 @@ class DuckDB:
                     "warehouse/source", s=source, groups=groups, relation=relation, sample=self.sample,
                     loaded_by=self.loaded_by, r=self._absolute(source, reading), with_part=reading.needs_part,
                     slice_type=self._slice_type(source) if reading.needs_part else None, columns=columns,
-                    open=floats,
+                    open=floats, nanos=nanos,
                 )
             )  # fmt: skip
         except duckdb.Error as error:
@@ -305,6 +309,8 @@ class DuckDB:
 
     def _readable(self, source: Source) -> object:
         """The rows of a data object. Raises ProjectError for a column that would not come over as it is."""
+        if (known := self._rows.get(source.name)) and known[0] is source.data:
+            return known[1]
         data, left = as_arrow(self.con, source.data)
         for column, why in left.items():
             raise ProjectError(
@@ -312,6 +318,7 @@ class DuckDB:
                 where=Where(source.file or self.config_file, source.line),
                 hint="hand the rows over without it, or cast it to an ordinary type",
             )
+        self._rows[source.name] = (source.data, data)
         return data
 
     def _own_table(self, source: Source) -> str:
@@ -460,18 +467,3 @@ def _parts(table: str) -> list[str]:
 
 def _qualified(parts: Iterable[str]) -> str:
     return ".".join(ident(part) for part in parts)
-
-
-def as_arrow(con: DuckDBPyConnection, data: Any) -> tuple[object, Left]:
-    """An object of Arrow, Polars, pandas or DuckDB as something a connection can register, and what it cannot read."""
-    if hasattr(data, "to_arrow_table"):  # a DuckDB relation, perhaps of another connection
-        return data.to_arrow_table(), {}
-    if hasattr(data, "collect"):  # a Polars lazy frame
-        data = data.collect()
-    left: Left = {}
-    if type(data).__module__.split(".")[0] == "polars":
-        data, left = from_polars(data)
-    if type(data).__module__.split(".")[0] == "pyarrow" and hasattr(data, "select"):
-        data, more = readable(con, data)
-        left |= more
-    return data, left

@@ -9,10 +9,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mlforge.render.names import RESERVED
+from mlforge.warehouses.objects import from_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import pandas as pd
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
@@ -20,12 +22,33 @@ Left = dict[str, str]
 """Columns that the engine does not get, by their names in lower case, each with the reason."""
 
 
+def library(rows: Any) -> str:
+    """The package that rows are of, such as pandas, also where their class is another's that builds on it."""
+    packages = (kind.__module__.partition(".")[0] for kind in type(rows).__mro__)
+    return next((p for p in packages if p in ("pyarrow", "pandas", "polars")), "")
+
+
 def from_pandas(frame: Any) -> tuple[pa.Table, Left]:
-    """The columns of a pandas frame that Arrow can hold. The index is none of them."""
+    """The columns of a pandas frame that Arrow can hold. The index is none of them; what is missing, NaN too, is NULL
+    but in columns that Arrow backs."""
+    columns = ((str(name), frame.iloc[:, n]) for n, name in enumerate(frame.columns))
+    return _each(columns, _from_series, len(frame))
+
+
+def _from_series(column: pd.Series) -> pa.Array | pa.ChunkedArray:
+    import pandas as pd
     import pyarrow as pa
 
-    columns = ((str(name), frame.iloc[:, n]) for n, name in enumerate(frame.columns))
-    return _each(columns, pa.Array.from_pandas, len(frame))
+    kind = column.dtype
+    if isinstance(kind, pd.CategoricalDtype) and kind.categories.dtype == object:
+        column = column.astype(object)
+    if column.dtype == object:
+        array = from_objects(column.to_numpy())
+    elif isinstance(kind, (pd.SparseDtype, pd.PeriodDtype, pd.IntervalDtype)):  # Arrow would keep half of what they say
+        raise TypeError(f"a column of {kind}")
+    else:
+        array = pa.array(column, from_pandas=True)
+    return array.cast(pa.float32()) if pa.types.is_float16(array.type) else array
 
 
 def from_polars(frame: Any) -> tuple[pa.Table, Left]:
@@ -57,16 +80,35 @@ def _each(columns: Iterable[tuple[str, Any]], convert: Callable[[Any], Any], row
     return pa.table(found, names=names), left
 
 
+def as_arrow(con: DuckDBPyConnection, data: Any) -> tuple[Any, Left]:
+    """An object of Arrow, Polars, pandas or DuckDB as an Arrow table that the engine can read, and what it cannot."""
+    if hasattr(data, "to_arrow_table"):  # a DuckDB relation, perhaps of another connection
+        data = data.to_arrow_table()
+    if hasattr(data, "collect"):  # a Polars lazy frame
+        data = data.collect()
+    left: Left = {}
+    if library(data) == "polars":
+        data, left = from_polars(data)
+    elif library(data) == "pandas":
+        data, left = from_pandas(data)
+    if hasattr(data, "select"):
+        data, more = readable(con, data)
+        left |= more
+    return data, left
+
+
 def readable(con: DuckDBPyConnection, table: pa.Table) -> tuple[pa.Table, Left]:
     """The columns of a table that the engine can read, each under a name of its own."""
     import pyarrow as pa
 
-    left: Left = {}
+    table, left = _in_micros(table)
     counts = Counter(name.lower() for name in table.column_names)
     chosen = []
     for n, name in enumerate(table.column_names):
         if name.lower().startswith(RESERVED):
             left[name.lower()] = f"names that start with {RESERVED} are mlforge's own"
+        elif name.lower() in left:
+            continue
         elif counts[name.lower()] > 1:
             left[name.lower()] = "more than one column has this name"
         else:
@@ -78,6 +120,29 @@ def readable(con: DuckDBPyConnection, table: pa.Table) -> tuple[pa.Table, Left]:
     if not chosen:
         return pa.table({RESERVED: pa.nulls(len(table), pa.int8())}), left
     return table.select(chosen), left
+
+
+def _in_micros(table: pa.Table) -> tuple[pa.Table, Left]:
+    """The table with microseconds where the engine has no nanoseconds, or rounds them: times with a zone are floored,
+    durations must be whole."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    left: Left = {}
+    for n, field in enumerate(table.schema):
+        kind, column = field.type, table.column(n)
+        if pa.types.is_timestamp(kind) and kind.unit == "ns" and kind.tz:
+            floored = pc.floor_temporal(column.cast(pa.timestamp("ns")), unit="microsecond")
+            table = table.set_column(n, field.name, floored.cast(pa.timestamp("us")).cast(pa.timestamp("us", kind.tz)))
+        elif kind == pa.duration("ns"):
+            micros = column.cast(pa.duration("us"), safe=False)
+            if (row := pc.index(pc.equal(micros.cast(kind), column), False).as_py()) >= 0:
+                nanos = column[row].cast(pa.int64())
+                left[field.name.lower()] = f"row {row + 1} holds {nanos} nanoseconds ({kind}), which no INTERVAL is"
+            table = table.set_column(n, field.name, micros)
+        elif "duration[ns]" in str(kind):
+            left[field.name.lower()] = f"an INTERVAL has no nanoseconds, and these are {kind}"
+    return table, left
 
 
 def typed(table: pa.Table) -> pa.Table:

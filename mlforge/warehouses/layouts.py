@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from mlforge.model import FileLayout
 from mlforge.sql.templates import sql
-from mlforge.warehouses.types import NULL, is_integer, is_nested, is_number, normal
+from mlforge.warehouses.types import NULL, is_integer, is_nested, is_number, normal, zoned_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -170,7 +170,7 @@ def _parquet(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[
 
 def _described(con: DuckDBPyConnection, format_: str, file: str, options: Mapping[str, Any]) -> dict[str, str]:
     rows = con.execute(sql("warehouse/describe_files", format=format_, files=[file], options=options)).fetchall()
-    return {name: kind for name, kind, *_ in rows}
+    return {name: zoned_micros(kind) for name, kind, *_ in rows}
 
 
 def _csv(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:

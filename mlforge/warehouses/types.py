@@ -132,6 +132,12 @@ def normal(kind: str) -> str:
     return str(_parsed(kind))
 
 
+def zoned_micros(kind: str) -> str:
+    """A type with microseconds in place of zoned nanoseconds, which DuckDB before 2.0 does not have: it reads
+    microseconds, and cannot open a file in which they are stored."""
+    return kind.replace("TIMESTAMPTZ_NS", "TIMESTAMP WITH TIME ZONE")
+
+
 @cache
 def is_safe(old: str, new: str) -> bool:
     """Whether every value of one type is one of the other and means the same, so that a cast need not be proven.
