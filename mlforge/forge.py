@@ -99,7 +99,8 @@ class Forge(OnlineVerbs):
         """Whether the selected features would build: each rendered, compiled, and its checks run; nothing is built.
 
         What is wrong with a feature is in its result. Raises UsageError for a selection of nothing."""
-        from mlforge.build.validate import render_each, validate
+        from mlforge.build.candidates import render_each
+        from mlforge.build.validate import validate
 
         analysis, broken = render_each(self.project)
         state = self.state()
@@ -214,14 +215,17 @@ class Forge(OnlineVerbs):
 
     def render(self, feature: str) -> str:
         """The SQL of a feature of the project as Jinja renders it. Raises UsageError, FeatureError."""
-        from mlforge.errors import UsageError, did_you_mean
+        from mlforge.errors import MlforgeError, UsageError, did_you_mean
         from mlforge.project.calling import call_functions
         from mlforge.render.jinja import Renderer
 
         known = self.project.features
         if feature not in known:
             raise UsageError(f"the project has no feature {feature!r}", hint=did_you_mean(feature, known))
-        project = call_functions(self.project)
+        failed: dict[str, MlforgeError] = {}
+        project = call_functions(self.project, failed)
+        if feature in failed:
+            raise failed[feature]
         return Renderer(project).render(project.features[feature]).sql
 
     def versions(self, name: str) -> list[dict[str, Any]]:

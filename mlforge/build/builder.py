@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from mlforge.build.candidates import Analysis
-    from mlforge.build.work import Event, FeatureResult
+    from mlforge.build.work import Event
     from mlforge.catalog.file import Pins
     from mlforge.errors import MlforgeError
-    from mlforge.model import Project
-    from mlforge.plan.steps import Plan
+    from mlforge.model import FeatureFile, Project
+    from mlforge.plan.selectors import Selectable
+    from mlforge.plan.steps import Failure, Plan
     from mlforge.warehouses.duckdb import DuckDB
 
 
@@ -59,7 +60,7 @@ class Builder:
             log.sweep(self.catalog_path)
             for part in self._batches(selection, options):
                 done = self._build_one(selection, part, notify, datetime.datetime.now(datetime.UTC))
-                if done.failed:
+                if any(done.plan.step(f.feature) for f in done.features if f.status in ("failed", "skipped")):
                     return done
             return self._build_one(selection, replace(options, batch=None), notify, start)
 
@@ -83,18 +84,15 @@ class Builder:
         from mlforge.catalog.file import Pins
         from mlforge.catalog.staging import clean
 
-        lost: dict[str, MlforgeError] = {}
         with Pins() as pins:  # the plan is about the rows that the build reads
             if Path(self.catalog_path).exists():
                 pins.hold(self.catalog_path, options.lock_timeout)
             state = self.state(options.lock_timeout)
-            plan, analysis = self.planned(selection, options, state, pins, lost)
-            if plan.nothing_to_do:
+            plan, analysis = self.planned(selection, options, state, pins)
+            if plan.nothing_to_do and not plan.failed:
                 clean(self.catalog_path)
-                done = BuildResult(plan=plan, build=None)
-            else:
-                done = self._run(plan, analysis, state, options, notify, start, pins)
-        return replace(done, failed=True, features=(*done.features, *_failed(lost, notify))) if lost else done
+                return BuildResult(plan=plan, build=None)
+            return self._run(plan, analysis, state, options, notify, start, pins)
 
     def _run(
         self, plan: Plan, analysis: Analysis, state: CatalogState, options: BuildOptions,
@@ -134,29 +132,35 @@ class Builder:
         )  # fmt: skip
 
     def planned(
-        self, selection: Selection, options: BuildOptions, state: CatalogState, pins: Pins | None = None,
-        failed: dict[str, MlforgeError] | None = None,
-    ) -> tuple[Plan, Analysis]:  # fmt: skip
-        """What a build would do in this state of the catalog, and the features it looked at. Those that are noted in
-        ``failed`` are left out; the first of them is raised where nothing else is wanted."""
-        from mlforge.build.candidates import analyse, render_all
-        from mlforge.plan.planner import plan
+        self, selection: Selection, options: BuildOptions, state: CatalogState, pins: Pins | None = None
+    ) -> tuple[Plan, Analysis]:
+        """What a build would do in this state of the catalog, and the features it looked at.
 
-        analysis = render_all(self.project)
+        A Python feature that fails is in the plan's ``failed``, with what reads it; its error is raised only where
+        nothing else is wanted. Raises what is wrong with an SQL feature."""
+        from mlforge.build.candidates import analyse, render_each, with_upstream
+        from mlforge.plan.planner import plan
+        from mlforge.project.calling import is_python
+
+        analysis, failed = render_each(self.project)
+        for name, error in failed.items():
+            if name not in analysis.rendered and not is_python(self.project.features[name]):
+                raise error
         wanted = self.selected(analysis, selection, state)
         with self.engine(options, pins) as warehouse:
             warehouse.zero_rows = True
             warehouse.known = state.source_states
-            analyse(analysis, warehouse, wanted, state, failed)
-        if failed:
-            wanted = [name for name in wanted if name not in failed]
-            if not wanted:
-                raise next(iter(failed.values()))
+            analyse(analysis, warehouse, [name for name in wanted if name not in failed], state, failed)
+        needed = with_upstream(analysis, wanted)
+        lost = {name: error for name, error in failed.items() if name in needed}
+        if lost and lost.keys() >= set(wanted):
+            raise next(iter(lost.values()))
         planned = plan(
-            analysis.candidates, state, wanted, graph=analysis.graph, feature_sets=self.project.feature_sets,
-            force=options.force, upgrade_sets=options.upgrade_sets, release=options.release, adopt=options.adopt,
+            analysis.candidates, state, [name for name in wanted if name not in lost], graph=analysis.graph,
+            feature_sets=self.project.feature_sets, force=options.force, upgrade_sets=options.upgrade_sets,
+            release=options.release, adopt=options.adopt,
             scope=replace(options.scope, whole=True) if options.sample else options.scope,
-            sources=analysis.project.sources,
+            sources=analysis.project.sources, failed=[_failure(name, error) for name, error in lost.items()],
         )  # fmt: skip
         return replace(planned, notes=(*planned.notes, *warehouse.notes())), analysis
 
@@ -174,10 +178,13 @@ class Builder:
             )
             for name, r in analysis.rendered.items()
         }
+        for name, file in self.project.features.items():
+            if file.function is not None and name not in selectable:
+                selectable[name] = _unrendered(file)
 
         def changed() -> frozenset[str]:
             whole = self.planned(Selection(), BuildOptions(), state)[0]
-            return frozenset(s.feature for s in whole.steps if s.action != "none")
+            return frozenset(s.feature for s in whole.steps if s.action != "none") | {f.feature for f in whole.failed}
 
         return select(
             selectable, names=selection.features, tags=selection.tags, select=selection.select,
@@ -196,9 +203,19 @@ class Builder:
         )  # fmt: skip
 
 
-def _failed(lost: dict[str, MlforgeError], notify: Callable[[Event], None]) -> Iterator[FeatureResult]:
-    from mlforge.build.work import Event, FeatureResult
+def _failure(name: str, error: MlforgeError) -> Failure:
+    from mlforge.build.candidates import Unread
+    from mlforge.plan.steps import Failure
 
-    for name, error in lost.items():
-        notify(Event(event="feature_failed", feature=name, message=str(error)))
-        yield FeatureResult(feature=name, action="none", version="", status="failed", error=str(error))
+    if isinstance(error, Unread):
+        return Failure(feature=name, status="skipped", message=error.message)
+    return Failure(feature=name, status="failed", message=str(error))
+
+
+def _unrendered(file: FeatureFile) -> Selectable:
+    """What selectors can ask for of a Python feature that failed: what its decorator says."""
+    from mlforge.plan.selectors import Selectable
+
+    entity, tags = (file.function.config.get(key) for key in ("entity", "tags"))
+    listed = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, (list, tuple)) else []
+    return Selectable(path=file.path, entity=entity if isinstance(entity, str) else "", tags=tuple(listed))

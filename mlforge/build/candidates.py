@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlforge.errors import FeatureError, GrammarError, MlforgeError, WarehouseError, Where
+from mlforge.errors import FeatureError, GrammarError, MlforgeError, ProjectError, WarehouseError, Where
 from mlforge.model import Candidate
 from mlforge.plan import graph as graphs
-from mlforge.project.calling import call_functions, rows_name
+from mlforge.project.calling import call_functions, is_python
 from mlforge.quality.checks import assign_sides
 from mlforge.render.jinja import Renderer
 from mlforge.render.leaks import check_leaks
@@ -56,12 +56,37 @@ class Analysis:
         return {name: a.candidate for name, a in self.features.items()}
 
 
-def render_all(project: Project) -> Analysis:
-    """Call Python features and render all; no source is touched. Raises FeatureError of the first one that fails."""
-    project = call_functions(project)
+class Unread(FeatureError):
+    """A feature that was not looked at, as it reads one that failed."""
+
+
+def render_each(project: Project) -> tuple[Analysis, dict[str, MlforgeError]]:
+    """Call Python features and render all; no source is touched. Those that fail are in the second value, after them
+    what reads them."""
+    failed: dict[str, MlforgeError] = {}
+    project = call_functions(project, failed)
     renderer = Renderer(project)
-    rendered = {name: renderer.render(file) for name, file in project.features.items()}
-    return Analysis(project, rendered, {name: r.refs for name, r in rendered.items()})
+    analysis = Analysis(project, {}, {})
+    for name, file in project.features.items():
+        try:
+            if name not in failed:
+                analysis.rendered[name] = renderer.render(file)
+        except MlforgeError as error:
+            failed[name] = error
+    graph = {name: r.refs for name, r in analysis.rendered.items()}
+    analysis.graph.update({name: graph.get(name, ()) for name in project.features})
+    while lost := [name for name in analysis.rendered if name not in failed and _lost(analysis, name, failed)]:
+        failed.update({name: _unread(analysis, name, failed) for name in lost})
+    return analysis, failed
+
+
+def _lost(analysis: Analysis, name: str, failed: Collection[str]) -> list[str]:
+    return [r.name for r in analysis.graph[name] if r.name in failed]
+
+
+def _unread(analysis: Analysis, name: str, failed: Collection[str]) -> Unread:
+    words = ", ".join(dict.fromkeys(_lost(analysis, name, failed)))
+    return Unread(f"reads {words}, which failed", where=Where(analysis.rendered[name].path))
 
 
 def analyse(
@@ -70,31 +95,27 @@ def analyse(
 ) -> None:  # fmt: skip
     """Compile the wanted features and all they read, upstream ones first, and note the state of their sources.
 
-    Raises FeatureError and its kinds at the user's file and line, ProjectError for a source that cannot be read. Of a
-    Python feature the types are known only once it was called: where rows of one do not fit, that is noted in
-    ``failed``, with what reads it, and the others go on."""
-    needed = _with_upstream(analysis, wanted)
+    Raises FeatureError and its kinds at the user's file and line, ProjectError for a source that cannot be read. Where
+    ``failed`` is given, such an error of a Python feature is noted there, with what reads it, and the others go on:
+    what it returns is known only once it was called. What ``failed`` holds is left out."""
+    needed = with_upstream(analysis, wanted)
     paths = {name: r.path for name, r in analysis.rendered.items()}
     for name in graphs.order(analysis.graph, paths):
-        if name in needed and name not in analysis.features:
-            lost = [r.name for r in analysis.graph[name] if failed and r.name in failed]
-            if failed is not None and lost:
-                failed[name] = FeatureError(f"reads {', '.join(lost)}, which failed", where=Where(paths[name]))
-                continue
-            try:
-                analysis.features[name] = _analyse(analysis, warehouse, analysis.rendered[name], state)
-            except RecursionError:
-                hint = (
-                    "compute the inner part in a CTE; calls may be about thirty deep, chains of + as long as you like"
-                )
-                raise GrammarError(TOO_DEEP, where=Where(paths[name]), hint=hint) from None
-            except MlforgeError as error:
-                if failed is None or rows_name(name) not in analysis.rendered[name].sources:
-                    raise
-                failed[name] = error
+        if name not in needed or name in analysis.features or (failed and name in failed):
+            continue
+        if failed and _lost(analysis, name, failed):
+            failed[name] = _unread(analysis, name, failed)
+            continue
+        try:
+            analysis.features[name] = _analysed(analysis, warehouse, name, state)
+        except (FeatureError, ProjectError) as error:
+            if failed is None or not is_python(analysis.project.features[name]):
+                raise
+            failed[name] = error
 
 
-def _with_upstream(analysis: Analysis, wanted: Collection[str]) -> set[str]:
+def with_upstream(analysis: Analysis, wanted: Collection[str]) -> set[str]:
+    """The wanted features, and all that they read."""
     needed: set[str] = set()
     front = list(wanted)
     while front:
@@ -103,6 +124,14 @@ def _with_upstream(analysis: Analysis, wanted: Collection[str]) -> set[str]:
             needed.add(name)
             front += [r.name for r in analysis.graph[name]]
     return needed
+
+
+def _analysed(analysis: Analysis, warehouse: DuckDB, name: str, state: CatalogState) -> Analysed:
+    try:
+        return _analyse(analysis, warehouse, analysis.rendered[name], state)
+    except RecursionError:
+        hint = "compute the inner part in a CTE; calls may be about thirty deep, chains of + as long as you like"
+        raise GrammarError(TOO_DEEP, where=Where(analysis.rendered[name].path), hint=hint) from None
 
 
 def _analyse(analysis: Analysis, warehouse: DuckDB, rendered: Rendered, state: CatalogState) -> Analysed:

@@ -14,7 +14,7 @@ from mlforge.build.interrupts import interruptible
 from mlforge.build.materialise import Runner
 from mlforge.build.reach import Changes
 from mlforge.build.reads import bind_reads
-from mlforge.build.work import Event, FeatureResult, Staged, Status, Work
+from mlforge.build.work import Event, EventKind, FeatureResult, Staged, Status, Work
 from mlforge.catalog.file import LOCK_TIMEOUT, no_space
 from mlforge.errors import BuildError, MlforgeError, Where, engine_words
 from mlforge.model import StoredFeature, StoredSet, StoredVersion
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlforge.build.candidates import Analysed, Analysis
     from mlforge.catalog.staging import Staging
     from mlforge.model import CatalogState, Compiled, SourceState
-    from mlforge.plan.steps import FeatureStep, Plan, SetStep
+    from mlforge.plan.steps import Failure, FeatureStep, Plan, SetStep
     from mlforge.records import CheckResult
 
 
@@ -62,11 +62,20 @@ def run(
         warehouse.attach_catalog(catalog_path)
         work.attached = True
     with interruptible(staging.con):
+        for failure in plan.failed:
+            _unplanned(work, failure)
         for step in plan.steps:
             _step(work, step)
     if work.attached:
         staging.con.execute(f"DETACH {CURRENT}")
     return work
+
+
+def _unplanned(work: Work, failure: Failure) -> None:
+    name, message = failure.feature, failure.message
+    work.results[name] = FeatureResult(feature=name, action="none", version="", status=failure.status, error=message)
+    kind: EventKind = "feature_failed" if failure.status == "failed" else "feature_skipped"
+    work.notify(Event(event=kind, feature=name, message=message))
 
 
 def _step(work: Work, step: FeatureStep) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlforge.build.validate import render_each
+from mlforge.build.candidates import render_each
 from mlforge.errors import UsageError
 from mlforge.plan.selectors import on_schedule
 

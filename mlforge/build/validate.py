@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from mlforge.build.candidates import Analysis, analyse
-from mlforge.errors import FeatureError, MlforgeError, Where
+from mlforge.build.candidates import analyse
+from mlforge.errors import MlforgeError
 from mlforge.plan import contract
-from mlforge.project.calling import call_functions
 from mlforge.quality.checks import run_checks
 from mlforge.records import CheckResult
-from mlforge.render.jinja import Renderer
 from mlforge.sql.templates import ident
 
 if TYPE_CHECKING:
@@ -20,8 +18,8 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.build.candidates import Analysed
-    from mlforge.model import CatalogState, Check, Project
+    from mlforge.build.candidates import Analysed, Analysis
+    from mlforge.model import CatalogState, Check
     from mlforge.warehouses.duckdb import DuckDB
 
 
@@ -38,37 +36,6 @@ class Validated(Struct, frozen=True, kw_only=True):
     skipped: str | None = None
 
 
-def render_each(project: Project) -> tuple[Analysis, dict[str, MlforgeError]]:
-    """Render every feature; those that fail are in the second value."""
-    failed: dict[str, MlforgeError] = {}
-    project = call_functions(project, failed)
-    renderer = Renderer(project)
-    analysis = Analysis(project, {}, {})
-    for name, file in project.features.items():
-        if name in failed:
-            continue
-        try:
-            analysis.rendered[name] = renderer.render(file)
-        except MlforgeError as error:
-            failed[name] = error
-    while lost := _readers_of(failed, analysis):
-        failed.update(lost)
-    analysis.graph.update({name: r.refs for name, r in analysis.rendered.items()})
-    return analysis, failed
-
-
-def _readers_of(failed: dict[str, MlforgeError], analysis: Analysis) -> dict[str, MlforgeError]:
-    """Take out what reads a feature that did not render: it cannot be looked at either."""
-    lost: dict[str, MlforgeError] = {}
-    for name, rendered in list(analysis.rendered.items()):
-        missing = [r.name for r in rendered.refs if r.name in failed]
-        if missing:
-            message = f"{name} reads {', '.join(missing)}, which failed"
-            lost[name] = FeatureError(message, where=Where(rendered.path))
-            del analysis.rendered[name]
-    return lost
-
-
 def validate(
     analysis: Analysis, broken: dict[str, MlforgeError], wanted: Collection[str], warehouse: DuckDB,
     state: CatalogState, catalog: DuckDBPyConnection | None,
@@ -76,7 +43,7 @@ def validate(
     """Compile the wanted features and run their checks: those of event rows on the sources, those of the output on the
     catalog's current rows, if ``catalog`` is open. Features that did not render are ``broken``."""
     found = [_failed(name, error) for name, error in broken.items()]
-    for name in sorted(wanted):
+    for name in sorted(set(wanted) - broken.keys()):
         try:
             analyse(analysis, warehouse, [name], state)
             found.append(_checked(analysis.features[name], warehouse.con, state, catalog))

@@ -103,6 +103,8 @@ def plan(
     )  # fmt: skip
     made = forge(ctx, strict=strict).plan(selection(features, tags, select, exclude, schedule), options)
     show_plan(made, as_json)
+    if made.failed:
+        raise typer.Exit(1)
     if exit_code and not made.nothing_to_do:
         raise typer.Exit(CHANGES)
 
@@ -123,6 +125,9 @@ def show_plan(made: Plan, as_json: bool) -> None:
     for note in made.notes:
         echo(f"{styled('note', 'cyan')}      {note}")
     show_warnings(made.warnings)
+    for failure in made.failed:
+        word = styled("failed", "red bold") if failure.status == "failed" else styled("skipped", "yellow")
+        echo(f"{word}{' ' * (9 - len(failure.status))} {failure.feature}: {failure.message}")
     echo(f"plan: {made.summary()}{'. Nothing to do.' if made.nothing_to_do else ''}")
 
 
@@ -177,6 +182,7 @@ def plan_value(made: Plan) -> dict[str, Any]:
         "removed": made.removed,
         "notes": made.notes,
         "warnings": [{"feature": f, "message": m} for f, m in made.warnings],
+        "failed": made.failed,
     }  # fmt: skip
 
 
@@ -247,8 +253,9 @@ def build(
     )  # fmt: skip
     chosen = selection(features, tags, select, exclude, schedule)
     if dry_run:
-        show_plan(forge(ctx, strict=strict).plan(chosen, options), as_json)
-        return
+        made = forge(ctx, strict=strict).plan(chosen, options)
+        show_plan(made, as_json)
+        raise typer.Exit(1 if made.failed else 0)
     with reporter(as_json) as notify:
         fs = forge(ctx, strict=strict)
         result = fs.build(chosen, options, notify)

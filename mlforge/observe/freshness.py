@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mlforge.build.validate import render_each
+from mlforge.build.candidates import render_each
 from mlforge.errors import MlforgeError, ProjectError, UsageError, WarehouseError, did_you_mean
 from mlforge.model import SOURCE_SCHEMA, CatalogState
 from mlforge.observe.clock import before, instant, micros

@@ -17,11 +17,11 @@ from mlforge.plan.estimates import estimate
 from mlforge.plan.fingerprint import metadata_changes
 from mlforge.plan.increments import Increment, Scope
 from mlforge.plan.sets import plan_sets
-from mlforge.plan.steps import BUILDING, Action, FeatureStep, Plan
+from mlforge.plan.steps import BUILDING, Action, Failure, FeatureStep, Plan
 from mlforge.plan.versions import Adopted, newest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from mlforge.model import (
         Candidate,
@@ -51,14 +51,15 @@ def plan(
     adopt: Adopted | None = None,
     scope: Scope = Scope(),
     sources: Mapping[str, Source] | None = None,
+    failed: Sequence[Failure] = (),
 ) -> Plan:
     """Decide what a build does.
 
     ``graph`` holds every feature of the project with its refs; ``candidates`` those that ``graph.complete`` names.
     ``force`` makes a PATCH of what is unchanged, ``release`` lets held features go on, ``upgrade_sets`` moves entries
     of feature sets to the current MAJOR, ``adopt`` gives the numbers of new versions. ``scope`` says which event times
-    to look at; ``sources`` are the project's. Raises FeatureError (a cycle, an unknown version of a ref, a broken
-    contract) and ProjectError (an entry of a feature set)."""
+    to look at; ``sources`` are the project's; ``failed`` are features that are left out. Raises FeatureError (a cycle,
+    an unknown version of a ref, a broken contract) and ProjectError (an entry of a feature set)."""
     adopt = adopt or Adopted()
     planner = _Planner(candidates, state, graph, force, release, adopt, scope, sources or {})
     needed = graphs.complete(selection, graph, state)
@@ -73,11 +74,12 @@ def plan(
         removed=tuple(sorted(state.features.keys() - graph.keys())),
         notes=(
             *_widened(planner.steps),
-            *_left_behind(planner.steps, graph, state),
+            *_left_behind(planner.steps, graph, state, {f.feature for f in failed}),
             *_sketched(planner.steps, state),
             *sets.notes,
         ),
         warnings=tuple((name, text) for name in planner.steps for text in candidates[name].warnings),
+        failed=tuple(failed),
     )
 
 
@@ -291,10 +293,12 @@ def _widened(steps: Mapping[str, FeatureStep]) -> Iterator[str]:
         yield f"{text}: a new MAJOR of {', '.join(names)}" if names else f"{text}: no type of a feature follows"
 
 
-def _left_behind(steps: Mapping[str, FeatureStep], graph: Graph, state: CatalogState) -> Iterator[str]:
+def _left_behind(
+    steps: Mapping[str, FeatureStep], graph: Graph, state: CatalogState, failed: Collection[str]
+) -> Iterator[str]:
     """Features in the catalog that read what changes, and are not part of the plan."""
     for name, refs in graph.items():
-        if name in steps or name not in state.features:
+        if name in steps or name in failed or name not in state.features:
             continue
         moved = [r.name for r in refs if r.name in steps and steps[r.name].builds]
         if moved:

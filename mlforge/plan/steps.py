@@ -61,6 +61,14 @@ class SetStep(Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
 
 
+class Failure(Struct, frozen=True, kw_only=True):
+    """A feature that cannot be planned: it failed, or is skipped as it reads one that did."""
+
+    feature: str
+    status: Literal["failed", "skipped"]
+    message: str
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """Steps of all selected features, upstream ones first; then the feature sets."""
 
@@ -69,6 +77,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     removed: tuple[str, ...] = ()  # in the catalog, not in the project: shown, never deleted
     notes: tuple[str, ...] = ()  # what the user should know and no step says
     warnings: tuple[tuple[str, str], ...] = ()  # feature, message
+    failed: tuple[Failure, ...] = ()  # selected features that have no step; they stay at their last good version
 
     @property
     def nothing_to_do(self) -> bool:
@@ -95,6 +104,8 @@ class Plan(Struct, frozen=True, kw_only=True):
         parts = [f"{counts[action]} {word}" for action, word in _WORDS.items() if counts[action]]
         if self.sets:
             parts.append(f"{len(self.sets)} feature set{'s' if len(self.sets) > 1 else ''}")
+        if self.failed:
+            parts.append(f"{len(self.failed)} failed")
         return ", ".join(parts) or "no features selected"
 
 

@@ -27,11 +27,15 @@ _OPENING = re.compile(r"\{[{%#]")
 _WANTED = f"return SQL, {WORDS}"
 
 
-def call_functions(project: Project, failed: dict[str, MlforgeError] | None = None) -> Project:
+def is_python(file: FeatureFile) -> bool:
+    """Whether a feature is a Python function, also once it was called."""
+    return file.kind == "python" or file.stated is not None
+
+
+def call_functions(project: Project, failed: dict[str, MlforgeError]) -> Project:
     """The project with the functions of its Python features called: every feature is SQL, rows are sources.
 
-    Raises FeatureError, at the function's file and line, for the first one that fails, or notes it in ``failed`` and
-    leaves that feature as it is."""
+    One that fails stays as it is; its error, at the function's file and line, is noted in ``failed``."""
     if all(file.kind == "sql" for file in project.features.values()):
         return project
     features, sources = dict(project.features), dict(project.sources)
@@ -40,8 +44,6 @@ def call_functions(project: Project, failed: dict[str, MlforgeError] | None = No
             if file.kind == "python":
                 features[name] = _called(file, project, sources)
         except MlforgeError as error:
-            if failed is None:
-                raise
             failed[name] = error
     return replace(project, features=features, sources=sources)
 
@@ -70,14 +72,9 @@ def _called(file: FeatureFile, project: Project, sources: dict[str, Source]) -> 
     return _with_metrics(found, stated, feature, project) if feature.metrics else found
 
 
-def rows_name(feature: str) -> str:
-    """The source that the rows of a Python feature are."""
-    return f"_python_{feature}"
-
-
 def _rows_source(rows: Any, file: FeatureFile, place: _Place, sources: dict[str, Source]) -> Source:
     """Rows as a source. What the function says is part of its options, and so of the feature's meaning."""
-    name = rows_name(file.name)
+    name = f"_python_{file.name}"
     if name in sources:
         message = f"the source {name!r} has the name that the rows of this feature need"
         raise FeatureError(message, where=Where(file.path, place.line), hint="rename the source")

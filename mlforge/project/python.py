@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FEATURE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_MOST_WORDS = 800
 
 
 class Feature:
@@ -137,7 +138,7 @@ def features_of(module: ModuleType) -> list[Feature]:
 
 
 def failure(error: BaseException, file: str, shown: str, what: str, line: int | None = None) -> FeatureError:
-    """An error of the user's code, at the innermost line of ``file`` that it passed, else at ``line``."""
+    """An error of the user's code in one line, at the innermost line of ``file`` that it passed, else at ``line``."""
     trace = error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == file:
@@ -148,5 +149,6 @@ def failure(error: BaseException, file: str, shown: str, what: str, line: int | 
         return FeatureError(error.message, hint=error.hint, where=error.where or where)
     text = ""
     with suppress(Exception):  # it is the user's class
-        text = str(error)
+        text = " ".join(str(error).split())
+    text = text if len(text) <= _MOST_WORDS else f"{text[:_MOST_WORDS]} ..."
     return FeatureError(f"{what} failed: {type(error).__name__}{': ' if text else ''}{text}", where=where)

@@ -183,6 +183,8 @@ def _compare_definitions(work: _Work, verbs: Verbs, options: BuildOptions) -> No
         return
     plan = verbs.plan(Selection(features=tuple(work.open)), replace(options, adopt=work.adopt(work.open)))
     eligible = set(work.open)
+    for failure in (f for f in plan.failed if f.feature in eligible):
+        work.close(failure.feature, "failed" if failure.status == "failed" else "blocked", failure.message)
     for step in (s for s in plan.steps if s.feature in eligible):  # upstream ones first
         name, wanted = step.feature, work.target(step.feature)
         stored, there = work.stored(name, wanted), work.manifest.features[name].definition(wanted)

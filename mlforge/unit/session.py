@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mlforge.build.validate import render_each
+from mlforge.build.candidates import render_each
 from mlforge.errors import MlforgeError, ProjectError, UsageError, did_you_mean
 from mlforge.project.unit_tests import read_unit_tests
 from mlforge.unit import given as giving
