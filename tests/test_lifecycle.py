@@ -266,6 +266,19 @@ def test_metadata_reaches_the_catalog(built: Small) -> None:
     assert comments == [("x", "a number")]
 
 
+def test_a_held_feature_shows_the_words_of_the_columns_that_it_has(built: Small) -> None:
+    told = 'closed="right", columns={"X": "a number", "z": "a new one"}'
+    built.feature("f", SIMPLE.replace('closed="right"', told).replace("AS y", "AS y, x * 3 AS z"))
+    built.good()
+    built.forge.rollback("f", "1.0.0")
+    built.feature("f", SIMPLE.replace('closed="right"', told).replace("AS y", "AS y, x * 4 AS z"))
+    assert built.good() == {"f": "2.0.0"}
+    shown = "SELECT column_name, comment FROM duckdb_columns() WHERE schema_name = 'features' AND comment IS NOT NULL"
+    assert built.sql(shown) == [("x", "a number")]
+    built.forge.rollback("f", release=True)
+    assert built.sql(shown) == [("x", "a number"), ("z", "a new one")]
+
+
 def test_a_minor_keeps_the_old_table_and_answers(built: Small) -> None:
     built.ask(["f@1.0"], LABELS)
     built.feature("f", SIMPLE.replace("AS y", "AS y, x * 3 AS z"))

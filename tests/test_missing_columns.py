@@ -122,6 +122,16 @@ def test_checks(small: Small) -> None:
     (small.root / "features/f.sql").unlink()
 
 
+@pytest.mark.parametrize("more", ['timestamp="t"', 'on_demand=true, request={"amount": "DOUBLE"}'])
+def test_a_description_of_no_column(small: Small, more: str) -> None:
+    text = f'{{{{ config(entity="user", {more}, columns={{"amuont": "paid"}}) }}}}\n'
+    small.feature("f", text + ("SELECT amount + 1 AS amount" if "demand" in more else f"SELECT k, t, amount FROM {EV}"))
+    with pytest.raises(MlforgeError, match="describes 'amuont', and no column of the feature is called so") as caught:
+        small.forge.plan()
+    assert (str(caught.value.where), caught.value.hint) == ("features/f.sql", "did you mean 'amount'?")
+    (small.root / "features/f.sql").unlink()
+
+
 WORDS = {
     'Binder Error: no column "a"!\nCandidate bindings: "b", "c"\n\nLINE 1: SELECT a FROM t\n               ^':
         'Binder Error: no column "a"! Candidate bindings: "b", "c"',

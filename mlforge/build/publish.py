@@ -25,7 +25,10 @@ def show_feature(con: DuckDBPyConnection, state: CatalogState, feature: StoredFe
     physical = bind(state, current)
     if physical.c.kind != "on_demand":
         con.execute(view("features", feature.name, physical))
-        described = {name: text for name, text in feature.config.columns.items() if text}
+        # the words are of the project as it is; a feature that is held, or that failed, shows an older version
+        words = {name.lower(): text for name, text in feature.config.columns.items() if text}
+        shown = [*(k.name for k in physical.c.keys), physical.c.timestamp or "", *(o.name for o in physical.c.outputs)]
+        described = {name: words[name.lower()] for name in shown if name.lower() in words}
         writer.comment(con, feature.name, feature.config.description, described)
     con.execute(macro("features", f"{feature.name}_asof", [_member(0, physical, None)]))
     _show_versions(con, state, feature, named)

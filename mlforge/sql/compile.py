@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from mlforge.errors import FeatureError, GrammarError, Where, did_you_mean
+from mlforge.errors import FeatureError, Where, did_you_mean
 from mlforge.model import Column, Compiled, Definition, Duration, Input, Key, Output
 from mlforge.render.names import check_names
 from mlforge.render.syntax import outermost, ref_name, refuse, relations, source_name, where
 from mlforge.sql.keys import check_parts, rewrite_calls
 from mlforge.sql.level import level
 from mlforge.sql.ondemand import compile_on_demand
+from mlforge.sql.outputs import check_outputs, refuse_nameless
 from mlforge.sql.physical import FLOATS
 from mlforge.sql.refs import check_left_times
 from mlforge.sql.rowlist import ZONED, RowList, empty_value, in_utc
@@ -32,15 +32,6 @@ if TYPE_CHECKING:
     from mlforge.render.syntax import Parsed
 
     Describe = Callable[[str, exp.Expression | None], dict[str, str]]
-
-# TUPLE(BIGINT, BIGINT) in DuckDB 2, STRUCT(BIGINT, BIGINT) before, where a named one is STRUCT(a BIGINT, b BIGINT)
-_NAMELESS = re.compile(
-    r"\bTUPLE\(|\bSTRUCT\((?:[A-Z_0-9]+(?:\([^()]*\))?(?:\[\d*\])*[,)]|TIME(?:STAMP)? WITH|(?:STRUCT|MAP)\()"
-)
-KEY_TYPES = (
-    "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-    "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL", "UUID",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,10 +58,12 @@ def compile_feature(
     tree = rewrite_calls(tree)
     if parsed.kind == "on_demand":
         compiled, items = compile_on_demand(parsed, tree, entity, describe, upstream)
+        check_outputs(parsed, compiled, items)
         return Compilation(compiled, _definition(parsed, project, compiled, tree, items, upstream), "", {}, None)
     _check_reads(parsed, upstream)
-    items = {i.alias: i.this for i in outermost(tree)[0].expressions}
-    check_names(list(items), lambda n: where(parsed, list(items.values())[n]))
+    listed = outermost(tree)[0].expressions
+    check_names([i.alias for i in listed], lambda n: where(parsed, listed[n].this))
+    items = {i.alias: i.this for i in listed}
     timestamp = _find(parsed, items, config.timestamp, "the timestamp") if config.timestamp else None
     if timestamp:
         check_left_times(parsed, tree, timestamp, upstream, describe)
@@ -86,7 +79,7 @@ def compile_feature(
         closed=config.closed or ("left" if compiled.aggregates else "right"),
         delay=config.delay or Duration(0, "s"), ttl=config.ttl, timezone=config.timezone,
     )  # fmt: skip
-    _check(parsed, compiled, items)
+    check_outputs(parsed, compiled, items)
     if timestamp_type is not None and timestamp is not None:
         _check_time(parsed, timestamp, timestamp_type, items)
     input_sql = _input_sql(outermost(settled)[0], settled)
@@ -153,7 +146,7 @@ def _windowed(
         event_sql = sql("feature/unzoned", query=event_sql, columns=zoned)
         types |= dict.fromkeys(zoned, "TIMESTAMP")
     for text, name in [*rows.inputs.items(), *rows.rows.items()]:
-        _refuse_nameless(parsed, text, types[name], select)
+        refuse_nameless(parsed, text, types[name], select)
     inputs = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.inputs.items())
     row_columns = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.rows.items())
     aggregates = _typed(parsed, rows, inputs, describe)
@@ -293,46 +286,6 @@ def _loaded_at(parsed: Parsed, project: Project, tree: exp.Query, describe: Desc
     return f"epoch_us({ident(alias)}.{ident(source.loaded_at)})"
 
 
-def _refuse_nameless(parsed: Parsed, what: str, kind: str, node: exp.Expression) -> None:
-    """Rows such as (a, b), whose fields have no names, are values in SQL that no table of the catalog can hold."""
-    if _NAMELESS.search(kind):
-        message = f"{what} is of type {kind}: a row whose fields have no names cannot be stored"
-        raise GrammarError(message, where=where(parsed, node), hint="name its fields: {'a': a, 'b': b}")
-
-
-def _check(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expression]) -> None:
-    """Types that may not leave a feature, or be its key."""
-    for key in compiled.keys:
-        if key.type.split("(")[0] not in KEY_TYPES and not key.type.startswith("TIMESTAMP"):
-            raise GrammarError(
-                f"key {key.name!r} has type {key.type}",
-                where=where(parsed, items[key.name]),
-                hint="keys are text, integers, BOOLEAN, DATE, TIMESTAMP, DECIMAL or UUID: cast it",
-            )
-    for name in [*(k.name for k in compiled.keys), *(o.name for o in compiled.outputs)]:
-        if name.lower() == "rowid":
-            raise GrammarError(
-                f"column {name!r} has a name that DuckDB gives to every table's row numbers",
-                where=where(parsed, items[name]), hint="rename it with AS",
-            )  # fmt: skip
-    for output in compiled.outputs:
-        _refuse_nameless(parsed, f"column {output.name!r}", output.type, items[output.name])
-        if ZONED in output.type or "TIMESTAMPTZ_NS" in output.type:
-            raise GrammarError(
-                f"column {output.name!r} has type {output.type}: a zone within it would follow each reader's session",
-                where=where(parsed, items[output.name]),
-                hint="turn the instants into UTC timestamps first: x AT TIME ZONE 'UTC'",
-            )
-        if output.type.split("(")[0] in ("HUGEINT", "UHUGEINT", "INTERVAL", "ENUM", "NULL", '"NULL"'):
-            raise GrammarError(
-                f"column {output.name!r} has type {output.type}, which a feature cannot store",
-                where=where(parsed, items[output.name]),
-                hint="cast it, for example to BIGINT, DOUBLE or VARCHAR",
-            )
-    if not compiled.outputs:
-        raise refuse(parsed, outermost(parsed.tree)[0], "the feature has no column beside keys and timestamp")
-
-
 def _check_time(parsed: Parsed, name: str, kind: str, items: Mapping[str, exp.Expression]) -> None:
     """The timestamp is an instant; of text and numbers only the user knows what they mean."""
     format_ = parsed.rendered.config.timestamp_format
@@ -357,12 +310,13 @@ def _definition(
     upstream: Mapping[str, Compiled],
 ) -> Definition:  # fmt: skip
     config = parsed.rendered.config
+    described = {name.lower(): text for name, text in config.columns.items()}
     return Definition(
         feature=compiled.feature, kind=compiled.kind, entity=config.entity, keys=compiled.keys,
         timestamp=compiled.timestamp, closed=compiled.closed, delay=compiled.delay, ttl=compiled.ttl,
         interval=compiled.interval, timezone=compiled.timezone, sql=tree.sql("duckdb"), request=compiled.request,
         columns=tuple(
-            Column(name=o.name, type=o.type, sql=items[o.name].sql("duckdb"), description=config.columns.get(o.name))
+            Column(name=o.name, type=o.type, sql=items[o.name].sql("duckdb"), description=described.get(o.name.lower()))
             for o in compiled.outputs
         ),
         sources={name: _parse_options(project, name) for name in parsed.rendered.sources},

@@ -36,8 +36,9 @@ def compile_on_demand(
     _check_refs(parsed, refs)
     keys = {k.name: k for c in refs.values() for k in c.keys}
     keys = {k: keys.get(k, Key(k, "VARCHAR")) for k in entity.keys} | keys
-    items = {i.alias: i.this for i in select.expressions if i.alias not in keys}
-    check_names(list(items), lambda n: where(parsed, list(items.values())[n]))
+    listed = select.expressions
+    check_names([i.alias for i in listed], lambda n: where(parsed, listed[n].this))
+    items = {i.alias: i.this for i in listed if i.alias not in keys}
     request = parsed.rendered.config.request
     uses_as_of = any(is_as_of(n) for e in items.values() for n in e.walk())
     texts = {name: _rewrite(parsed, e, refs, request).sql("duckdb") for name, e in items.items()}
