@@ -66,7 +66,7 @@ def _check_keys(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expr
 
 def _check_type(parsed: Parsed, name: str, kind: str, node: exp.Expression) -> None:
     refuse_nameless(parsed, f"column {name!r}", kind, node)
-    if ZONED in kind:
+    if ZONED in kind or "TIMESTAMPTZ_NS" in kind:
         raise GrammarError(
             f"column {name!r} has type {kind}: a zone within it would follow each reader's session",
             where=where(parsed, node),
