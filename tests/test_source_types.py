@@ -174,6 +174,7 @@ DECLARED = {
     ("json", "BIGINT"): (["1", "3.0", "null", '"5"'], [1, 3, None, 5], ["2.5", '"x"']),
     ("json", "DECIMAL(38,0)"): (["1", str(10**30)], [D(1), D(10**30)], ["2.5"]),
     ("json", "VARCHAR"): (["1", '"007"'], ["1", "007"], []),
+    ("csv", "BIGINT[]"): (['"[1, 2]"', "[]", ""], [[1, 2], [], None], []),
     ("json", "STRUCT(a BIGINT)"): (['{"a": 1}', '{"b": 1}'], [{"a": 1}, {"a": None}], []),
 }  # fmt: skip
 
@@ -187,6 +188,96 @@ def test_declared_types_of_text(tmp_path: Path, format_: str, kind: str) -> None
     for value in wrong:
         folder.write("b", [*given, value], "")
         assert f"column v holds {value.strip(chr(34))} (VARCHAR), which is no {kind}, in " in folder.refused()
+
+
+WITHIN = {
+    ("json", "BIGINT[]"): (["[1, null]", "null", "[]"], [[1, None], None, []], {"[3, 2.5]": "2.5", "[true]": "true"}),
+    ("json", "DECIMAL(38,2)[]"): ([f"[{BIG}, 0.25]"], [[D(BIG), D("0.25")]], {"[0.255]": "0.255"}),
+    ("json", "DATE[]"): (['["2024-01-01"]'], [[DAY]], {'["2024-01-01 18:00:00"]': "2024-01-01 18:00:00"}),
+    ("json", "TIMESTAMP[]"): (
+        ['["2024-01-01 18:00:00"]'], [[NOON]], {'["2024-01-01 18:00:00+02"]': "2024-01-01 18:00:00+02", '["2024-01-01"]': "2024-01-01"},
+    ),
+    ("json", "STRUCT(a BOOLEAN, b VARCHAR)"): (
+        ['{"a": true, "b": 1}', "null", '{"b": [1]}'], [{"a": True, "b": "1"}, None, {"a": None, "b": "[1]"}], {'{"a": 2}': "2"},
+    ),
+    ("json", "MAP(VARCHAR, BIGINT)"): (['{"x": 1}', "{}", "null"], [{"x": 1}, {}, None], {'{"y": 1, "x": 2.5}': "2.5"}),
+    ("json", "BIGINT[2]"): (["[1, 2]"], [(1, 2)], {"[1, 2.5]": "2.5"}),
+    ("json", 'STRUCT("x y" STRUCT(b DOUBLE[])[])'): (
+        ['{"x y": [{"b": [1, null]}, null, {"b": null}]}'], [{"x y": [{"b": [1.0, None]}, None, {"b": None}]}],
+        {f'{{"x y": [{{"b": [{BIG}]}}]}}': str(BIG)},
+    ),
+    ("csv", "DOUBLE[]"): (['"[1, 2.5]"', ""], [[1.0, 2.5], None], {f'"[1, {BIG}]"': str(BIG), "x": "x"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("format_", "kind"), WITHIN)
+def test_declared_types_of_lists_and_objects(tmp_path: Path, format_: str, kind: str) -> None:
+    given, cells, wrong = WITHIN[format_, kind]
+    folder = Folder(tmp_path, format_, types={"v": kind})
+    folder.write("a", given, "")
+    assert folder.read()[:2] == (kind, cells)
+    for text, value in wrong.items():
+        folder.write("b", [*given, text], "")
+        with duckdb.connect() as con:
+            warehouse = DuckDB(con, str(tmp_path))
+            warehouse.bind_source(folder.source)
+            with pytest.raises(duckdb.InvalidInputException) as error:
+                con.execute(f"SELECT v FROM {SOURCE_SCHEMA}.ev").fetchall()
+            words, hint = warehouse.explained(error.value) or ("", "")
+        at = f"b.{format_}, row {len(given) + 1}"
+        assert words == f"source 'ev': column 'v' is {kind}, and {at} holds {value!r} (VARCHAR)"
+        assert hint.startswith("say what it is: types: {v: ")
+
+
+GUESSED = {
+    "fractions": (["[1, 2.5]", "[]", "null"], "DOUBLE[]", [[1.0, 2.5], [], None]),
+    "large numbers": ([f"[{BIG}]", "[99999999999999999999]"], "DECIMAL(38,0)[]", [[D(BIG)], [D(99999999999999999999)]]),
+    "lists of lists": (["[[1], [2.5]]", "[[3]]"], "DOUBLE[][]", [[[1.0], [2.5]], [[3.0]]]),
+    "numbers past 53 bits": (['{"a": 1}', f'{{"a": {BIG}}}'], "STRUCT(a BIGINT)", [{"a": 1}, {"a": BIG}]),
+    "days": (['["2024-01-01"]'], "DATE[]", [[DAY]]),
+    "days in an order that is guessed": (['{"a": "01-02-24"}'], "STRUCT(a VARCHAR)", [{"a": "01-02-24"}]),
+    "times": (['{"a": ["2024-01-01 18:00:00"]}'], "STRUCT(a TIMESTAMP[])", [{"a": [NOON]}]),
+    "days and times": (['["2024-01-01", "2024-01-01 18:00:00"]'], "VARCHAR[]", [["2024-01-01", "2024-01-01 18:00:00"]]),
+    "numbers and texts": (['[7, "007"]'], "JSON[]", [["7", '"007"']]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GUESSED)
+def test_lists_and_objects_keep_every_value(tmp_path: Path, case: str) -> None:
+    given, kind, cells = GUESSED[case]
+    folder = Folder(tmp_path, "json")
+    folder.write("a", given, "")
+    assert folder.read()[:2] == (kind, cells)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "keeps"),
+    [
+        (["[1, 2.5]", f"[3, {BIG}]"], "DOUBLE[]", "DECIMAL(38,9)[]"),
+        (
+            ['{"a": 2.5, "b": true}', f'{{"a": {BIG}}}'],
+            "STRUCT(a DOUBLE, b BOOLEAN)",
+            "STRUCT(a DECIMAL(38,9), b BOOLEAN)",
+        ),
+    ],
+)
+def test_integers_in_lists_and_objects_that_no_double_holds(
+    tmp_path: Path, given: Cells, kind: str, keeps: str
+) -> None:
+    folder = Folder(tmp_path, "json")
+    folder.write("a", given, "")
+    message = folder.refused()
+    assert f"column 'v': it is {kind}, and row 2 of a.json says '{BIG}' in it, an integer that no DOUBLE is" in message
+    assert f"types: {{v: '{keeps}'}}" in message
+    kind, cells, _ = Folder(tmp_path, "json", types={"v": keeps}).read()
+    assert (kind, str(cells[1]).count(str(BIG))) == (keeps, 1)
+
+
+def test_lists_of_files_of_different_types(tmp_path: Path) -> None:
+    assert same(Folder(tmp_path, "json"), ("a", ["[1]"], ""), ("b", ["[2.5]"], "")) == ("DOUBLE[]", [[1.0], [2.5]])
+    folder = Folder(tmp_path, "json")
+    folder.write("c", [f"[{BIG}]"], "")
+    assert f"column v holds [{BIG}] (BIGINT[]), which is no DOUBLE[], in {tmp_path}/c.json" in folder.refused()
 
 
 MANY = 21_000  # more rows than DuckDB guesses types from

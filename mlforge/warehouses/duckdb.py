@@ -21,6 +21,7 @@ from mlforge.warehouses.floats import with_floats
 from mlforge.warehouses.frames import as_arrow
 from mlforge.warehouses.hollow import why_hollow
 from mlforge.warehouses.layouts import Misfit, Reader, find
+from mlforge.warehouses.nested import shape
 from mlforge.warehouses.paths import pattern
 from mlforge.warehouses.reading import ALL, Reading
 from mlforge.warehouses.types import zoned_micros
@@ -241,17 +242,17 @@ class DuckDB:
         source = found and next((n for n in self._tables if found["source"] == n), None)
         if not found or source is None:
             return None
-        table, column, new = self._tables[source], found["column"], found["new"]
+        table, column, old = self._tables[source], found["column"], found["old"]
+        new = table.types[column] if old == "VARCHAR" else found["new"]  # of a list, what it is a list of
         file = next((f for f in table.layouts if f == found["file"]), None)
-        row = None
-        if file:
-            row = find(self.con, table.reader, file, table.layouts[file], column, found["old"], new, declared=True)
+        row = find(self.con, table.reader, file, table.layouts[file], column, old, new, declared=True) if file else None
         at = f", row {row[0]}" if row else ""
-        shown = self._shown(found["file"])
-        text = (
-            f"source {source!r}: column {column!r} is {new}, and {shown}{at} holds {found['value']!r} ({found['old']})"
-        )
-        return text, Misfit(column, text, (found["old"], new), found["value"]).hint
+        text = f"source {source!r}: column {column!r} is {new}, and {self._shown(found['file'])}{at} holds "
+        misfit = Misfit(column, f"{text}{found['value']!r} ({old})", (old, found["new"]), found["value"])
+        if new != found["new"]:
+            leaves = (steps for steps, kind in shape(new).leaves() if kind == found["new"])
+            misfit.keeps = shape(new).with_leaves(dict.fromkeys(leaves, misfit.proposed))
+        return str(misfit), misfit.hint
 
     def _absolute(self, source: Source, reading: Reading) -> Reading:
         """The reading with files named as DuckDB names them."""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from mlforge.model import FileLayout, TypeChange
 from mlforge.sql.templates import sql
 from mlforge.warehouses.layouts import Misfit, find, look, mixed_width
+from mlforge.warehouses.nested import Shape, shape, texts
 from mlforge.warehouses.types import NULL, common, is_number, is_safe
 
 if TYPE_CHECKING:
@@ -32,6 +33,17 @@ class Item:
     old: str | None
     new: str
     proven: bool  # every value is known to keep what it is
+
+    @property
+    def within(self) -> Shape | None:
+        """The new type as a tree, if it is of lists or objects whose values are proven one by one."""
+        made = shape(self.new)
+        return made if made.kind != "value" and self.old in ("VARCHAR", self.texts) else None
+
+    @property
+    def texts(self) -> str:
+        """The new type with text for every value."""
+        return texts(self.new)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from mlforge.model import FileLayout
 from mlforge.sql.templates import sql
-from mlforge.warehouses.types import NULL, is_integer, is_nested, is_number, normal, zoned_micros
+from mlforge.warehouses.nested import shape, texts
+from mlforge.warehouses.types import NULL, is_integer, is_number, normal, zoned_micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import Source
+    from mlforge.warehouses.nested import Steps
 
 FILE = "_mlforge_file"
 _WHOLE = "DECIMAL(38,0)"  # whole numbers that a BIGINT cannot hold
@@ -37,11 +39,15 @@ _KINDS = {"VARCHAR": "text", "BOOLEAN": "BOOLEAN", "ARRAY": "", "OBJECT": "", "N
 class Misfit(Exception):
     """A value or a file whose type does not fit its column. ``types`` are what it has, and what it should have."""
 
-    def __init__(self, column: str, text: str, types: Iterable[str], value: str | None = None) -> None:
+    def __init__(
+        self, column: str, text: str, types: Iterable[str], value: str | None = None, keeps: str | None = None
+    ) -> None:
+        """``keeps``: the type that would keep every value, where the types do not say it."""
         super().__init__(text)
         self.column = column
         self.types = tuple(types)
         self.value = value
+        self.keeps = keeps
 
     @property
     def words(self) -> str:
@@ -56,10 +62,13 @@ class Misfit(Exception):
     @property
     def declared(self) -> str:
         """What to write so that the column has one type."""
-        return f"types: {{{self.column}: {self._proposed}}}"
+        return f"types: {{{self.column}: {self.proposed}}}"
 
     @property
-    def _proposed(self) -> str:
+    def proposed(self) -> str:
+        """The type that keeps every value, as it is written there."""
+        if self.keeps:
+            return f"'{self.keeps}'"
         old, new = self.types
         instant = next((t for t in self.types if t.startswith("TIMESTAMP")), None)
         if instant and "DATE" in self.types:
@@ -110,12 +119,12 @@ class Reader:
         return {k: v for k, v in self.options.items() if k not in _OURS | _FOLDERS}
 
     def physical(self, column: str, found: str) -> str:
-        """The type that a column is read with from a file of text: what is declared is proven text by text, of JSON
-        what is no list and no object."""
+        """The type that a column is read with from a file of text: what is declared is proven text by text, also within
+        lists and objects of JSON."""
         kind = self.declared.get(column.lower())
         if kind is None:
             return found
-        return kind if self.format == "json" and is_nested(kind) else "VARCHAR"
+        return texts(kind) if self.format == "json" else "VARCHAR"
 
     def call(self, layout: FileLayout, types: Mapping[str, str]) -> dict[str, Any]:
         """Options that read files of a layout, with these types where the files do not say their own."""
@@ -147,16 +156,23 @@ def find(
     width: int | None = None, *, declared: bool = False,
 ) -> tuple[int, str] | None:  # fmt: skip
     """The first row of a file, and its value, where a column holds what is no value of the type ``new``, which the
-    user ``declared`` or DuckDB guessed."""
-    kinds = {c: old if c.lower() == column.lower() else "VARCHAR" for c in layout.types}
-    found = con.execute(
-        sql(
-            "warehouse/find_misfit", format=reader.format, file=file, options=reader.call(layout, kinds), column=column,
-            old=old, new=new, width=width,
-            how={**reader.how(layout), "guessed": not declared},
-        )
-    ).fetchall()  # fmt: skip
-    return found[0] if found else None
+    user ``declared`` or DuckDB guessed; of a list or an object, where it lies within."""
+    text = texts(new) if old == "VARCHAR" else old
+    kinds = dict.fromkeys(layout.types, "VARCHAR")
+    kinds |= {c: text if reader.format == "json" else old for c in kinds if c.lower() == column.lower()}
+    places: list[tuple[Steps, str]] = [((), new)]
+    if text != old:  # every value in a list is looked at; of CSV the text of the list, too
+        places = [*([((), text)] if reader.format == "csv" else []), *shape(new).leaves()]
+    found: list[tuple[int, str]] = []
+    for steps, kind in places:
+        found += con.execute(
+            sql(
+                "warehouse/find_misfit", format=reader.format, file=file, options=reader.call(layout, kinds),
+                column=column, old=old, new=kind, width=width, steps=steps, texts=text,
+                how={**reader.how(layout), "guessed": not declared},
+            )
+        ).fetchall()  # fmt: skip
+    return min(found, default=None)
 
 
 def _parquet(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
@@ -373,9 +389,41 @@ def _whole_json(con: DuckDBPyConnection, reader: Reader, file: str, types: dict[
     for column, kind in times:  # 01-02-24 is one for DuckDB, in an order that it guesses
         values, fit, *_ = counts.get((file, column, kind), [0, 0])
         found[column] = types[column] if values == fit else "VARCHAR"
+    for column, kind in types.items():
+        if shape(kind).kind != "value" and column.lower() not in reader.declared:
+            found[column] = _whole_nested(con, reader, file, column, kind)
     for column in mixed:
         found[column] = _json_type(con, reader, file, layout, column)
     return found
+
+
+def _whole_nested(con: DuckDBPyConnection, reader: Reader, file: str, column: str, kind: str) -> str:
+    """The type of a JSON file's column of lists or objects, where DuckDB's own would not keep every value in them."""
+    made = shape(kind)
+    leaves = dict(made.leaves())
+    proofs = {s: "DATE" if k == "DATE" else _ZONED for s, k in leaves.items() if k.startswith(("DATE", "TIMESTAMP"))}
+    proofs |= {s: k for s, k in leaves.items() if k == "DOUBLE"}
+    found = dict.fromkeys(_misfits(con, reader, file, column, kind, proofs), "VARCHAR")
+    large = {s: _WHOLE for s in found if leaves[s] == "DOUBLE"}
+    for steps in _misfits(con, reader, file, column, kind, large):
+        alone = made.with_leaves({steps: "DOUBLE"}, "VARCHAR")
+        row, value = find(con, reader, file, FileLayout(types={column: kind}), column, "VARCHAR", alone) or (0, "")
+        text = f"it is {kind}, and row {row} of {reader.shown(file)} says {value!r} in it, an integer that no DOUBLE is"
+        raise Misfit(column, text, ("BIGINT", "DOUBLE"), value, made.with_leaves({steps: "DECIMAL(38,9)"}))
+    return made.with_leaves(found | large)
+
+
+def _misfits(
+    con: DuckDBPyConnection, reader: Reader, file: str, column: str, kind: str, proofs: Mapping[Steps, str]
+) -> list[Steps]:  # fmt: skip
+    """Where within a column of a JSON file texts lie that say no value of the type."""
+    if not proofs:
+        return []
+    asked = [(column, steps, leaf) for steps, leaf in proofs.items()]
+    options = reader.call(FileLayout(types={}), {column: texts(kind)})
+    how = {**reader.passed, "guessed": True}
+    [row] = con.execute(sql("warehouse/count_within", file=file, options=options, asked=asked, how=how)).fetchall()
+    return [steps for steps, (values, fit) in zip(proofs, row, strict=True) if values != fit]
 
 
 def _json_type(con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str) -> str:

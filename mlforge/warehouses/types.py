@@ -122,11 +122,6 @@ def _parsed(kind: str) -> Any:
     return duckdb.sqltype(kind)
 
 
-def is_nested(kind: str) -> bool:
-    """Whether a type is made of others, or holds any JSON."""
-    return kind == "JSON" or _parsed(kind).id in _NESTED
-
-
 def normal(kind: str) -> str:
     """A type as DuckDB spells it: ``int`` is INTEGER. Raises duckdb.Error for what is none."""
     return str(_parsed(kind))
