@@ -13,6 +13,7 @@ class FileLayout(Struct, frozen=True, kw_only=True):
     types: dict[str, str]
     dialect: dict[str, Any] = {}  # options of the reader, as far as they were found
     padded: dict[str, int] = {}  # columns of whole numbers, all of one width, some with leading zeros
+    truths: dict[str, dict[str, str]] = {}  # columns of truth values: how true and false are spelled
 
     def read_as(self) -> dict[str, str]:
         """The types as a reader is asked for them, to which a column without any value is text."""

@@ -372,6 +372,44 @@ def test_numbers_with_leading_zeros(tmp_path: Path) -> None:
     assert "it is VARCHAR in b.csv and BIGINT in a.csv: row 1 of b.csv says '007'" in undeclared.refused()
 
 
+@pytest.mark.parametrize("pair", ["t f", "T F", "true false", "True False", "TRUE FALSE", "yes no", "t False"])
+def test_truth_values_that_are_spelled_in_one_way(tmp_path: Path, pair: str) -> None:
+    one, other = pair.split()
+    folder = Folder(tmp_path, "csv")
+    assert same(folder, ("a", [one, None, one, other], ""), ("b", [other], ""))[1] == [True, None, True, False, False]
+
+
+TWO_WAYS = [("t", "true", "true"), ("true", "True", "true"), ("F", "f", "false"), ("no", "false", "false")]
+
+
+@pytest.mark.parametrize(("first", "second", "truth"), TWO_WAYS)
+def test_truth_values_that_would_be_merged(tmp_path: Path, first: str, second: str, truth: str) -> None:
+    """A text t is another key than a text true."""
+    beside = {"true": "no", "false": "yes"}[truth]
+    folder = Folder(tmp_path, "csv")
+    folder.write("a", [first, beside, None, second], "")
+    words, hint = f"as BOOLEAN both would be {truth}", "types: {v: VARCHAR}"
+    row, said = (1, first) if second < first else (4, second)
+    message = folder.refused()
+    assert (
+        f"column 'v': row {row} of a.csv says {said!r}, beside {({first, second} - {said}).pop()!r}: {words}" in message
+    )
+    assert hint in message
+    assert Folder(tmp_path, "csv", types={"v": "VARCHAR"}).read()[1] == [first, beside, None, second]
+    assert Folder(tmp_path, "csv", types={"v": "BOOLEAN"}).read()[1] == [
+        truth == "true",
+        truth != "true",
+        None,
+        truth == "true",
+    ]
+    (tmp_path / "a.csv").write_text(f"i,v\n1,{first}\n2,{first}\n")
+    known = folder.read()[2]
+    folder.write("b", [beside, second], "")
+    for message in (folder.refused(), folder.refused(known)):
+        assert f"column 'v': row 2 of b.csv says {second!r}, beside {first!r} in a.csv: {words}" in message
+        assert hint in message
+
+
 def test_types_stay_when_files_go(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "parquet")
     folder.write("a", [0.5], "DOUBLE")
@@ -427,7 +465,7 @@ def test_folders_that_would_be_one(tmp_path: Path) -> None:
     assert "folders 007 and 7 would both be 7" in folder.refused()
 
 
-TEXTS = st.text("abc", max_size=2).map("x{}".format)  # t alone would be a BOOLEAN of its own, nan a DOUBLE
+TEXTS = st.text("abc", max_size=2).map("x{}".format) | st.sampled_from(["t", "T", "true", "f", "no"])  # nan is a DOUBLE
 NUMBERS = {
     "TINYINT": st.integers(-128, 127),
     "INTEGER": st.integers(-(2**31), 2**31 - 1),
@@ -467,6 +505,8 @@ def is_kept(given: Any, found: Any) -> bool:
         if isinstance(given, decimal.Decimal) and isinstance(found, float):
             return float(given) == found  # a text with a point is a DOUBLE
         return given == found
+    if isinstance(found, bool):
+        return str(given).lower() in (("t", "true") if found else ("f", "no", "false"))
     return given == found or str(given).lower() == str(found)
 
 
@@ -487,6 +527,9 @@ def test_nothing_is_lost(tmp_path_factory: pytest.TempPathFactory, format_: str,
         known = found[2]
         expected = [v for _, values in made[: number + 1] for v in values]
         assert all(is_kept(a, b) for a, b in zip(expected, found[1], strict=True)), (expected, found)
+        if found[0] == "BOOLEAN":
+            truths = {(written(format_, a), b) for a, b in zip(expected, found[1], strict=True) if a is not None}
+            assert len(truths) == len({b for _, b in truths}), "two texts are one"
         assert folder.read()[:2] == found[:2]
     if refusals:
         assert "column v" in refusals[0] or "column 'v'" in refusals[0]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from mlforge.model import FileLayout, TypeChange
 from mlforge.sql.templates import sql
-from mlforge.warehouses.layouts import Misfit, find, look, mixed_width
+from mlforge.warehouses.layouts import Misfit, find, look, mixed_width, two_truths
 from mlforge.warehouses.nested import Shape, shape, texts
 from mlforge.warehouses.types import NULL, common, is_number, is_safe
 
@@ -83,6 +83,7 @@ class FileTable:
         self._unknown()
         for column in self.types:
             self._refuse_merged(column)
+            self._refuse_two_truths(column)
         self._find_folders()
 
     def _add(self, layout: FileLayout, file: str) -> None:
@@ -140,6 +141,21 @@ class FileTable:
             if other:
                 beside = f"numbers of {width} digits with leading zeros in {self.shown(first)}"
                 raise Misfit(column, mixed_width(self.shown(file), other, beside), ("VARCHAR", "BIGINT"))
+
+    def _refuse_two_truths(self, column: str) -> None:
+        """Refuse texts of different files that would be one truth value, as t and true."""
+        low = column.lower()
+        if self.types[column] != "BOOLEAN" or low in self.reader.declared:
+            return
+        known: dict[str, tuple[str, str]] = {}
+        for layout, file in reversed(self._distinct.values()):
+            for truth, text in next((t for c, t in layout.truths.items() if c.lower() == low), {}).items():
+                first, said = known.setdefault(truth, (file, text))
+                if said != text:
+                    name = next(c for c in layout.types if c.lower() == low)
+                    row, _ = find(self.con, self.reader, file, layout, name, "VARCHAR", "BOOLEAN", said=said) or (0, "")
+                    beside = f"{said!r} in {self.shown(first)}"
+                    raise two_truths(column, self.shown(file), row, text, beside, truth)
 
     def _is_folder(self, column: str) -> bool:
         return any(column == name.lower() for name, _ in _pairs(next(iter(self.layouts), "")))

@@ -153,10 +153,11 @@ def look(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str,
 
 def find(
     con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str, old: str, new: str,
-    width: int | None = None, *, declared: bool = False,
+    width: int | None = None, said: str | None = None, *, declared: bool = False,
 ) -> tuple[int, str] | None:  # fmt: skip
     """The first row of a file, and its value, where a column holds what is no value of the type ``new``, which the
-    user ``declared`` or DuckDB guessed; of a list or an object, where it lies within."""
+    user ``declared`` or DuckDB guessed; of a list or an object, where it lies within. With ``width`` the first text of
+    another width, with ``said`` the first that says the same truth value in another way."""
     text = texts(new) if old == "VARCHAR" else old
     kinds = dict.fromkeys(layout.types, "VARCHAR")
     kinds |= {c: text if reader.format == "json" else old for c in kinds if c.lower() == column.lower()}
@@ -168,7 +169,8 @@ def find(
         found += con.execute(
             sql(
                 "warehouse/find_misfit", format=reader.format, file=file, options=reader.call(layout, kinds),
-                column=column, old=old, new=kind, width=width, steps=steps, texts=text,
+                column=column, old=old, new=kind, width=width, said=said, steps=steps,
+                texts=text,
                 how={**reader.how(layout), "guessed": not declared},
             )
         ).fetchall()  # fmt: skip
@@ -278,7 +280,7 @@ def _proven(
     ]
     if not asked:
         return dict.fromkeys(files, guess)
-    counts = _counts(con, reader, guess, files, asked)
+    counts, truths = _counts(con, reader, guess, files, asked)
     found = {}
     for file in files:
         types, padded = dict(guess.types), {}
@@ -286,8 +288,29 @@ def _proven(
             types[column], width = _type_of(con, reader, guess, file, column, kind, counts.get((file, column, kind)))
             if width:
                 padded[column] = width
-        found[file] = FileLayout(types=types, dialect=guess.dialect, padded=padded)
+        spelled = {c: _spelled(con, reader, guess, file, c, t) for (f, c), t in truths.items() if f == file}
+        found[file] = FileLayout(types=types, dialect=guess.dialect, padded=padded, truths=spelled)
     return found
+
+
+def _spelled(
+    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, file: str, column: str, ends: list[str | None]
+) -> dict[str, str]:  # fmt: skip
+    """How a column of a file spells true and false. Raises Misfit where it has two ways, which would be one."""
+    said: dict[str, str] = {}
+    for truth, first, last in (("true", *ends[:2]), ("false", *ends[2:])):
+        if first is not None and last is not None:
+            said[str(truth)] = first
+            if first != last:
+                row, text = find(con, reader, file, layout, column, "VARCHAR", "BOOLEAN", said=first) or (0, last)
+                raise two_truths(column, reader.shown(file), row, text, repr(first), str(truth))
+    return said
+
+
+def two_truths(column: str, file: str, row: int, text: str, beside: str, truth: str) -> Misfit:
+    """The error for texts that would be merged, as t and true."""
+    words = f"row {row} of {file} says {text!r}, beside {beside}: as BOOLEAN both would be {truth}"
+    return Misfit(column, words, ("VARCHAR", "BOOLEAN"))
 
 
 _Counts = dict[tuple[str, str, str], list[int]]
@@ -295,7 +318,7 @@ _Counts = dict[tuple[str, str, str], list[int]]
 
 def _counts(
     con: DuckDBPyConnection, reader: Reader, layout: FileLayout, files: list[str], asked: list[tuple[str, str]]
-) -> _Counts:
+) -> tuple[_Counts, dict[tuple[str, str], list[str | None]]]:
     options = {**reader.call(layout, dict.fromkeys(layout.types, "VARCHAR")), "filename": FILE}
     rows = con.execute(
         sql(
@@ -307,7 +330,10 @@ def _counts(
             how={**reader.how(layout), "guessed": True},
         )
     ).fetchall()
-    return {(file, c, k): n for file, *counts in rows for (c, k), n in zip(asked, counts, strict=True)}
+    counts = {(file, c, k): n for file, *found, _ in rows for (c, k), n in zip(asked, found, strict=True)}
+    truths = [c for c, kind in asked if kind == "BOOLEAN"]
+    spelled = {(row[0], c): row[-1][4 * n : 4 * n + 4] for row in rows for n, c in enumerate(truths)}
+    return counts, spelled
 
 
 def _type_of(
@@ -320,7 +346,7 @@ def _type_of(
         return NULL, None
     if fit == values:
         return kind, _width(con, reader, layout, file, column, digits)
-    others = _counts(con, reader, layout, [file], [(column, other) for other in _OTHERS.get(kind, ())])
+    others, _ = _counts(con, reader, layout, [file], [(column, other) for other in _OTHERS.get(kind, ())])
     for other in _OTHERS.get(kind, ()):
         values, fit, *digits = others[file, column, other]
         if fit == values:
@@ -383,7 +409,7 @@ def _whole_json(con: DuckDBPyConnection, reader: Reader, file: str, types: dict[
     times = [(c, t if t == "DATE" else _ZONED) for c, t in types.items() if t == "DATE" or t.startswith("TIMESTAMP")]
     mixed = [c for c, t in types.items() if t == "JSON"]
     found = dict(types)
-    counts = _counts(con, reader, layout, [file], [*doubles, *times]) if doubles or times else {}
+    counts, _ = _counts(con, reader, layout, [file], [*doubles, *times]) if doubles or times else ({}, {})
     for column, kind in doubles:
         found[column], _ = _type_of(con, reader, layout, file, column, kind, counts.get((file, column, kind)))
     for column, kind in times:  # 01-02-24 is one for DuckDB, in an order that it guesses
