@@ -18,14 +18,17 @@
         └── StoreDownError    it cannot be reached, or is full
             └── StoreRefusedError   it is there, but does not let us in
 
-Each carries what is wrong (``message``), where (``where``), and what to do (``hint``). The CLI has one handler for the
-tree; library users catch ``MlforgeError`` or a branch of it.
+Each carries what is wrong (``message``), where (``where``), and what to do (``hint``), without passwords. The CLI has
+one handler for the tree; library users catch ``MlforgeError`` or a branch of it.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from mlforge.masking import clean, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +43,7 @@ class Where:
     column: int | None = None
 
     def __str__(self) -> str:
-        parts = [self.file, *(str(n) for n in (self.line, self.column) if n is not None)]
+        parts = [masked(self.file), *(str(n) for n in (self.line, self.column) if n is not None)]
         return ":".join(parts)
 
 
@@ -51,9 +54,10 @@ class MlforgeError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str | None = None, where: Where | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        clean(sys.exception())  # what this one comes from is shown with it
+        self.message = masked(message)
+        self.hint = hint and masked(hint)
+        super().__init__(self.message)
         self.where = where
 
     def __str__(self) -> str:
@@ -168,7 +172,7 @@ _MOST_WORDS = 800
 
 def engine_words(error: Exception | str) -> str:
     """What DuckDB says, in one line: its candidates and advice too, and the word that its caret stands below; without
-    the settings of its CSV reader and traces of its own code."""
+    the settings of its CSV reader, traces of its own code, and passwords."""
     first, *more = (str(error).strip() or type(error).__name__).splitlines()
     said, near = [first.strip()], ""
     for line, below in zip(more, [*more[1:], ""][: len(more)], strict=True):
@@ -186,6 +190,7 @@ def engine_words(error: Exception | str) -> str:
         words += ("" if words[-1] in ".!?:;," else ";") + " " + text
     if near and "_mlforge" not in near and near.lower() not in words.lower():
         words += f" (near {near!r})"
+    words = masked(words)
     return words if len(words) <= _MOST_WORDS else words[:_MOST_WORDS] + " ..."
 
 

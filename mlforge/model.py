@@ -7,6 +7,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from mlforge.duration import Duration as Duration  # noqa: PLC0414 - a noun like the others, for all who import them
+from mlforge.masking import masked, remember
 from mlforge.states import FileLayout as FileLayout  # noqa: PLC0414
 from mlforge.states import FileState as FileState  # noqa: PLC0414
 from mlforge.states import Slice as Slice  # noqa: PLC0414
@@ -41,6 +42,13 @@ class Source(Struct, frozen=True, kw_only=True):
     description: str | None = None
     file: str | None = None  # where it is stated; None: mlforge.yaml
     line: int | None = None  # in that file
+
+    def __post_init__(self) -> None:
+        if self.path:
+            remember(self.path)
+
+    def __repr__(self) -> str:
+        return masked(str(super().__repr__()))
 
 
 class Entity(Struct, frozen=True, kw_only=True):

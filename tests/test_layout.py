@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "mlforge"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
     *(
+        "masking",
         "errors",
         "duration",
         "states",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mlforge.catalog import reader
 from mlforge.errors import UsageError, did_you_mean
+from mlforge.masking import masked
 from mlforge.model import Version
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _unbuilt(project: Project | None, what: What, known: set[Any]) -> list[Row]:
         return [{key: e.name, "keys": e.keys, "description": e.description}
                 for e in project.entities.values() if e.name not in known]  # fmt: skip
     if what == "sources":
-        return [{key: s.name, "format": s.format, "path": s.path, "timestamp": s.timestamp,
+        return [{key: s.name, "format": s.format, "path": s.path and masked(s.path), "timestamp": s.timestamp,
                  "description": s.description} for s in project.sources.values() if s.name not in known]  # fmt: skip
     return [{key: s.name, "features": [str(m) for m in s.members], "description": s.description}
             for s in project.feature_sets.values() if s.name not in known]  # fmt: skip

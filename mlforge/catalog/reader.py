@@ -9,6 +9,7 @@ import msgspec
 
 from mlforge.catalog import migrations
 from mlforge.errors import CatalogError
+from mlforge.masking import masked
 from mlforge.model import (
     CatalogState,
     Compiled,
@@ -173,10 +174,10 @@ def lineage(con: DuckDBPyConnection, feature: str | None = None, version: Versio
 
 
 def sources(con: DuckDBPyConnection) -> list[Row]:
-    """Sources as of the newest build that read each."""
+    """Sources as of the newest build that read each. Builds before this mlforge kept paths with their passwords."""
     names = ("source", "format", "path", "table_name", "timestamp", "loaded_at", "description", "options", "build",
              "rows", "files", "digest")  # fmt: skip
-    return rows(con, "sources", names, ["source"])
+    return [{**row, "path": row["path"] and masked(row["path"])} for row in rows(con, "sources", names, ["source"])]
 
 
 def entities(con: DuckDBPyConnection) -> list[Row]:

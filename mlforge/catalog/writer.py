@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from mlforge.masking import masked
 from mlforge.sql.templates import sql, statements
 
 if TYPE_CHECKING:
@@ -249,12 +250,12 @@ def _source_row(build: int, source: Source, state: SourceState | None) -> dict[s
     return {
         "source": source.name,
         "format": source.format,
-        "path": source.path,
+        "path": source.path and masked(source.path),
         "table_name": source.table,
         "timestamp": source.timestamp,
         "loaded_at": source.loaded_at,
         "description": source.description,
-        "options": encode(source.options),
+        "options": masked(encode(source.options)),
         "build": build,
         "rows": state.rows if state else None,
         "files": len(state.files) if state else 0,

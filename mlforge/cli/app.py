@@ -28,6 +28,7 @@ from mlforge.cli import (
 from mlforge.cli.context import Globals, options
 from mlforge.cli.exits import INTERRUPTED, INTERRUPTION, is_interruption
 from mlforge.errors import MlforgeError, RecordWarning, engine_words
+from mlforge.masking import clean, masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,11 +46,13 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             raise _interruption() from None
         except MlforgeError as error:
+            clean(error)
             if options(ctx).debug:
                 raise
             say_error(error.message, where=str(error.where) if error.where else None, hint=error.hint)
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
+            clean(error)
             if is_interruption(error):
                 raise _interruption() from None
             if options(ctx).debug or not say_unexpected(error):
@@ -81,7 +84,7 @@ def say_error(message: str, *, where: str | None = None, hint: str | None = None
     """Print an error on stderr: where, what, and what to do."""
     from mlforge.cli.output import echo, styled
 
-    place = f"{styled(where, 'bold', err=True)}: " if where else ""
+    message, place = masked(message), f"{styled(where, 'bold', err=True)}: " if where else ""
     echo(f"{styled('error:', 'red bold', err=True)} {place}{message}", err=True)
     if hint:
         echo(f"{styled('hint:', 'cyan', err=True)} {hint}", err=True)

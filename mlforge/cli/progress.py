@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlforge.cli.exits import INTERRUPTION, exit_code, is_interruption
 from mlforge.cli.output import count, echo, encode, styled
 from mlforge.errors import MlforgeError
+from mlforge.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ def _stopped(error: BaseException, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "error": {
             "code": ours.code if ours else "interrupted" if is_interruption(error) else "unexpected",
-            "message": ours.message if ours else INTERRUPTION if is_interruption(error) else str(error),
+            "message": ours.message if ours else INTERRUPTION if is_interruption(error) else masked(str(error)),
             "where": str(ours.where) if ours and ours.where else None,
             "hint": ours.hint if ours else None,
         },

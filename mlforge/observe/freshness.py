@@ -13,7 +13,6 @@ from mlforge.build.candidates import render_each
 from mlforge.errors import MlforgeError, ProjectError, UsageError, WarehouseError, did_you_mean
 from mlforge.model import SOURCE_SCHEMA, CatalogState
 from mlforge.observe.clock import before, instant, micros
-from mlforge.observe.lateness import asked
 from mlforge.sql.bind import bind
 from mlforge.sql.templates import ident, sql
 
@@ -163,7 +162,7 @@ def _newest_row(warehouse: DuckDB, source: Source, limit: int) -> _Newest:
             text = sql(
                 "observe/newest", instant=sql("lib/micros_of_any", x=ident(column)), relation=relation, limit=limit
             )
-            at, later = asked(warehouse, source, text)
+            at, later = warehouse.asked(source, text)[0]
             return _Newest(at, basis, later, "no row has a time that is not in the future" if later else "no rows")
     return _newest_file(warehouse, source, limit)
 
@@ -180,8 +179,7 @@ def _file_times(warehouse: DuckDB, source: Source) -> Iterator[int]:
     from pathlib import Path
 
     if "://" in (source.path or ""):
-        query = sql("observe/remote_times", pattern=source.path)
-        yield from (at for (at,) in warehouse.con.execute(query).fetchall())
+        yield from (at for (at,) in warehouse.asked(source, sql("observe/remote_times", pattern=source.path)))
         return
     files = [source.path or ""] if source.format == "duckdb" else warehouse.files(source)
     yield from (Path(file).stat().st_mtime_ns // 1000 for file in files)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from mlforge.errors import ProjectError, Where, engine_words
+from mlforge.errors import ProjectError
 from mlforge.model import SOURCE_SCHEMA, Duration
 from mlforge.observe.clock import spoken
 from mlforge.render.copies import copied_column
@@ -69,22 +69,6 @@ def rounded_up(seconds: int) -> Duration:
     return Duration(-(-seconds // 86_400), "d")
 
 
-def asked(warehouse: DuckDB, source: Source, query: str) -> tuple[Any, ...]:
-    """The one row of a query over a source. Raises ProjectError for rows that cannot be read."""
-    import duckdb
-
-    try:
-        row: tuple[Any, ...] = warehouse.con.execute(query).fetchall()[0]
-    except duckdb.InterruptException:
-        raise
-    except duckdb.Error as error:
-        raise ProjectError(
-            f"source {source.name!r} cannot be read: {engine_words(error)}",
-            where=Where(source.file or warehouse.config_file, source.line),
-        ) from error
-    return row
-
-
 def lateness(warehouse: DuckDB, source: Source) -> Lateness | None:
     """How late the rows of a source are, or None: it does not have both times, or no row has them.
 
@@ -100,7 +84,7 @@ def lateness(warehouse: DuckDB, source: Source) -> Lateness | None:
         "observe/lateness", loaded_at=source.loaded_at, timestamp=source.timestamp, relation=relation,
         quantiles=list(QUANTILES.values()),
     )  # fmt: skip
-    rows, early, most, *found = asked(warehouse, source, text)
+    rows, early, most, *found = warehouse.asked(source, text)[0]
     if not rows:
         return None
     values = dict(zip(QUANTILES, found, strict=True))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mlforge.errors import UsageError, did_you_mean
-from mlforge.online.place import place
+from mlforge.masking import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

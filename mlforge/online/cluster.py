@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from mlforge.online.place import place
+from mlforge.masking import place
 from mlforge.online.redis import escaped, needs_driver
 from mlforge.online.refusals import in_words, unfit
 from mlforge.online.resp import Connection, Malformed, Pool, Refused, Server, host_and_port

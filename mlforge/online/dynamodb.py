@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import OnlineError, StoreDownError, StoreRefusedError, UsageError
-from mlforge.online.place import place, without
+from mlforge.masking import place, remember
 
 try:
     import boto3
@@ -271,8 +271,8 @@ class DynamoDBStore:
             raise StoreDownError(self._said(error), hint=_WRONG) from error
 
     def _said(self, error: Exception) -> str:
-        text = without(str(error), self._client.meta.endpoint_url)
-        return f"DynamoDB does not answer as it should for table {self.table!r}: {text}"
+        remember(self._client.meta.endpoint_url)
+        return f"DynamoDB does not answer as it should for table {self.table!r}: {error}"
 
 
 _WRONG = "are region, credentials and table right? create: true makes the table"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from mlforge.errors import UsageError
-from mlforge.online.place import place
+from mlforge.masking import place
 from mlforge.online.refusals import in_words, unfit
 from mlforge.online.resp import OPTIONS, Refused, Server, Wire
 

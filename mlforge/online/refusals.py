@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlforge.errors import StoreDownError, StoreRefusedError, UsageError
-from mlforge.online.place import place
+from mlforge.masking import place
 from mlforge.online.resp import Malformed
 
 _LOGIN = ("NOAUTH", "WRONGPASS", "ERR invalid password", "NOPERM", "ERR AUTH")

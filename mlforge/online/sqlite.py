@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mlforge.errors import StoreDownError, StoreRefusedError, UsageError
-from mlforge.online.place import place
+from mlforge.masking import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -147,7 +147,7 @@ def training_set_as_known(
     record = {
         **made[0].record, "known_as_of": str(known_as_of), "ignore_loaded_at": ignore_loaded_at, "rows": len(whole),
         "content_hash": content_hash(whole.select(made[0].record["hashed"])),
-        "labels": {**made[0].record["labels"], "kind": labels.kind, "text": labels.text, "digest": labels.digest},
+        "labels": {**made[0].record["labels"], **labels.record},
     }  # fmt: skip
     return TrainingSet(whole, labels.kind, record, labels)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec.structs import replace
 
 from mlforge.errors import RetrievalError, engine_words
+from mlforge.masking import masked
 from mlforge.render.names import RESERVED
 from mlforge.retrieve.fence import HINT, check_select
 from mlforge.retrieve.handover import joined, names_of, relation_table
@@ -50,6 +51,12 @@ class Labels(Struct, frozen=True):
     left: dict[str, str] = {}  # columns that the engine cannot read, in lower case, and why
     untyped: frozenset[str] = frozenset()  # columns that hold NULLs, or nothing, and say no type, in lower case
     types: dict[str, str] = {}  # of the columns of a DuckDB relation
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Where they came from, as a dataset's record says it: without passwords."""
+        text = masked(self.text) if self.text and self.kind == "sql" else self.text
+        return {"kind": self.kind, "text": text, "digest": self.digest}
 
     @property
     def names(self) -> Sequence[str]:

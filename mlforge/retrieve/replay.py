@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from mlforge.errors import CatalogError, MlforgeError, UsageError, did_you_mean
+from mlforge.masking import HIDDEN
 from mlforge.model import FeatureRef, Pin, Version
 from mlforge.retrieve.known import training_set_as_known
 from mlforge.retrieve.request import resolve
@@ -90,7 +91,7 @@ def _labels_changed(record: Record, folder: Path) -> list[str]:
         with path.open("rb") as handle:
             same = hashlib.file_digest(handle, "sha256").hexdigest() == labels["digest"]
         return [] if same else [f"the label file {path} has changed"]
-    if labels["kind"] != "sql" and not kept(folder, record["id"]).is_file():
+    if _is_kept(labels) and not kept(folder, record["id"]).is_file():
         return [f"the file of label rows {kept(folder, record['id'])} is gone"]
     return []
 
@@ -99,7 +100,7 @@ def _make(
     con: DuckDBPyConnection, state: CatalogState, record: Record, folder: Path, project: Project | None
 ) -> TrainingSet:
     labels = record["labels"]
-    given = labels["text"] if labels["kind"] in ("path", "sql") else kept(folder, record["id"])
+    given = kept(folder, record["id"]) if _is_kept(labels) else labels["text"]
     if record.get("known_as_of"):
         if project is None:
             raise UsageError(
@@ -143,8 +144,13 @@ def _differences(record: Record, made: Record) -> list[str]:
     return ["the values differ, though the label rows and versions are the same: the catalog was changed by hand"]
 
 
+def _is_kept(labels: Record) -> bool:
+    """Whether the record alone does not give the label rows again: they were in memory, or their SQL had a password."""
+    return labels["kind"] not in ("path", "sql") or (labels["kind"] == "sql" and HIDDEN in labels["text"])
+
+
 def kept(folder: Path, dataset: str) -> Path:
-    """Where the label rows of a dataset are kept that were given in memory."""
+    """Where the label rows of a dataset are kept that cannot be had again."""
     return folder / f"labels-{dataset}.parquet"
 
 
@@ -167,7 +173,7 @@ def keep(state: CatalogState, made: TrainingSet, catalog_path: str, *, full_name
 
 
 def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
-    """Keep what of label rows given in memory is needed to make the set again: keys, time and request columns.
+    """Keep what of label rows that cannot be had again is needed to make the set again: keys, time and request columns.
 
     Raises CatalogError if the folder cannot be written."""
     import pyarrow.parquet as pq
@@ -175,7 +181,7 @@ def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
     from mlforge.catalog.lock import refused
     from mlforge.catalog.whole import whole_file
 
-    if made.kind in ("path", "sql"):
+    if not _is_kept(made.record["labels"]):
         return
     table = _needed(state, made)
     path = kept(folder, made.record["id"])

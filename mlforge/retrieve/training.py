@@ -235,8 +235,7 @@ def _record(
              "keys": r.ref.keys, "prefix": r.ref.prefix}
             for r in asked
         ],
-        "labels": {"kind": labels.kind, "text": labels.text, "digest": labels.digest,
-                   "content_hash": None if labels.digest else content_hash(labels.table)},
+        "labels": {**labels.record, "content_hash": None if labels.digest else content_hash(labels.table)},
         "label_time": time_column,
         "keys": keys,
         "columns": made,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from mlforge.online.place import SHORTEST
-from mlforge.online.place import secrets_of as secrets_of_address
+from mlforge.masking import SHORTEST
+from mlforge.masking import secrets_of as secrets_of_address
 
 if TYPE_CHECKING:
     from mlforge.serve.settings import ServeSettings

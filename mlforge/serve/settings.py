@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlforge.online.place import place
+from mlforge.masking import place
 
 PATIENCE = 2
 """Seconds that a call of a store may take where its settings do not say: a server answers 503 rather than wait."""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import structs
 
 from mlforge.errors import CatalogError, FeatureError, ProjectError, WarehouseError, Where, engine_words
+from mlforge.masking import masked, without_login
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
 from mlforge.sql.missing import unknown_column
 from mlforge.sql.templates import ident, sql, statements
@@ -89,6 +90,19 @@ class DuckDB:
         if self.catalog is None:
             self._attach_file(path, CURRENT)
             self.catalog = CURRENT
+
+    def asked(self, source: Source, query: str) -> list[tuple[Any, ...]]:
+        """The rows of a query over a source. Raises ProjectError for what cannot be read."""
+        import duckdb
+
+        try:
+            rows: list[tuple[Any, ...]] = self.con.execute(query).fetchall()
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:
+            where = Where(source.file or self.config_file, source.line)
+            raise ProjectError(f"source {source.name!r} cannot be read: {engine_words(error)}", where=where) from error
+        return rows
 
     def describe(self, query: str) -> dict[str, str]:
         """Names and types of a query's columns; nothing is read. Raises WarehouseError with the engine's words."""
@@ -231,7 +245,7 @@ class DuckDB:
         """What tells whether a file is the one that a build knows: its name, size and time."""
         files = self.files(source)
         if "://" in (source.path or ""):
-            rows = self.con.execute(sql("warehouse/remote_files", pattern=source.path)).fetchall()
+            rows = self.asked(source, sql("warehouse/remote_files", pattern=source.path))
             return {name: (name, size, 0) for name, size, _ in rows}
         stats = ((f, Path(f).stat()) for f in files)
         return {f: (self._shown(f), s.st_size, s.st_mtime_ns) for f, s in stats}
@@ -376,8 +390,9 @@ class DuckDB:
         if source.format not in _SUFFIXES:
             return self._state_of_rows(source)
         if "://" in (source.path or ""):
-            rows = self.con.execute(sql("warehouse/remote_files", pattern=source.path)).fetchall()
-            return self._with_types(SourceState(digest=_digest(str(r) for r in rows)), source, before)
+            rows = self.asked(source, sql("warehouse/remote_files", pattern=source.path))
+            digest = _digest(str((without_login(name), *rest)) for name, *rest in rows)
+            return self._with_types(SourceState(digest=digest), source, before)
         known = {f.path: f for f in before.files} if before else {}
         states = tuple(self._file_state(Path(p), known) for p in self.files(source))
         digest = _digest(f"{s.path}\0{s.digest}" for s in states)
@@ -413,15 +428,14 @@ class DuckDB:
 
     def _state_of_rows(self, source: Source) -> SourceState:
         if (kind := self._slice_type(source)) is not None:
-            rows = self.con.execute(
-                sql("warehouse/slices", s=source, relation=self._relation(source), slice_type=kind, up_to=[])
-            ).fetchall()
+            relation = self._relation(source)
+            rows = self.asked(source, sql("warehouse/slices", s=source, relation=relation, slice_type=kind, up_to=[]))
             slices = tuple(Slice(name=n, rows=r, total=t, last=x) for n, r, t, x in rows)
             return SourceState(
                 digest=_digest(map(str, rows)), slices=slices, rows=sum(s.rows for s in slices)
             )  # fmt: skip
         relation = f"{ident(SOURCE_SCHEMA)}.{ident(source.name)}"
-        rows, digest = self.con.execute(sql("warehouse/state", relation=relation)).fetchall()[0]
+        rows, digest = self.asked(source, sql("warehouse/state", relation=relation))[0]
         return SourceState(digest=f"{rows}:{digest}", rows=rows)
 
     def grown(self, source: Source, slices: Mapping[str, int]) -> dict[str, tuple[int, str]]:
@@ -435,11 +449,12 @@ class DuckDB:
         return {name: (count, total) for name, count, total, _ in rows}
 
     def _shown(self, path: str) -> str:
-        """A path relative to the project where it lies in it, so that a clone elsewhere sees the same files."""
+        """A path relative to the project where it lies in it, so that a clone elsewhere sees the same files; a URL
+        without what opens it."""
         try:
             return Path(path).relative_to(self.root).as_posix()
         except ValueError:
-            return path
+            return masked(path) if "://" in path else path
 
 
 def _fenced(source: Source, where: Where) -> Source:

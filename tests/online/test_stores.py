@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlforge.errors import MlforgeError, OnlineError, StoreDownError, UsageError
+from mlforge.masking import place
 from mlforge.online.base import Change, open_store
-from mlforge.online.place import place
 from mlforge.serve.settings import ServeSettings
 from tests.online.servers import RedisServer, free_port
 
