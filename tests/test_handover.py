@@ -103,6 +103,7 @@ def test_the_index_of_pandas(small: Small, index: str) -> None:
 ODD = {
     "mixed": pd.Series([1, "a", None], dtype=object),
     "objects": pd.Series([object(), {1, 2}, dt.UTC], dtype=object),
+    "huge": pd.Series([2**70, 1, None], dtype=object),
     "complex": pd.Series([1 + 2j, 0, 1j]),
     "sparse": pd.Series(pd.arrays.SparseArray([0, 0, 1])),
     "half": pd.Series([1.5, 2.5, float("nan")], dtype="float16"),
@@ -232,7 +233,8 @@ def test_every_column_of_a_relation_comes_back(small: Small) -> None:
         "h": "170141183460469231731687303715884105727::HUGEINT", "u": "340282366920938463463374607431768211455::UHUGEINT",
         "id": "'00000000-0000-0000-0000-00000000002a'::UUID", "bits": "'0101'::BIT", "z": "'10:00:00+02'::TIMETZ",
         "e": "'b'::ENUM('a', 'b')", "j": "'{\"a\": 1}'::JSON", "i": "INTERVAL '1 month 2 days'", "n8": "1::TINYINT",
-        "s": "{'a': 1, 'b': [1.5, NULL]}", "_mlforge_row": "7",
+        "s": "{'a': 1, 'b': [1.5, NULL]}", "_mlforge_row": "7", "us": "[340282366920938463463374607431768211455::UHUGEINT]",
+        "bitss": "{'bit': ['0101'::BIT, NULL]}", "big": "'123456789012345678901234567890123456789012345678'::BIGNUM",
     }  # fmt: skip
     listed = ", ".join(f"{x} AS {name}" for name, x in odd.items())
     query = f"SELECT 1 AS k, TIMESTAMP '2024-01-02' AS label_time, {listed}"
@@ -246,6 +248,15 @@ def test_every_column_of_a_relation_comes_back(small: Small) -> None:
     made = _got(small, query)
     assert made.column_names == found.columns
     assert made["_mlforge_row"].to_pylist() == [7]
+    shown = {"u": "340282366920938463463374607431768211455", "bits": "0101", "z": "10:00:00+02"}
+    shown |= {"us": f"[{shown['u']}]", "bitss": "{'bit': [0101, NULL]}", "big": "1234567890" * 4 + "12345678"}
+    assert {n: made[n].to_pylist()[0] for n in shown} == shown  # Arrow has no such values: text
+
+
+@pytest.mark.parametrize("labels", [pl.Series([1]), pd.Series([1]), pa.array([1]), [1], None, np.zeros(1), 7])
+def test_what_is_no_table_is_an_error(small: Small, labels: Any) -> None:
+    with pytest.raises(RetrievalError, match="label rows cannot be "):
+        _got(small, labels)
 
 
 NAMES = ["plain.csv", "my labels.csv", "export [1].csv", "a*b?.csv", "{x}, (1).parquet", "it's.jsonl", "select 1.csv"]

@@ -83,7 +83,7 @@ class Read:
             shown = f"{column!r}" if not self.parts else f"{column!r} nor {', '.join(map(repr, missing))}"
             raise OnlineError(
                 f"an entity row has no {shown}, a key of {self.opened.table.feature}",
-                hint=f"{did_you_mean(column, map(str, row))} keys= maps a key to another column",
+                hint=f"{did_you_mean(column, map(str, row))}; keys= maps a key to another column",
             )
         return surrogate_key(*(value_of(row, p) for p in self.parts))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mlforge.sql.outputs import lost_in_arrow
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
@@ -13,13 +14,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyRelation
 
-_AS_TEXT = ("BIT", "TIME WITH TIME ZONE", "UHUGEINT")  # Arrow has no such values
-
 
 def relation_table(relation: DuckDBPyRelation) -> pa.Table:
     """The rows of a DuckDB relation; what Arrow has no values for as text."""
     types = {c: str(t) for c, t in zip(relation.columns, relation.types, strict=True)}
-    text = {c: "VARCHAR" for c, t in types.items() if t in _AS_TEXT}
+    text = {c: "VARCHAR" for c, t in types.items() if lost_in_arrow(t)}
     return (relation.project(_casts(types, text)) if text else relation).to_arrow_table()
 
 

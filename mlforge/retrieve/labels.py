@@ -95,8 +95,8 @@ def _from_object(con: DuckDBPyConnection, given: Any) -> Labels:
         return _seen(con, table, {}, "arrow", table)
     if module == "pandas" and hasattr(given, "columns"):
         return _seen(con, *from_pandas(given), "pandas", given)
-    if module == "polars":
-        frame = given.collect() if hasattr(given, "collect") else given
+    frame = given.collect() if module == "polars" and hasattr(given, "collect") else given
+    if module == "polars" and hasattr(frame, "get_columns"):
         return _seen(con, *from_polars(frame), "polars", frame)
     if hasattr(given, "to_arrow_table"):
         table = relation_table(given)
@@ -227,7 +227,7 @@ def _query(con: DuckDBPyConnection, text: str) -> pa.Table:
 
     try:
         con.execute(sql("retrieve/keep_labels", relation=RELATION, query=text.strip().rstrip(";")))
-        return arrow(con, f"FROM {RELATION}")
+        return relation_table(con.sql(f"FROM {RELATION}"))
     except duckdb.Error as error:
         raise _unreadable(error) from error
 

@@ -102,7 +102,7 @@ class KeySql:
         _refuse_left(self.left, column, "a key")
         raise RetrievalError(
             f"the label rows have no column {column!r}, a key",
-            hint=f"{did_you_mean(column, [c for c, _ in self.types.values()])} keys= maps a key to another column",
+            hint=f"{did_you_mean(column, [c for c, _ in self.types.values()])}; keys= maps a key to another column",
         )
 
     def _surrogate(self, key: str) -> str:

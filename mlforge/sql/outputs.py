@@ -27,9 +27,9 @@ _NAMELESS = re.compile(
     r"\bTUPLE\(|\bSTRUCT\((?:[A-Z_0-9]+(?:\([^()]*\))?(?:\[\d*\])*[,)]|TIME(?:STAMP)? WITH|(?:STRUCT|MAP)\()"
 )
 _QUOTED = re.compile(r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'')
-# Arrow carries none of these as they are: zones of times vanish, 2^127 is -1, bits and digits become bytes. Behind a
-# type stands a bracket, a comma or the end; behind the name of a field, which may be the same word, its type.
-_LOST = re.compile(r"\b(?:BIT|BIGNUM|VARINT|VARIANT|U?HUGEINT|TIME WITH TIME ZONE)(?=[,)\[]|$)")
+# Behind a type stands a bracket, a comma or the end; behind the name of a field, which may be the same word, its type.
+_NOT_IN_ARROW = re.compile(r"\b(?:BIT|BIGNUM|VARINT|VARIANT|UHUGEINT|TIME WITH TIME ZONE)(?=[,)\[]|$)")
+_HUGE = re.compile(r"\bHUGEINT(?=[,)\[]|$)")  # a decimal of 38 digits there
 _ALONE = ("INTERVAL", "ENUM", "NULL", '"NULL"')
 
 
@@ -72,7 +72,7 @@ def _check_type(parsed: Parsed, name: str, kind: str, node: exp.Expression) -> N
             where=where(parsed, node),
             hint="turn the instants into UTC timestamps first: x AT TIME ZONE 'UTC'",
         )
-    if kind.split("(", maxsplit=1)[0] in _ALONE or _LOST.search(_QUOTED.sub('""', kind)):
+    if kind.split("(", maxsplit=1)[0] in _ALONE or lost_in_arrow(kind) or _HUGE.search(_QUOTED.sub('""', kind)):
         raise GrammarError(
             f"column {name!r} has type {kind}, which a feature cannot store",
             where=where(parsed, node),
@@ -87,6 +87,12 @@ def _check_described(parsed: Parsed, columns: list[str]) -> None:
                 f"config(columns=...) describes {described!r}, and no column of the feature is called so",
                 where=Where(parsed.rendered.path), hint=did_you_mean(described, columns),
             )  # fmt: skip
+
+
+def lost_in_arrow(kind: str) -> bool:
+    """Whether Arrow does not carry the values of a type, or what is within them, as they are: zones of times vanish,
+    2^128 - 1 is -1, bits and digits become bytes."""
+    return _NOT_IN_ARROW.search(_QUOTED.sub('""', kind)) is not None
 
 
 def refuse_nameless(parsed: Parsed, what: str, kind: str, node: exp.Expression) -> None:

@@ -70,7 +70,7 @@ def _each(columns: Iterable[tuple[str, Any]], convert: Callable[[Any], Any], row
     for name, column in columns:
         try:
             array = convert(column)
-        except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
+        except (pa.ArrowException, TypeError, ValueError, ArithmeticError, NotImplementedError) as error:
             left[name.lower()] = str(error).split("\n", 1)[0]
         else:
             names.append(name)
