@@ -383,3 +383,28 @@ def test_a_training_set_in_a_file_with_any_name(small: Small, tmp_path: Path) ->
         write_table(table.drop_columns(["l"]), tmp_path / "o[1]" / name)
     assert pq.read_table(pa.BufferReader((tmp_path / "o[1]/out [1] *?.parquet").read_bytes())).num_rows == 3
     assert (tmp_path / "o[1]/out [1] *?.csv").read_text().count("\n") == 4
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "TIMESTAMP 'infinity'", "DATE '-infinity'", "TIMESTAMP_S '20000-01-01'", "TIMESTAMP '0044-03-15 (BC)'",
+        "TIMESTAMP_NS '2024-01-01 00:00:00.000000001'", "INTERVAL 1 MONTH", "TIME '24:00:00'",
+    ],
+)  # fmt: skip
+def test_times_that_python_has_not_come_out_of_nested_values(tmp_path: Path, value: str) -> None:
+    nested = f"{{'a': [{value}, NULL]}} AS s, MAP {{'a': {value}}} AS m, array_value({value}, NULL) AS a"
+    made = Small(tmp_path)
+    made.rows("1, '2024-01-01', 1", "2, '2024-01-01', 2")
+    head = '{{ config(entity="user", timestamp="t", closed="right") }}\n'
+    made.feature("f", f'{head}SELECT k, t, {nested} FROM {{{{ source("ev") }}}}')
+    made.good()
+    query = "SELECT k, DATE '2024-01-02' AS label_time FROM (VALUES (1), (9)) v(k)"
+    found = made.forge.get_training_data(["f"], query)
+    shown = ", ".join(f"{c}::VARCHAR" for c in ("s", "m", "a"))
+    with duckdb.connect() as con:
+        wanted = con.execute(f"SELECT {shown} FROM (SELECT {nested} FROM (SELECT 1 AS x))").fetchall()
+        got = con.from_arrow(found).project(shown).fetchall()
+    assert got == [*wanted, (None, None, None)]
+    dataset = made.forge.listing("datasets")[0]["id"]
+    assert made.forge.replay(dataset).same

@@ -28,7 +28,7 @@ def _parts(column: pa.ChunkedArray) -> Sequence[memoryview | bytes]:
 
     kind = column.type
     if not (_is_text(kind) or _is_fixed(kind)):
-        return [repr(column.to_pylist()).encode()]
+        return [repr(_values(column)).encode()]
     valid = [] if column.null_count == 0 else [_buffer(pc.cast(pc.is_valid(column), pa.uint8()))]
     if pa.types.is_boolean(kind):
         return [*valid, _buffer(pc.cast(pc.fill_null(column, False), pa.uint8()))]
@@ -40,6 +40,31 @@ def _parts(column: pa.ChunkedArray) -> Sequence[memoryview | bytes]:
         return valid
     filled = pc.fill_null(column, _plain(column)[0]) if column.null_count else column
     return [*valid, _buffer(filled)]
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    """Nested values; their times as whole numbers where Python has no such times (infinity, the year 20000)."""
+    try:
+        return list(column.to_pylist())
+    except (OverflowError, ValueError):
+        return list(column.cast(_numbers(column.type)).to_pylist())
+
+
+def _numbers(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    is_ = pa.types
+    if is_.is_struct(kind):
+        return pa.struct([field.with_type(_numbers(field.type)) for field in kind])
+    if is_.is_map(kind):
+        return pa.map_(_numbers(kind.key_type), _numbers(kind.item_type))
+    if is_.is_fixed_size_list(kind):
+        return pa.list_(_numbers(kind.value_type), kind.list_size)
+    if is_.is_list(kind):
+        return pa.list_(_numbers(kind.value_type))
+    if is_.is_temporal(kind) and not is_.is_interval(kind):
+        return pa.int32() if kind.bit_width == 32 else pa.int64()
+    return kind
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -333,7 +333,8 @@ def test_keys_of_every_type_and_features_of_every_kind(tmp_path: Path, store: St
     made = Small(tmp_path, MANY)
     for name, text in {
         "a": '{{ config(entity="text", timestamp="t", ttl="1h", delay="5m") }} SELECT name, t, x, [x, NULL] AS xs,'
-             " {'a': x, 'b': name} AS s, x::DECIMAL(9,3) AS dec, day, u, b, 'NaN'::DOUBLE AS nan, seen, encode(name) AS raw, MAP([name], [x]) AS mp, t::TIME AS clock, t::TIMESTAMPTZ AS tz, [x::DECIMAL(9,3)] AS ds"
+             " {'a': x, 'b': name} AS s, x::DECIMAL(9,3) AS dec, day, u, b, 'NaN'::DOUBLE AS nan, seen, encode(name) AS raw, MAP([name], [x]) AS mp, t::TIME AS clock, t::TIMESTAMPTZ AS tz, [x::DECIMAL(9,3)] AS ds,"
+             " [MAP([name], [x]), NULL, MAP {}] AS mps, {'m': [MAP([name], [[x]])], 'n': MAP([n], [MAP([name], [NULL::INT])])} AS sm"
              ' FROM {{ source("ev") }}',
         "b": '{{ config(entity="all", timestamp="t") }} SELECT name, day, seen, n, u, b, k, t, SUM(x) OVER last_1h AS s,'
              " date_diff('second', MAX(t) OVER ever, as_of()) AS age, COUNT(*) OVER last_1mo AS c"
