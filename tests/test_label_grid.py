@@ -10,6 +10,7 @@ import pytest
 import mlforge as mlf
 from mlforge.errors import UsageError
 from mlforge.project.scaffold import create
+from tests.small import Small
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,24 @@ def test_every_known_key_at_every_step(forge: mlf.Forge) -> None:
         forge.state().features
     )[:1]
     assert forge.get_training_data(features, rows, timestamp="at").num_rows == rows.num_rows
+
+
+@pytest.mark.parametrize("features", ["g", "h", "gh", "gs", "fg", "fgh"])
+def test_a_key_stands_once_for_each_step_whatever_features_it_has(tmp_path: Path, features: str) -> None:
+    made = Small(tmp_path)
+    made.rows("1, '2024-01-01', 1", "1, '2024-01-02', 2", "7, '2024-01-02', 2", "NULL, '2024-01-02', 2")
+    texts = {
+        "f": '{{ config(entity="user", on_demand=true, request={"x": "BIGINT"}) }} SELECT x AS z',
+        "g": '{{ config(entity="user", timestamp="t") }} SELECT k, t, SUM(x) OVER ever AS s FROM {{ source("ev") }}',
+        "h": '{{ config(entity="user", timestamp="t") }} SELECT k, t, x FROM {{ source("ev") }}',
+        "s": '{{ config(entity="user") }} SELECT k, SUM(x) AS a FROM {{ source("ev") }} GROUP BY k',
+    }
+    for name in features:
+        made.feature(name, texts[name])
+    made.good()
+    rows = made.forge.label_rows("user", start="2024-01-01", end="2024-01-03", every="1d")
+    days = [dt.datetime(2024, 1, 1), dt.datetime(2024, 1, 2)]
+    assert rows.to_pylist() == [{"k": k, "label_time": t} for k in (1, 7) for t in days]
 
 
 @pytest.mark.parametrize(
