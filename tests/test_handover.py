@@ -408,3 +408,24 @@ def test_times_that_python_has_not_come_out_of_nested_values(tmp_path: Path, val
     assert got == [*wanted, (None, None, None)]
     dataset = made.forge.listing("datasets")[0]["id"]
     assert made.forge.replay(dataset).same
+
+
+@pytest.mark.parametrize("key", ["1", "'1'", "NULL", "DATE '2024-01-01'"])
+def test_a_key_by_which_nothing_is_read_may_have_any_type(tmp_path: Path, key: str) -> None:
+    """What is computed of request columns alone says nothing of the type of its entity's key."""
+    made = Small(tmp_path)
+    made.rows("1, '2024-01-01', 1")
+    made.feature("f", '{{ config(entity="user", on_demand=true, request={"y": "BIGINT"}) }} SELECT y * 2 AS twice')
+    made.feature("g", '{{ config(entity="user", timestamp="t") }} SELECT k, t, x FROM {{ source("ev") }}')
+    made.good()
+    labels = f"SELECT {key} AS k, TIMESTAMP '2024-02-01' AS label_time, 5 AS y"
+    twice = None if key == "NULL" else 10
+    assert made.forge.get_training_data("f", labels)["twice"].to_pylist() == [twice]
+    with duckdb.connect(str(made.catalog), read_only=True) as con:
+        assert con.execute(f"WITH l AS ({labels}) SELECT twice FROM features.f_asof('l')").fetchall() == [(twice,)]
+    if key in ("1", "NULL"):
+        both = made.forge.get_training_data(["g", "f"], labels)
+        assert (both["x"].to_pylist(), both["twice"].to_pylist()) == ([1 if key == "1" else None], [twice])
+    else:
+        with pytest.raises(RetrievalError, match="and key 'k' is BIGINT: one cannot be converted"):
+            made.forge.get_training_data(["g", "f"], labels)

@@ -122,9 +122,9 @@ def named(requests: Sequence[Request], labels: Sequence[str], *, full_names: boo
 
 
 def members(
-    requests: Sequence[Request], names: Sequence[tuple[str, ...]], key_sql: Callable[[str, str, str], str]
+    requests: Sequence[Request], names: Sequence[tuple[str, ...]], key_sql: Callable[[str, str, str | None], str]
 ) -> list[Member]:
-    """The parts of the query. ``key_sql(key, label column, key type)`` says how a label column becomes a key."""
+    """The parts of the query. ``key_sql`` says how a label column becomes a key: see ``member``."""
     from dataclasses import replace as change
 
     made = []

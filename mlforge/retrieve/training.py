@@ -90,11 +90,13 @@ class KeySql:
         self.left = left or {}
         self.parts = {k: r for r in asked for k in r.physical.keys if r.physical.c.parts}
 
-    def __call__(self, key: str, column: str, key_type: str) -> str:
+    def __call__(self, key: str, column: str, key_type: str | None) -> str:
         """SQL over the label rows for a key that a label column holds. Raises RetrievalError if it cannot."""
         found = self.types.get(column.lower())
         if found is not None:
             name, kind = found
+            if key_type is None:
+                return ident(name)
             require_convertible(name, kind, key, key_type)
             return lossless_cast_sql(ident(name), kind, key_type)
         if key in self.parts:

@@ -151,9 +151,13 @@ class Member:
     request: tuple[tuple[str, str], ...] = ()
 
 
-def member(number: int, feature: Physical, ref: FeatureRef, key_sql: Callable[[str, str, str], str]) -> Member:
-    """The member for a reference. ``key_sql(key, label column, key type)`` says how a label column becomes a key."""
-    types = {k.name: k.type for k in feature.c.keys}
+def member(number: int, feature: Physical, ref: FeatureRef, key_sql: Callable[[str, str, str | None], str]) -> Member:
+    """The member for a reference. ``key_sql(key, label column, key type)`` says how a label column becomes a key; of a
+    key by which nothing is read no type is known."""
+    types: dict[str, str | None] = {k.name: k.type for k in feature.c.keys}
+    if feature.c.kind == "on_demand":
+        read = {k for r in feature.refs for k in r.physical.keys}
+        types = {k: t if k in read else None for k, t in types.items()}
     chosen = ref.columns or tuple(o.name for o in feature.c.outputs)
     return Member(
         name=f"_mlforge_m{number}",
