@@ -1,7 +1,8 @@
-"""Lengths of time as users write them."""
+"""Lengths of time, and instants, as users write them."""
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Literal
 
@@ -42,3 +43,13 @@ class Duration(Struct, frozen=True, order=False):
 
     def __str__(self) -> str:
         return f"{self.n}{self.unit}"
+
+
+def in_utc(at: datetime.datetime) -> datetime.datetime:
+    """An instant without a zone, in UTC; without a zone it is in UTC. Raises ValueError beyond the years 1 to 9999."""
+    if at.tzinfo is None:
+        return at
+    try:
+        return at.astimezone(datetime.UTC).replace(tzinfo=None)
+    except OverflowError:
+        raise ValueError(f"{at} is not an instant of the years 1 to 9999, UTC") from None

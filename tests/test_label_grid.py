@@ -67,6 +67,7 @@ def test_a_key_stands_once_for_each_step_whatever_features_it_has(tmp_path: Path
         ),
         ("user", "2024-01-02", "2024-01-01", "1d", "is empty"),
         ("user", "yesterday", "2024-01-01", "1d", "start='yesterday' is no instant"),
+        ("user", "0001-01-01T00:00+01:00", "2024-01-01", "1d", r"start='0001-01-01T00:00\+01:00' is no instant"),
         ("user", "2024-01-01", "2024-01-02", "1day", "'1day' is not a duration"),
         ("user", "2024-01-01", "2024-01-02", "0d", "every cannot be 0"),
     ],

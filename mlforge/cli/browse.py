@@ -24,6 +24,11 @@ _COLUMNS = {
     "datasets": ("id", "created_at", "rows", "features", "content_hash"),
     "builds": ("build", "status", "started_at", "seconds", "built", "failed"),
 }
+_MAKES = {
+    "datasets": "mlforge training-set makes one",
+    "tags": "features state them, as in config(tags=[...])",
+    "feature-sets": "mlforge.yaml states them under feature_sets",
+}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,7 +55,11 @@ def list_(
         return
     if what == "features":
         rows = [{**row, "current_version": row.get("current_version", "not built")} for row in rows]
-    table(rows, _COLUMNS[what], empty=f"no {what.replace('-', ' ')}: mlforge build makes the catalog")
+    table(
+        rows,
+        _COLUMNS[what],
+        empty=f"no {what.replace('-', ' ')}: {_MAKES.get(what, 'mlforge build makes the catalog')}",
+    )
 
 
 def inspect(

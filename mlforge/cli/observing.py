@@ -49,15 +49,15 @@ def freshness(
 
 def _instant(text: str | None) -> datetime.datetime | None:
     """A time in ISO 8601. Raises UsageError."""
+    from mlforge.duration import in_utc
     from mlforge.errors import UsageError
 
     if text is None:
         return None
     try:
-        given = datetime.datetime.fromisoformat(text)
+        return in_utc(datetime.datetime.fromisoformat(text)).replace(tzinfo=datetime.UTC)
     except ValueError:
         raise UsageError(f"--now {text} is not a time", hint="write 2024-03-01T09:00, UTC without a zone") from None
-    return given if given.tzinfo else given.replace(tzinfo=datetime.UTC)
 
 
 def _value(found: Freshness) -> dict[str, Any]:

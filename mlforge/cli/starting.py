@@ -24,10 +24,11 @@ def init(
     from mlforge.project.scaffold import create
 
     target = options(ctx).project / name
-    files = create(target, Path(name).name)
+    called = Path(name).name or target.resolve().name  # of ".", the folder that it is
+    files = create(target, called)
     for file in files:
         echo(f"  {file.relative_to(target)}")
-    echo(f"made the project {name} in {target}. Next:\n\n  cd {target}\n  mlforge build")
+    echo(f"made the project {called} in {target}. Next:\n\n  cd {target}\n  mlforge build")
 
 
 def next_step(ctx: typer.Context) -> None:

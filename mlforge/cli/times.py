@@ -79,15 +79,16 @@ def _before_now(text: str) -> int:
 
 
 def _instant(option: str, text: str | None) -> int | None:
+    from mlforge.duration import in_utc
     from mlforge.errors import UsageError
 
     if not text:
         return None
     try:
-        found = datetime.datetime.fromisoformat(text.strip())
+        found = in_utc(datetime.datetime.fromisoformat(text.strip()))
     except ValueError:
         raise UsageError(f"{option}: {text!r} is not a time", hint="write 2024-03-01 or 2024-03-01T09:00") from None
-    return _micros(found.astimezone(datetime.UTC).replace(tzinfo=None) if found.tzinfo else found)
+    return _micros(found)
 
 
 def _micros(at: datetime.datetime) -> int:

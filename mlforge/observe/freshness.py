@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mlforge.build.candidates import render_each
+from mlforge.duration import in_utc
 from mlforge.errors import MlforgeError, ProjectError, UsageError, WarehouseError, did_you_mean
 from mlforge.model import SOURCE_SCHEMA, CatalogState
 from mlforge.observe.clock import before, instant, micros
@@ -77,7 +78,10 @@ def freshness(
 
     ``engine`` opens what reads sources, for which a project is needed, ``reading`` the catalog. What cannot be read is
     ``unknown``. ``now`` (None: the clock's) without a zone is UTC. Raises UsageError for an unknown name."""
-    now = now or datetime.datetime.now(datetime.UTC)
+    try:
+        now = in_utc(now or datetime.datetime.now(datetime.UTC)).replace(tzinfo=datetime.UTC)
+    except ValueError as error:
+        raise UsageError(f"now={error}") from None
     with engine() if project else nullcontext() as warehouse, reading() if state.features else nullcontext() as catalog:
         if warehouse is not None:
             warehouse.known = state.source_states
@@ -88,7 +92,6 @@ def _ages(
     project: Project | None, state: CatalogState, warehouse: DuckDB | None, catalog: DuckDBPyConnection | None,
     now: datetime.datetime, names: Collection[str], *, everything: bool,
 ) -> list[Freshness]:  # fmt: skip
-    now = now.astimezone(datetime.UTC) if now.tzinfo else now.replace(tzinfo=datetime.UTC)
     sources = project.sources if project and warehouse else {}
     configs = _configs(project, state)
     for name in names:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Optional, TypedDict
 
 import msgspec
 
+from mlforge.duration import in_utc
 from mlforge.errors import OnlineError
 
 if TYPE_CHECKING:
@@ -129,12 +130,10 @@ def micros(at: datetime.datetime | datetime.date | str | None) -> int:
             raise OnlineError(f"{at!r} is not an instant", hint="write it as 2024-03-01T09:00:00") from error
     if not isinstance(at, datetime.datetime):
         raise OnlineError(f"{at!r} is not an instant", hint="give a datetime; without a zone it is UTC")
-    if at.tzinfo is not None:
-        try:
-            at = at.astimezone(datetime.UTC).replace(tzinfo=None)
-        except OverflowError as error:
-            raise OnlineError(f"{at} is not an instant of the years 1 to 9999, UTC") from error
-    return (at - _EPOCH) // _MICROSECOND
+    try:
+        return (in_utc(at) - _EPOCH) // _MICROSECOND
+    except ValueError as error:
+        raise OnlineError(str(error)) from None
 
 
 def moment(at: int | None) -> datetime.datetime | None:

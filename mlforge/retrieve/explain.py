@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace as with_changes
 
 from mlforge.catalog import reader
+from mlforge.duration import in_utc
 from mlforge.errors import UsageError, did_you_mean, engine_words
 from mlforge.model import FeatureRef, Pin, Version
 from mlforge.project.refs import parse_ref
@@ -75,11 +76,10 @@ class Explanation(Struct, frozen=True, kw_only=True):
 def parse_instant(text: str) -> int:
     """An ISO 8601 instant as microseconds since the epoch; without a zone it is UTC. Raises UsageError."""
     try:
-        found = datetime.datetime.fromisoformat(text)
+        found = in_utc(datetime.datetime.fromisoformat(text))
     except ValueError:
         raise UsageError(f"{text!r} is not an instant", hint="write 2024-03-01T09:00, in UTC or with a zone") from None
-    plain = found.astimezone(datetime.UTC).replace(tzinfo=None) if found.tzinfo else found
-    return (plain - _EPOCH) // datetime.timedelta(microseconds=1)
+    return (found - _EPOCH) // datetime.timedelta(microseconds=1)
 
 
 def parse_key(stored: StoredVersion, given: Sequence[str]) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlforge.duration import in_utc
 from mlforge.errors import UsageError, did_you_mean
 from mlforge.model import Duration
 from mlforge.retrieve.labels import arrow
@@ -58,9 +59,8 @@ def _instant(given: datetime.datetime | str, what: str) -> datetime.datetime:
     """UTC without a zone. Without a zone it means UTC."""
     import datetime as dt
 
-    if isinstance(given, str):
-        try:
-            given = dt.datetime.fromisoformat(given)
-        except ValueError as error:
-            raise UsageError(f"{what}={given!r} is no instant", hint="write 2024-03-01 or 2024-03-01T09:00") from error
-    return given.astimezone(dt.UTC).replace(tzinfo=None) if given.tzinfo else given
+    try:
+        return in_utc(dt.datetime.fromisoformat(given) if isinstance(given, str) else given)
+    except ValueError as error:
+        shown = given if isinstance(given, str) else str(given)
+        raise UsageError(f"{what}={shown!r} is no instant", hint="write 2024-03-01 or 2024-03-01T09:00") from error

@@ -30,6 +30,13 @@ def test_init_makes_a_project_and_says_what_is_next(tmp_path: Path) -> None:
     assert "mlforge build" in said.out
 
 
+def test_init_of_the_folder_that_it_is_in(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    said = mlforge("-C", tmp_path / "shop", "init", ".")
+    assert "made the project shop in " in said.out
+    assert (tmp_path / "shop/mlforge.yaml").read_text().count('name: "shop"') == 1
+
+
 def test_init_overwrites_nothing(built: Path) -> None:
     said = mlforge("-C", built.parent, "init", built.name, code=1)
     assert "there is a project already: mlforge.yaml exists" in said.err

@@ -107,6 +107,7 @@ def test_on_demand_explains_what_it_reads(built: Path) -> None:
     ("arguments", "message"),
     [
         (["user_spend", "--key", "7", "--at", "yesterday"], "'yesterday' is not an instant"),
+        (["user_spend", "--key", "7", "--at", "0001-01-01T00:00+12:00"], "'0001-01-01T00:00+12:00' is not an instant"),
         (["user_spend", "--key", "id=7", "--at", AT], "the key or request does not fit"),
         (["user_spend", "--key", "x", "--at", AT], "the key or request does not fit"),
         (["user_spend", "--at", AT], "Missing option '--key'"),

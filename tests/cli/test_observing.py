@@ -86,6 +86,7 @@ def test_nothing_states_a_limit(small: Small) -> None:
     [
         (["evv"], "there is no source or feature 'evv'", "did you mean 'ev'?"),
         (["--now", "noon"], "--now noon is not a time", "2024-03-01T09:00"),
+        (["--now", "9999-12-31T23:00-12:00"], "--now 9999-12-31T23:00-12:00 is not a time", "2024-03-01T09:00"),
     ],
 )
 def test_wrong_usage(small: Small, arguments: list[str], message: str, hint: str) -> None:
