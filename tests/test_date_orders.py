@@ -104,21 +104,53 @@ def test_label_files(tmp_path: Path, form: str) -> None:
     assert found.to_pylist() == [{"k": 1, "label_time": dt.date(2024, 1, 2), "born": "01-02-1990", "x": 5}]
 
 
-def test_a_word_among_good_times(tmp_path: Path) -> None:
+WORDS = {
+    "SELECT k, t, x": ("t", "timestamp 't' is text: ", "TIMESTAMP WITH TIME ZONE"),
+    "SELECT k, t2 AS t, SUM(x) OVER last_7d AS s": ("x", "argument types 'sum(VARCHAR)': ", "DOUBLE"),
+    "SELECT k, t2 AS t, t, AVG(x * 2) OVER ever AS s": ("x", "argument types '*(VARCHAR, INTEGER_LITERAL)'", "DOUBLE"),
+    "SELECT k, t2 AS t, COUNT(*) FILTER (WHERE x > 5) OVER ever AS s": ("x", "Cannot compare values of type VARCHAR", "DOUBLE"),
+    "SELECT k, t2 AS t, k + x AS s": ("x", "argument types '+(BIGINT, VARCHAR)': ", "DOUBLE"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["N/A", "-", "null"])
+def test_a_word_among_good_times_and_numbers(tmp_path: Path, word: str) -> None:
+    """The file, the row and the word that make a column text are named where that text is of no use."""
     small = Small(tmp_path, CONFIG.format(form="csv", more=""))
-    rows = [{"k": 1, "t": "2024-01-02 10:00:00", "x": 5}] * 3
-    _write(small.root / "data/ev.csv", [*rows, {"k": 1, "t": "N/A", "x": 6}])
+    rows: list[dict[str, Any]] = [{"k": 1, "t": "2024-01-02 10:00:00", "t2": "2024-01-02 10:00:00", "x": 5}] * 3
+    _write(small.root / "data/ev.csv", [*rows, {**rows[0], "t": word, "x": word}])
+    for query, (column, words, kind) in WORDS.items():
+        small.feature("f", f"{{{{ config(entity='user', timestamp='t') }}}}\n{query} FROM {{{{ source('ev') }}}}")
+        with pytest.raises(FeatureError, match=r"features/f\.sql:2: ") as caught:
+            small.forge.plan()
+        said = (
+            f"column '{column}' of source 'ev' is text: data/ev.csv, row 4 says '{word}', among values that are {kind}"
+        )
+        assert words in str(caught.value)
+        assert said in str(caught.value)
+        quoted = word if word == "N/A" else f"'{word}'"
+        hint = f"if it means that there is none: options: {{nullstr: {quoted}}} of the source, or nullif() and a CAST"
+        assert str(caught.value.hint) == hint
     small.feature("f", FEATURE.format(more=""))
-    with pytest.raises(FeatureError, match=r"features/f\.sql:2: timestamp 't' is text") as caught:
-        small.forge.plan()
-    assert "if single words such as N/A made it text: options: {nullstr: N/A} of the source" in str(caught.value.hint)
-    small.config(CONFIG.format(form="csv", more=", options: {nullstr: N/A}"))
+    small.config(CONFIG.format(form="csv", more=f", options: {{nullstr: '{word}'}}"))
     (built,) = small.build().features
     assert (built.status, built.nowhere) == ("built", 1)
     small.config(CONFIG.format(form="csv", more=""))
-    _write(small.root / "data/ev.csv", [*rows * 8000, {"k": 1, "t": "N/A", "x": 6}])
-    with pytest.raises(ProjectError, match=r"column 't': .* row 24001 says 'N/A', VARCHAR"):
+    _write(small.root / "data/ev.csv", [*rows * 8000, {**rows[0], "x": word}])
+    with pytest.raises(ProjectError, match=f"column 'x': .* row 24001 says '{word}', VARCHAR") as refused:
         small.forge.plan()
+    assert f"if it means that there is none: options: {{nullstr: {quoted}}} of the source; else say" in str(
+        refused.value
+    )
+
+
+def test_texts_that_are_numbers_at_times_are_not_blamed(tmp_path: Path) -> None:
+    small = Small(tmp_path, CONFIG.format(form="csv", more=""))
+    _write(small.root / "data/ev.csv", [{"k": 1, "t": "2024-01-02 10:00:00", "x": x} for x in ("a", "b", "7")])
+    small.feature("f", FEATURE.format(more="").replace("t, x", "t, x + 1 AS y"))
+    with pytest.raises(FeatureError, match="Binder Error") as caught:
+        small.forge.plan()
+    assert "is text" not in str(caught.value)
 
 
 HOLLOW = {

@@ -226,7 +226,7 @@ def test_declared_types_of_lists_and_objects(tmp_path: Path, format_: str, kind:
             words, hint = warehouse.explained(error.value) or ("", "")
         at = f"b.{format_}, row {len(given) + 1}"
         assert words == f"source 'ev': column 'v' is {kind}, and {at} holds {value!r} (VARCHAR)"
-        assert hint.startswith("say what it is: types: {v: ")
+        assert "say what it is: types: {v: " in hint
 
 
 GUESSED = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mlforge.errors import FeatureError, GrammarError, MlforgeError, ProjectError, WarehouseError, Where
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from mlforge.model import CatalogState, Check, Compiled, FeatureRef, Project, Rendered
     from mlforge.render.syntax import Parsed
+    from mlforge.sql.compile import WhyText
     from mlforge.warehouses.duckdb import DuckDB
 
 
@@ -142,7 +144,9 @@ def _analyse(analysis: Analysis, warehouse: DuckDB, rendered: Rendered, state: C
     parsed = parse(rendered)
     upstream = {r.name: analysis.features[r.name].candidate.compiled for r in rendered.refs}
     warnings = _check_shape(parsed, project, upstream)
-    found = compile_feature(parsed, project, _describe(warehouse, parsed, analysis.described), upstream)
+    why_text = partial(_why_text, warehouse, parsed, project)
+    describe = _describe(warehouse, parsed, analysis.described, why_text)
+    found = compile_feature(parsed, project, describe, upstream, why_text)
     if found.timestamp_type:
         check_timestamp(parsed, found.timestamp_type)
     compiled = found.compiled
@@ -176,8 +180,24 @@ def _check_shape(parsed: Parsed, project: Project, upstream: Mapping[str, Compil
     return [f"{at}: {message}" for message, at in joins]
 
 
+def _why_text(
+    warehouse: DuckDB, parsed: Parsed, project: Project, node: exp.Expression
+) -> tuple[exp.Expression, str, str] | None:
+    """The first column within a node that a word among numbers or times makes text: it, what to say, and a hint.
+
+    One that is a column of a result as it is, is none that the engine would refuse."""
+    from sqlglot import exp
+
+    columns = node.find_all(exp.Column, bfs=False)
+    for column in (c for c in columns if c is node or not isinstance(c.parent, (exp.Alias, exp.Select))):
+        for name in parsed.rendered.sources:
+            if said := warehouse.why_text(project.sources[name], column.name):
+                return column, *said
+    return None
+
+
 def _describe(
-    warehouse: DuckDB, parsed: Parsed, described: dict[str, dict[str, str]]
+    warehouse: DuckDB, parsed: Parsed, described: dict[str, dict[str, str]], why_text: WhyText
 ) -> Callable[[str, exp.Expression | None], dict[str, str]]:
     def describe(query: str, node: exp.Expression | None) -> dict[str, str]:
         try:
@@ -188,6 +208,10 @@ def _describe(
             unknown = missing(parsed, error.message, warehouse.describe)
             if unknown is not None:
                 raise unknown from error
+            if "VARCHAR" in error.message and (text := why_text(node or parsed.tree)):
+                column, why, hint = text
+                message = f"{parsed.rendered.name}: {error.message.split('. You might')[0]}: {why}"
+                raise FeatureError(message, where=where(parsed, column), hint=hint) from error
             raise FeatureError(
                 f"{parsed.rendered.name}: {error.message}",
                 where=where(parsed, place_of(parsed, error.message) or node),

@@ -176,7 +176,8 @@ def _file(con: DuckDBPyConnection, format_: str, path: str) -> str:
     """A query for the rows of a file, whose columns have types that all of its values have."""
     import duckdb
 
-    from mlforge.warehouses.layouts import Misfit, Reader, look
+    from mlforge.warehouses.layouts import look
+    from mlforge.warehouses.misfits import Misfit, Reader
 
     reader = Reader(format_, {})
     try:

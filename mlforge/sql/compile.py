@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlforge.render.syntax import Parsed
 
     Describe = Callable[[str, exp.Expression | None], dict[str, str]]
+    WhyText = Callable[[exp.Expression], tuple[exp.Expression, str, str] | None]
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ class Compilation:
 
 
 def compile_feature(
-    parsed: Parsed, project: Project, describe: Describe, upstream: Mapping[str, Compiled]
+    parsed: Parsed, project: Project, describe: Describe, upstream: Mapping[str, Compiled], why_text: WhyText
 ) -> Compilation:
     """Compile one feature. ``describe(sql, node)`` gives names and types of a query's columns, or raises at the node.
+    ``why_text(node)`` gives a column of the node that a word among times makes text, what to say, and a hint.
 
     Raises FeatureError and its kinds for whatever the user's file has wrong."""
     config = parsed.rendered.config
@@ -81,7 +83,7 @@ def compile_feature(
     )  # fmt: skip
     check_outputs(parsed, compiled, items)
     if timestamp_type is not None and timestamp is not None:
-        _check_time(parsed, timestamp, timestamp_type, items)
+        _check_time(parsed, timestamp, timestamp_type, items, why_text)
     input_sql = _input_sql(outermost(settled)[0], settled)
     return Compilation(
         compiled, _definition(parsed, project, compiled, tree, items, upstream),
@@ -286,11 +288,13 @@ def _loaded_at(parsed: Parsed, project: Project, tree: exp.Query, describe: Desc
     return f"epoch_us({ident(alias)}.{ident(source.loaded_at)})"
 
 
-def _check_time(parsed: Parsed, name: str, kind: str, items: Mapping[str, exp.Expression]) -> None:
+def _check_time(parsed: Parsed, name: str, kind: str, items: Mapping[str, exp.Expression], why_text: WhyText) -> None:
     """The timestamp is an instant; of text and numbers only the user knows what they mean."""
     format_ = parsed.rendered.config.timestamp_format
     at, shown = where(parsed, items[name]), f"timestamp {name!r}"
     if kind == "VARCHAR" and format_ is None:
+        if text := why_text(items[name]):
+            raise FeatureError(f"{shown} is text: {text[1]}", where=at, hint=text[2])
         raise FeatureError(
             f"{shown} is text", where=at,
             hint='say how to read it: config(timestamp_format="%d/%m/%Y") or "%m/%d/%Y", as strptime writes it; '

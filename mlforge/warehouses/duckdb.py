@@ -21,7 +21,7 @@ from mlforge.warehouses.filetable import FileTable, table_of
 from mlforge.warehouses.floats import with_floats
 from mlforge.warehouses.frames import as_arrow
 from mlforge.warehouses.hollow import why_hollow
-from mlforge.warehouses.layouts import Misfit, Reader, find
+from mlforge.warehouses.misfits import Misfit, Reader, find, is_word, nothing
 from mlforge.warehouses.nested import shape
 from mlforge.warehouses.paths import pattern
 from mlforge.warehouses.reading import ALL, Reading
@@ -266,7 +266,22 @@ class DuckDB:
         if new != found["new"]:
             leaves = (steps for steps, kind in shape(new).leaves() if kind == found["new"])
             misfit.keeps = shape(new).with_leaves(dict.fromkeys(leaves, misfit.proposed))
+        misfit.word = found["value"] if table.reader.format == "csv" and is_word(found["value"]) else None
         return str(misfit), misfit.hint
+
+    def why_text(self, source: Source, column: str) -> tuple[str, str] | None:
+        """Words and a hint for a column of text that would be numbers or times without a word among them; else None."""
+        table = self._tables.get(source.name)
+        if table is None or source.format == "parquet" or column.lower() in table.reader.declared:
+            return None
+        if (found := table.odd_one(column)) is None:
+            return None
+        file, kind, row, value = found
+        said = f"{self._shown(file)}, row {row} says {value!r}, among values that are {kind}"
+        words = f"column {column!r} of source {source.name!r} is text: {said}"
+        if source.format == "csv" and is_word(value):
+            return words, f"{nothing(value)}, or nullif() and a CAST"
+        return words, "mend the file; or use nullif() and a CAST"
 
     def _absolute(self, source: Source, reading: Reading) -> Reading:
         """The reading with files named as DuckDB names them."""

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from mlforge.model import FileLayout, TypeChange
 from mlforge.sql.templates import sql
-from mlforge.warehouses.layouts import Misfit, find, look, mixed_width, two_truths
+from mlforge.warehouses.layouts import look
+from mlforge.warehouses.misfits import Misfit, find, is_word, mixed_width, odd_one, two_truths
 from mlforge.warehouses.nested import Shape, shape, texts
 from mlforge.warehouses.types import NULL, common, is_number, is_safe
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import SourceState
-    from mlforge.warehouses.layouts import Reader
+    from mlforge.warehouses.misfits import Reader
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,16 @@ class FileTable:
         known = self._first.get(column.lower())
         beside = f"{before} in {self.shown(known)}" if known else f"{before} in every build so far"
         text = f"it is {kind} in {self.shown(file)} and {beside}"
+        misfit = Misfit(column, text, (kind, before))
         if self.reader.format != "parquet":
-            texts, other = (file, before) if kind == "VARCHAR" else (known, kind)
-            found = self._first_misfit(texts, column, other) if texts else None
-            if found and texts:
-                text += f": row {found[0]} of {self.shown(texts)} says {found[1]!r}"
-        return Misfit(column, text, (kind, before))
+            said, other = (file, before) if kind == "VARCHAR" else (known, kind)
+            found = self._first_misfit(said, column, other) if said else None
+            if found and said:
+                misfit = Misfit(
+                    column, f"{text}: row {found[0]} of {self.shown(said)} says {found[1]!r}", (kind, before)
+                )
+                misfit.word = found[1] if self.reader.format == "csv" and is_word(found[1]) else None
+        return misfit
 
     def _first_misfit(self, file: str, column: str, kind: str) -> tuple[int, str] | None:
         """The first row that holds no value of a type; of texts that all would be one, as 007, the first."""
@@ -256,6 +261,14 @@ class FileTable:
             return Item(column, new, new, proven=True)
         old = empty if held == NULL else held
         return Item(column, old, new, proven=held is None or is_safe(held, new))
+
+    def odd_one(self, column: str) -> tuple[str, str, int, str] | None:
+        """Why a column is text though most of its values are numbers or times: the file, their type, row and text."""
+        for layout, file in reversed(self._distinct.values()):
+            name = next((c for c, t in layout.types.items() if c.lower() == column.lower() and t == "VARCHAR"), None)
+            if name and (found := odd_one(self.con, self.reader, file, layout, name)):
+                return file, *found
+        return None
 
     def changes(self, before: Mapping[str, str]) -> Iterator[TypeChange]:
         """The columns that have another type than before, and the file that did it."""

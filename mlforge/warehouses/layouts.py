@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,135 +12,24 @@ from msgspec.structs import replace
 
 from mlforge.model import FileLayout
 from mlforge.sql.templates import sql
+from mlforge.warehouses.misfits import ZONED, Misfit, Skipped, count, find, is_word, mixed_width, two_truths
 from mlforge.warehouses.nested import shape, texts
-from mlforge.warehouses.types import NULL, is_integer, is_number, normal, zoned_micros
+from mlforge.warehouses.types import NULL, zoned_micros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import Source
+    from mlforge.warehouses.misfits import Reader
     from mlforge.warehouses.nested import Steps
 
-FILE = "_mlforge_file"
 _WHOLE = "DECIMAL(38,0)"  # whole numbers that a BIGINT cannot hold
 _OTHERS = {"BIGINT": (_WHOLE, "DOUBLE"), "DOUBLE": (_WHOLE,)}  # what a column is that is not what its first rows are
 _DIALECT = ("delim", "quote", "escape", "new_line", "comment", "skip", "header", "dateformat", "timestampformat")
 _ORDERS = {"dateformat": "DATE", "timestampformat": "TIMESTAMP"}
-_ZONED = "TIMESTAMP WITH TIME ZONE"
 _YEAR = "%Y"  # what begins with the whole year is read in one way only
-_OURS = {"columns", "types", "names", "all_varchar", "sample_size", "union_by_name", "filename"}
-_FOLDERS = {"hive_partitioning", "hive_types"}
 _KINDS = {"VARCHAR": "text", "BOOLEAN": "BOOLEAN", "ARRAY": "", "OBJECT": "", "NULL": ""}
-
-
-class Misfit(Exception):
-    """A value or a file whose type does not fit its column. ``types`` are what it has, and what it should have."""
-
-    def __init__(
-        self, column: str, text: str, types: Iterable[str], value: str | None = None, keeps: str | None = None
-    ) -> None:
-        """``keeps``: the type that would keep every value, where the types do not say it."""
-        super().__init__(text)
-        self.column = column
-        self.types = tuple(types)
-        self.value = value
-        self.keeps = keeps
-
-    @property
-    def words(self) -> str:
-        """What does not fit, with the column."""
-        return f"column {self.column!r}: {self}"
-
-    @property
-    def hint(self) -> str:
-        """What to do about it."""
-        return f"say what it is: {self.declared}; or mend the files" if self.types else "check the names of the columns"
-
-    @property
-    def declared(self) -> str:
-        """What to write so that the column has one type."""
-        return f"types: {{{self.column}: {self.proposed}}}"
-
-    @property
-    def proposed(self) -> str:
-        """The type that keeps every value, as it is written there."""
-        if self.keeps:
-            return f"'{self.keeps}'"
-        old, new = self.types
-        instant = next((t for t in self.types if t.startswith("TIMESTAMP")), None)
-        if instant and "DATE" in self.types:
-            return instant
-        if is_number(old) and is_number(new):
-            return "DECIMAL(38,9)" if is_integer(old) else "DOUBLE"
-        return "DOUBLE" if old == "VARCHAR" and is_integer(new) and _is_fraction(self.value or "") else "VARCHAR"
-
-
-class Skipped(Misfit):
-    """Lines at the beginning of a CSV file that DuckDB would leave out by itself."""
-
-    def __init__(self, file: str, lines: int) -> None:
-        text = f"the first {lines} lines of {file} do not look like the others, and would be left out"
-        super().__init__("", text, ())
-        self.lines = lines
-
-    @property
-    def words(self) -> str:
-        """What would be left out."""
-        return str(self)
-
-    @property
-    def hint(self) -> str:
-        """How to say that these lines are no rows."""
-        return f"mend the file; or, if they are no rows: options: {{skip: {self.lines}}}"
-
-
-@dataclass(frozen=True)
-class Reader:
-    """How the files of a source are read."""
-
-    format: str
-    options: Mapping[str, Any]  # as the user gave them
-    declared: Mapping[str, str] = field(default_factory=dict)  # column in lower case -> its type
-    shown: Callable[[str], str] = str  # a path as messages name it
-
-    @classmethod
-    def of(cls, source: Source, shown: Callable[[str], str]) -> Reader:
-        """The reader of a source. ``columns`` and ``types`` among its options declare types as ``types`` does."""
-        given = source.options
-        stated = {**(given.get("columns") or {}), **(given.get("types") or {}), **source.types}
-        return cls(source.format, given, {c.lower(): normal(t) for c, t in stated.items()}, shown)
-
-    @property
-    def passed(self) -> dict[str, Any]:
-        """The user's options of the reader itself."""
-        return {k: v for k, v in self.options.items() if k not in _OURS | _FOLDERS}
-
-    def physical(self, column: str, found: str) -> str:
-        """The type that a column is read with from a file of text: what is declared is proven text by text, also within
-        lists and objects of JSON."""
-        kind = self.declared.get(column.lower())
-        if kind is None:
-            return found
-        return texts(kind) if self.format == "json" else "VARCHAR"
-
-    def call(self, layout: FileLayout, types: Mapping[str, str]) -> dict[str, Any]:
-        """Options that read files of a layout, with these types where the files do not say their own."""
-        if self.format == "parquet":
-            return self.passed
-        fixed = {**layout.dialect, "auto_detect": False} if self.format == "csv" else {}
-        return {**fixed, **self.passed, "columns": dict(types)}
-
-    def how(self, layout: FileLayout) -> dict[str, Any]:
-        """What a cast from text must know."""
-        return {**layout.dialect, **self.passed}
-
-    def key(self) -> str:
-        """What of the settings decides how a file is looked at; a file that is the same need not be looked at again."""
-        if self.format == "parquet":
-            return ""
-        return msgspec.json.encode([self.format, self.options, sorted(self.declared)], order="deterministic").decode()
 
 
 def look(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
@@ -149,32 +37,6 @@ def look(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str,
     if not files:
         return {}
     return {"parquet": _parquet, "csv": _csv, "json": _json}[reader.format](con, reader, files)
-
-
-def find(
-    con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str, old: str, new: str,
-    width: int | None = None, said: str | None = None, *, declared: bool = False,
-) -> tuple[int, str] | None:  # fmt: skip
-    """The first row of a file, and its value, where a column holds what is no value of the type ``new``, which the
-    user ``declared`` or DuckDB guessed; of a list or an object, where it lies within. With ``width`` the first text of
-    another width, with ``said`` the first that says the same truth value in another way."""
-    text = texts(new) if old == "VARCHAR" else old
-    kinds = dict.fromkeys(layout.types, "VARCHAR")
-    kinds |= {c: text if reader.format == "json" else old for c in kinds if c.lower() == column.lower()}
-    places: list[tuple[Steps, str]] = [((), new)]
-    if text != old:  # every value in a list is looked at; of CSV the text of the list, too
-        places = [*([((), text)] if reader.format == "csv" else []), *shape(new).leaves()]
-    found: list[tuple[int, str]] = []
-    for steps, kind in places:
-        found += con.execute(
-            sql(
-                "warehouse/find_misfit", format=reader.format, file=file, options=reader.call(layout, kinds),
-                column=column, old=old, new=kind, width=width, said=said, steps=steps,
-                texts=text,
-                how={**reader.how(layout), "guessed": not declared},
-            )
-        ).fetchall()  # fmt: skip
-    return min(found, default=None)
 
 
 def _parquet(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
@@ -280,7 +142,7 @@ def _proven(
     ]
     if not asked:
         return dict.fromkeys(files, guess)
-    counts, truths = _counts(con, reader, guess, files, asked)
+    counts, truths = count(con, reader, guess, files, asked)
     found = {}
     for file in files:
         types, padded = dict(guess.types), {}
@@ -307,35 +169,6 @@ def _spelled(
     return said
 
 
-def two_truths(column: str, file: str, row: int, text: str, beside: str, truth: str) -> Misfit:
-    """The error for texts that would be merged, as t and true."""
-    words = f"row {row} of {file} says {text!r}, beside {beside}: as BOOLEAN both would be {truth}"
-    return Misfit(column, words, ("VARCHAR", "BOOLEAN"))
-
-
-_Counts = dict[tuple[str, str, str], list[int]]
-
-
-def _counts(
-    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, files: list[str], asked: list[tuple[str, str]]
-) -> tuple[_Counts, dict[tuple[str, str], list[str | None]]]:
-    options = {**reader.call(layout, dict.fromkeys(layout.types, "VARCHAR")), "filename": FILE}
-    rows = con.execute(
-        sql(
-            "warehouse/count_fits",
-            format=reader.format,
-            files=files,
-            options=options,
-            asked=asked,
-            how={**reader.how(layout), "guessed": True},
-        )
-    ).fetchall()
-    counts = {(file, c, k): n for file, *found, _ in rows for (c, k), n in zip(asked, found, strict=True)}
-    truths = [c for c, kind in asked if kind == "BOOLEAN"]
-    spelled = {(row[0], c): row[-1][4 * n : 4 * n + 4] for row in rows for n, c in enumerate(truths)}
-    return counts, spelled
-
-
 def _type_of(
     con: DuckDBPyConnection, reader: Reader, layout: FileLayout, file: str, column: str, kind: str,
     counts: list[int] | None,
@@ -346,7 +179,7 @@ def _type_of(
         return NULL, None
     if fit == values:
         return kind, _width(con, reader, layout, file, column, digits)
-    others, _ = _counts(con, reader, layout, [file], [(column, other) for other in _OTHERS.get(kind, ())])
+    others, _ = count(con, reader, layout, [file], [(column, other) for other in _OTHERS.get(kind, ())])
     for other in _OTHERS.get(kind, ()):
         values, fit, *digits = others[file, column, other]
         if fit == values:
@@ -359,7 +192,9 @@ def _type_of(
     elif wanted == "DOUBLE" and _is_number(value):
         held = "an integer that no DOUBLE is"
     text = f"it is {wanted} in the first rows of {reader.shown(file)}, and row {row} says {value!r}, {held}"
-    raise Misfit(column, text, ("BIGINT" if held.startswith("an") else held, wanted), value)
+    misfit = Misfit(column, text, ("BIGINT" if held.startswith("an") else held, wanted), value)
+    misfit.word = value if reader.format == "csv" and kind != "BOOLEAN" and is_word(value) else None
+    raise misfit
 
 
 def _is_number(text: str) -> bool:
@@ -382,16 +217,6 @@ def _width(
     )
 
 
-def _is_fraction(text: str) -> bool:
-    whole, point, part = text.strip().lstrip("+-").partition(".")
-    return bool(point) and f"{whole}{part}".isdigit()
-
-
-def mixed_width(file: str, found: tuple[int, str], beside: str) -> str:
-    """The words for numbers that would be merged, as 7 and 007."""
-    return f"row {found[0]} of {file} says {found[1]!r}, beside {beside}: as numbers 7 and 007 would be one"
-
-
 def _json(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
     options = {**reader.passed, "hive_partitioning": False, "sample_size": -1}
     found = {}
@@ -406,10 +231,10 @@ def _whole_json(con: DuckDBPyConnection, reader: Reader, file: str, types: dict[
     """The types of a JSON file, where DuckDB's own would not keep every value."""
     layout = FileLayout(types=types)
     doubles = [(c, "DOUBLE") for c, t in types.items() if t == "DOUBLE"]
-    times = [(c, t if t == "DATE" else _ZONED) for c, t in types.items() if t == "DATE" or t.startswith("TIMESTAMP")]
+    times = [(c, t if t == "DATE" else ZONED) for c, t in types.items() if t == "DATE" or t.startswith("TIMESTAMP")]
     mixed = [c for c, t in types.items() if t == "JSON"]
     found = dict(types)
-    counts, _ = _counts(con, reader, layout, [file], [*doubles, *times]) if doubles or times else ({}, {})
+    counts, _ = count(con, reader, layout, [file], [*doubles, *times]) if doubles or times else ({}, {})
     for column, kind in doubles:
         found[column], _ = _type_of(con, reader, layout, file, column, kind, counts.get((file, column, kind)))
     for column, kind in times:  # 01-02-24 is one for DuckDB, in an order that it guesses
@@ -427,7 +252,7 @@ def _whole_nested(con: DuckDBPyConnection, reader: Reader, file: str, column: st
     """The type of a JSON file's column of lists or objects, where DuckDB's own would not keep every value in them."""
     made = shape(kind)
     leaves = dict(made.leaves())
-    proofs = {s: "DATE" if k == "DATE" else _ZONED for s, k in leaves.items() if k.startswith(("DATE", "TIMESTAMP"))}
+    proofs = {s: "DATE" if k == "DATE" else ZONED for s, k in leaves.items() if k.startswith(("DATE", "TIMESTAMP"))}
     proofs |= {s: k for s, k in leaves.items() if k == "DOUBLE"}
     found = dict.fromkeys(_misfits(con, reader, file, column, kind, proofs), "VARCHAR")
     large = {s: _WHOLE for s in found if leaves[s] == "DOUBLE"}

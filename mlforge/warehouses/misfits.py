@@ -1,0 +1,228 @@
+"""How files are read, how many of their values are of a type, and the first that is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mlforge.sql.templates import sql
+from mlforge.warehouses.nested import shape, texts
+from mlforge.warehouses.types import is_integer, is_number, normal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from duckdb import DuckDBPyConnection
+
+    from mlforge.model import FileLayout, Source
+    from mlforge.warehouses.nested import Steps
+
+_FILE = "_mlforge_file"
+_OURS = {"columns", "types", "names", "all_varchar", "sample_size", "union_by_name", "filename"}
+_FOLDERS = {"hive_partitioning", "hive_types"}
+ZONED = "TIMESTAMP WITH TIME ZONE"
+_SPOILED = ("DOUBLE", "DATE", ZONED)  # what a column would be without a word among its values
+
+
+class Misfit(Exception):
+    """A value or a file whose type does not fit its column. ``types`` are what it has, and what it should have."""
+
+    def __init__(
+        self, column: str, text: str, types: Iterable[str], value: str | None = None, keeps: str | None = None
+    ) -> None:
+        """``keeps``: the type that would keep every value, where the types do not say it."""
+        super().__init__(text)
+        self.column = column
+        self.types = tuple(types)
+        self.value = value
+        self.keeps = keeps
+        self.word: str | None = None  # a text of a CSV file that may mean nothing
+
+    @property
+    def words(self) -> str:
+        """What does not fit, with the column."""
+        return f"column {self.column!r}: {self}"
+
+    @property
+    def hint(self) -> str:
+        """What to do about it."""
+        if not self.types:
+            return "check the names of the columns"
+        say = f"say what it is: {self.declared}; or mend the files"
+        return f"{nothing(self.word)}; else {say}" if self.word else say
+
+    @property
+    def declared(self) -> str:
+        """What to write so that the column has one type."""
+        return f"types: {{{self.column}: {self.proposed}}}"
+
+    @property
+    def proposed(self) -> str:
+        """The type that keeps every value, as it is written there."""
+        if self.keeps:
+            return f"'{self.keeps}'"
+        old, new = self.types
+        instant = next((t for t in self.types if t.startswith("TIMESTAMP")), None)
+        if instant and "DATE" in self.types:
+            return instant
+        if is_number(old) and is_number(new):
+            return "DECIMAL(38,9)" if is_integer(old) else "DOUBLE"
+        return "DOUBLE" if old == "VARCHAR" and is_integer(new) and _is_fraction(self.value or "") else "VARCHAR"
+
+
+class Skipped(Misfit):
+    """Lines at the beginning of a CSV file that DuckDB would leave out by itself."""
+
+    def __init__(self, file: str, lines: int) -> None:
+        text = f"the first {lines} lines of {file} do not look like the others, and would be left out"
+        super().__init__("", text, ())
+        self.lines = lines
+
+    @property
+    def words(self) -> str:
+        """What would be left out."""
+        return str(self)
+
+    @property
+    def hint(self) -> str:
+        """How to say that these lines are no rows."""
+        return f"mend the file; or, if they are no rows: options: {{skip: {self.lines}}}"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the files of a source are read."""
+
+    format: str
+    options: Mapping[str, Any]  # as the user gave them
+    declared: Mapping[str, str] = field(default_factory=dict)  # column in lower case -> its type
+    shown: Callable[[str], str] = str  # a path as messages name it
+
+    @classmethod
+    def of(cls, source: Source, shown: Callable[[str], str]) -> Reader:
+        """The reader of a source. ``columns`` and ``types`` among its options declare types as ``types`` does."""
+        given = source.options
+        stated = {**(given.get("columns") or {}), **(given.get("types") or {}), **source.types}
+        return cls(source.format, given, {c.lower(): normal(t) for c, t in stated.items()}, shown)
+
+    @property
+    def passed(self) -> dict[str, Any]:
+        """The user's options of the reader itself."""
+        return {k: v for k, v in self.options.items() if k not in _OURS | _FOLDERS}
+
+    def physical(self, column: str, found: str) -> str:
+        """The type that a column is read with from a file of text: what is declared is proven text by text, also within
+        lists and objects of JSON."""
+        kind = self.declared.get(column.lower())
+        if kind is None:
+            return found
+        return texts(kind) if self.format == "json" else "VARCHAR"
+
+    def call(self, layout: FileLayout, types: Mapping[str, str]) -> dict[str, Any]:
+        """Options that read files of a layout, with these types where the files do not say their own."""
+        if self.format == "parquet":
+            return self.passed
+        fixed = {**layout.dialect, "auto_detect": False} if self.format == "csv" else {}
+        return {**fixed, **self.passed, "columns": dict(types)}
+
+    def how(self, layout: FileLayout) -> dict[str, Any]:
+        """What a cast from text must know."""
+        return {**layout.dialect, **self.passed}
+
+    def key(self) -> str:
+        """What of the settings decides how a file is looked at; a file that is the same need not be looked at again."""
+        if self.format == "parquet":
+            return ""
+        return msgspec.json.encode([self.format, self.options, sorted(self.declared)], order="deterministic").decode()
+
+
+def find(
+    con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str, old: str, new: str,
+    width: int | None = None, said: str | None = None, *, declared: bool = False,
+) -> tuple[int, str] | None:  # fmt: skip
+    """The first row of a file, and its value, where a column holds what is no value of the type ``new``, which the
+    user ``declared`` or DuckDB guessed; of a list or an object, where it lies within. With ``width`` the first text of
+    another width, with ``said`` the first that says the same truth value in another way."""
+    text = texts(new) if old == "VARCHAR" else old
+    kinds = dict.fromkeys(layout.types, "VARCHAR")
+    kinds |= {c: text if reader.format == "json" else old for c in kinds if c.lower() == column.lower()}
+    places: list[tuple[Steps, str]] = [((), new)]
+    if text != old:  # every value in a list is looked at; of CSV the text of the list, too
+        places = [*([((), text)] if reader.format == "csv" else []), *shape(new).leaves()]
+    found: list[tuple[int, str]] = []
+    for steps, kind in places:
+        found += con.execute(
+            sql(
+                "warehouse/find_misfit", format=reader.format, file=file, options=reader.call(layout, kinds),
+                column=column, old=old, new=kind, width=width, said=said, steps=steps,
+                texts=text,
+                how={**reader.how(layout), "guessed": not declared},
+            )
+        ).fetchall()  # fmt: skip
+    return min(found, default=None)
+
+
+Counts = dict[tuple[str, str, str], list[int]]
+
+
+def count(
+    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, files: list[str], asked: list[tuple[str, str]]
+) -> tuple[Counts, dict[tuple[str, str], list[str | None]]]:
+    """For each file, column and type asked for what ``count_fits`` counts, and how files spell truth values."""
+    options = {**reader.call(layout, dict.fromkeys(layout.types, "VARCHAR")), "filename": _FILE}
+    rows = con.execute(
+        sql(
+            "warehouse/count_fits",
+            format=reader.format,
+            files=files,
+            options=options,
+            asked=asked,
+            how={**reader.how(layout), "guessed": True},
+        )
+    ).fetchall()
+    counts = {(file, c, k): n for file, *found, _ in rows for (c, k), n in zip(asked, found, strict=True)}
+    truths = [c for c, kind in asked if kind == "BOOLEAN"]
+    spelled = {(row[0], c): row[-1][4 * n : 4 * n + 4] for row in rows for n, c in enumerate(truths)}
+    return counts, spelled
+
+
+def nothing(word: str) -> str:
+    """The hint for a word where a value should be, such as N/A."""
+    quoted = word if word == "N/A" else "'" + word.replace("'", "''") + "'"
+    return f"if it means that there is none: options: {{nullstr: {quoted}}} of the source"
+
+
+def is_word(text: str) -> bool:
+    """Whether a text cannot have been meant as a number or a time."""
+    return not any(c.isdigit() for c in text)
+
+
+def odd_one(
+    con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str
+) -> tuple[str, int, str] | None:  # fmt: skip
+    """Of a column of text that holds numbers or times but for a few words: their type, the first row with a word, and
+    that word."""
+    counts, _ = count(con, reader, layout, [file], [(column, kind) for kind in _SPOILED])
+    for kind in _SPOILED:
+        values, fit = counts.get((file, column, kind), [0, 0])[:2]
+        if fit < values < 2 * fit and (found := find(con, reader, file, layout, column, "VARCHAR", kind)):
+            return kind, *found
+    return None
+
+
+def _is_fraction(text: str) -> bool:
+    whole, point, part = text.strip().lstrip("+-").partition(".")
+    return bool(point) and f"{whole}{part}".isdigit()
+
+
+def mixed_width(file: str, found: tuple[int, str], beside: str) -> str:
+    """The words for numbers that would be merged, as 7 and 007."""
+    return f"row {found[0]} of {file} says {found[1]!r}, beside {beside}: as numbers 7 and 007 would be one"
+
+
+def two_truths(column: str, file: str, row: int, text: str, beside: str, truth: str) -> Misfit:
+    """The error for texts that would be merged, as t and true."""
+    words = f"row {row} of {file} says {text!r}, beside {beside}: as BOOLEAN both would be {truth}"
+    return Misfit(column, words, ("VARCHAR", "BOOLEAN"))
