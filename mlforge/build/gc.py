@@ -14,6 +14,7 @@ from mlforge.catalog import log, reader, writer
 from mlforge.catalog.commit import commit
 from mlforge.catalog.compact import Compacted
 from mlforge.catalog.compact import compact as rewrite
+from mlforge.catalog.lock import deleting
 from mlforge.model import Version
 from mlforge.plan.gc import add_read, collect
 from mlforge.sql.templates import sql
@@ -90,7 +91,8 @@ def run(
         swept[:] = _sweep(tx, state, gone)
 
     log.sweep(catalog_path)
-    commit(catalog_path, None, apply, lock_timeout=lock_timeout)
+    with deleting(catalog_path):
+        commit(catalog_path, None, apply, lock_timeout=lock_timeout)
     for path in drained:
         path.unlink(missing_ok=True)
     compacted = rewrite(catalog_path, lock_timeout=lock_timeout) if compact else None

@@ -15,6 +15,7 @@ from mlforge.errors import CatalogError, LockedError, MlforgeError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_MOMENT = 10.0  # others hold gc's lock no longer than to see that they can
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT}
 
 
@@ -130,6 +131,43 @@ def build_lock(catalog_path: str | Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def _deleting(catalog_path: str | Path) -> Path:
+    catalog = Path(os.path.realpath(catalog_path))
+    return catalog.with_name(catalog.name + ".gc.lock")
+
+
+@contextmanager
+def deleting(catalog_path: str | Path) -> Iterator[None]:
+    """Held by gc from its last look at what is named to its commit; the caller holds ``build_lock``.
+
+    Raises LockedError, CatalogError."""
+    path = _deleting(catalog_path)
+    held = _wait(path, Path(catalog_path), _MOMENT)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def wait_for_deleting(catalog_path: str | Path, timeout: float) -> None:
+    """Wait until no gc is at work that did not see what was named before this call. Raises LockedError."""
+    path, waiting = _deleting(catalog_path), Waiting(timeout)
+    while True:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # whoever cannot write here can ask all the same
+        except FileNotFoundError:
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            hint = f"wait until it is done (waited {timeout:g} s)"
+            waiting.pause(LockedError(f"gc deletes from {catalog_path}, in {_owner(path)}", hint=hint), error)
+        else:
+            return
+        finally:
+            os.close(fd)
 
 
 def _wait(path: Path, catalog: Path, timeout: float) -> Held:

@@ -3,6 +3,7 @@
 The head of a store and a file of the catalog cannot change at once. So a publish first notes what it is about to show,
 as a record of kind ``showing``; gc keeps what both name, whether or not the head has moved by then. The record of the
 publish follows what the store shows: the next one that finds nothing to do writes it, if the one before died too early.
+A note that comes after gc's last look is too late: so a publish waits for gc, and looks whether all is still there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import asdict
 
 from mlforge.catalog import log, reader
-from mlforge.errors import CatalogError
+from mlforge.catalog.file import LOCK_TIMEOUT, open_read
+from mlforge.catalog.lock import wait_for_deleting
+from mlforge.errors import CatalogError, OnlineError
 from mlforge.online.values import moment
 
 if TYPE_CHECKING:
@@ -37,12 +40,25 @@ class Recorder:
         self._store = store
         self._namespace = namespace
         self._known = reader.publishes(con, catalog_path)
+        self._there = _versions(con)
         self._at: str | None = None
         self._began: str | None = None
 
     def showing(self, manifest: Manifest) -> None:
-        """Note what readers are about to see. Raises CatalogError for a full disk: what is written so far waits for the
-        next attempt. Where nothing can ever be written, the publish goes on, and a warning says what it means."""
+        """Note what readers are about to see, and see that gc has left it. Raises OnlineError if it has not,
+        CatalogError for a full disk: what is written so far waits for the next attempt. Where nothing can ever be
+        written, the publish goes on, and a warning says what it means."""
+        self._note(manifest)
+        wait_for_deleting(self._catalog, LOCK_TIMEOUT)  # gc may have looked before there was a note
+        with open_read(self._catalog) as con:
+            gone = sorted(self._there.intersection(manifest.versions) - _versions(con))
+        if gone:
+            log.drop(self._catalog, log.SHOWING, lambda record: record["created_at"] == self._began)
+            raise OnlineError(
+                f"gc has deleted {', '.join(gone)} from the catalog since this publish began", hint="publish again"
+            )
+
+    def _note(self, manifest: Manifest) -> None:
         self._began = self._now()
         record = {"created_at": self._began, **self._key(), **_shown(manifest)}
         if any(_same(record, held, *self._key()) for held in log.read(self._catalog, log.SHOWING)):
@@ -96,6 +112,10 @@ class Recorder:
             return same and record["generation"] <= manifest.generation and record["store"] == self._key()["store"]
 
         return past
+
+
+def _versions(con: DuckDBPyConnection) -> set[str]:
+    return {f"{row['feature']}@{row['version']}" for row in reader.versions(con)}
 
 
 def _same(one: dict[str, Any], other: dict[str, Any], *more: str) -> bool:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from mlforge.catalog import log, reader
-from mlforge.errors import OnlineError
-from mlforge.online import Client, open_store
+from mlforge.catalog.lock import wait_for_deleting
+from mlforge.errors import LockedError, OnlineError
+from mlforge.online import Client, open_store, recording
 from mlforge.online.values import moment
 from tests.online.served import Between, Served
 from tests.online.test_publish import everything, restore
@@ -241,3 +242,107 @@ def test_gc_looks_again_at_what_is_named_before_it_deletes(served: Served) -> No
     done = gc.run(str(served.catalog), state, [newest], lock_timeout=5)
     assert done.versions == ()
     collected(served)
+
+
+COLLECTS = """
+import sys
+import mlforge as mlf
+from mlforge.catalog import commit
+
+
+def at(step):
+    if step == sys.argv[2]:
+        print("at", flush=True)
+        sys.stdin.readline()
+
+
+commit._step = at
+forge = mlf.open(sys.argv[1])
+print(*forge.gc(forge.keep(patches=0, days=0)).versions, flush=True)
+"""
+"""gc by the strictest policy that stops at a step of its commit until a line comes."""
+
+
+class Collecting:
+    """A gc in another process that has looked at what is named and not committed yet; it goes on once a publish has
+    noted what it is about to show, and has been told to wait."""
+
+    def __init__(self, served: Served, step: str) -> None:
+        self.served = served
+        self.command = [sys.executable, "-c", COLLECTS, str(served.root), step]
+        self.deleted: list[str] | None = None
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            self.command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout
+        assert self.process.stdout.readline() == "at\n"
+
+    def wait(self, catalog: str, timeout: float) -> None:
+        """In place of the publish's own waiting."""
+        assert log.read(self.served.catalog, log.SHOWING), "the note comes first"
+        with pytest.raises(LockedError, match=r"^gc deletes from .*catalog\.duckdb, in process "):
+            wait_for_deleting(catalog, 0.0)
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        wait_for_deleting(catalog, timeout)
+        self.deleted = self.process.communicate()[0].split()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.mark.parametrize("step", ["applied", "before-commit"])
+def test_a_publish_that_begins_after_gcs_last_look_does_not_show_what_gc_deletes(
+    served: Served, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publish has read the catalog when a build makes another version and gc has looked at what is named."""
+    before, gc = shown(served), Collecting(served, step)
+    monkeypatch.setattr(recording, "wait_for_deleting", gc.wait)
+
+    def another() -> None:
+        newer(served, 13)
+        gc.start()
+
+    try:
+        with pytest.raises(OnlineError, match=r"^gc has deleted newest@1\.0\.2, spend@1\.0\.2 from the cat") as caught:
+            served.forge.publish(store=Between(served.store, 0, another))
+    finally:
+        gc.kill()
+    assert caught.value.hint == "publish again"
+    assert gc.deleted == ["newest@1.0.0", "newest@1.0.2", "spend@1.0.0", "spend@1.0.2"]
+    assert shown(served) == before
+    collected(served)
+    assert log.read(served.catalog, log.SHOWING) == []
+    monkeypatch.undo()
+    done = served.forge.publish(store=served.store)
+    assert done.versions == ["newest@1.0.3", "spend@1.0.3"]
+    collected(served)
+
+
+def test_a_publish_of_what_gc_leaves_waits_for_it_and_goes_on(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    gc = Collecting(served, "before-commit")
+    monkeypatch.setattr(recording, "wait_for_deleting", gc.wait)
+    try:
+        done = served.forge.publish(store=Between(served.store, 0, gc.start))
+    finally:
+        gc.kill()
+    assert done.versions == ["newest@1.0.2", "spend@1.0.2"]
+    assert gc.deleted == ["newest@1.0.0", "spend@1.0.0"]
+    assert record(served) == shown(served)
+    collected(served)
+
+
+def test_a_gc_that_was_killed_holds_nobody_up(served: Served) -> None:
+    gc = Collecting(served, "before-commit")
+    gc.start()
+    gc.kill()
+    lock = served.catalog.with_name("catalog.duckdb.gc.lock")
+    assert lock.exists()
+    assert served.forge.publish(store=served.store).versions == ["newest@1.0.2", "spend@1.0.2"]
+    served.forge.gc(served.forge.keep(patches=0, days=0))
+    assert not lock.exists()
+    assert record(served) == shown(served)
