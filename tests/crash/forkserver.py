@@ -17,6 +17,7 @@ import traceback
 import duckdb
 import jinja2  # noqa: F401 - here and below: imported before a fork
 import pyarrow.compute  # noqa: F401
+import rights
 import sqlglot.optimizer  # noqa: F401
 
 import mlforge as mlf
@@ -34,7 +35,7 @@ def say(**message) -> None:
 
 
 def build(
-    project: str, *, largest_file: int | None = None, as_nobody: bool = False, batch: str | None = None, **options
+    project: str, *, largest_file: int | None = None, bound: bool = False, batch: str | None = None, **options
 ) -> None:
     commits.PATIENCE = 0.2
     if batch:
@@ -42,10 +43,8 @@ def build(
     if largest_file:  # a write past it fails as it does on a full disk
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    if as_nobody and os.getuid() == 0:  # rights do not bind root
-        mlf.open(project).plan()  # imports the rest, which may lie where only root can read
-        os.setgid(65534)
-        os.setuid(65534)
+    if bound:
+        rights.bind()
     try:
         result = mlf.open(project).build(options=BuildOptions(**options))
     except MlforgeError as error:

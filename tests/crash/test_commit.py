@@ -246,32 +246,29 @@ def test_a_full_disk_while_copying(start, build, look, catalog):
 
 
 @pytest.fixture
-def open_to_all(catalog):
-    """Lets a process without rights reach the catalog's folder."""
-    for folder in [catalog.parent, *catalog.parents]:
-        if folder.stat().st_uid == os.getuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
+def closed_later(catalog):
+    """The catalog, whose folder can be written again in the end."""
     yield catalog
     catalog.parent.chmod(0o755)
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_folder_that_is_not_writable(build, open_to_all, there):
+def test_a_folder_that_is_not_writable(build, closed_later, there):
     if there:
         build()
-        open_to_all.chmod(0o444)
-    open_to_all.parent.chmod(0o555)
-    refused = build(as_nobody=True)
+        closed_later.chmod(0o444)
+    closed_later.parent.chmod(0o555)
+    refused = build(bound=True)
     assert refused["error"] == "CatalogError"
-    assert refused["message"].startswith(f"cannot write {open_to_all}.lock: ")
+    assert refused["message"].startswith(f"cannot write {closed_later}.lock: ")
     assert refused["hint"] == "the folder of the catalog must exist and be writable by you"
 
 
-def test_a_catalog_in_a_folder_that_is_not_writable_can_be_read(start, build, open_to_all):
+def test_a_catalog_in_a_folder_that_is_not_writable_can_be_read(start, build, closed_later):
     build()
-    open_to_all.chmod(0o444)
-    open_to_all.parent.chmod(0o555)
-    assert start(do="read", catalog=open_to_all, as_nobody=True).hear()["rows"] == ROWS
+    closed_later.chmod(0o444)
+    closed_later.parent.chmod(0o555)
+    assert start(do="read", catalog=closed_later, bound=True).hear()["rows"] == ROWS
 
 
 def test_a_folder_that_is_a_file(tmp_path, start):

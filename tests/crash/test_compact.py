@@ -101,7 +101,7 @@ def test_a_log_that_nobody_brought_in(build, catalog):
 def test_a_folder_that_is_not_writable(start, build, catalog):
     build()
     catalog.parent.chmod(0o555)
-    said = start(do="rewrite", catalog=catalog, as_nobody=True).hear()
+    said = start(do="rewrite", catalog=catalog, bound=True).hear()
     catalog.parent.chmod(0o755)
     assert said["error"] == "CatalogError"
     assert "cannot write" in said["message"]

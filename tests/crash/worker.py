@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import duckdb
+import rights
 
 from mlforge.catalog import commit as commits
 from mlforge.catalog import compact as compacts
@@ -23,7 +24,6 @@ from mlforge.catalog.lock import build_lock
 from mlforge.catalog.staging import Staging
 from mlforge.errors import MlforgeError
 from mlforge.records import BuildRecord
-from mlforge.sql.templates import sql
 
 ROWS = 100_000
 
@@ -200,10 +200,8 @@ def main() -> None:
     if what.pop("later_mlforge", False):
         later = migrations.Migration(migrations.latest() + 1, "test", "catalog/next_build")
         migrations.MIGRATIONS = (*migrations.MIGRATIONS, later)
-    if what.pop("as_nobody", False) and os.getuid() == 0:  # rights do not bind root
-        sql("catalog/has_catalog")  # imports what it needs, which may lie where only root can read
-        os.setgid(65534)
-        os.setuid(65534)
+    if what.pop("bound", False):
+        rights.bind()
     try:
         command(catalog, **what)
     except MlforgeError as error:

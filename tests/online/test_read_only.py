@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -19,14 +18,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READER = """
-import asyncio, os, sys
+import asyncio, sys
 from mlforge.errors import MlforgeError
 from mlforge.online.base import Change
 from mlforge.online.sqlite import SQLiteStore
+from tests.crash.rights import bind
 
-if os.getuid() == 0:  # rights do not bind root
-    os.setgid(65534)
-    os.setuid(65534)
+bind()
 store = SQLiteStore(sys.argv[1], timeout=1)
 read = {
     "read": store.read, "aread": lambda names: asyncio.run(store.aread(names)), "status": lambda _: store.status()["names"],
@@ -89,10 +87,6 @@ def path(tmp_path: Path) -> Iterator[Path]:
     store = SQLiteStore(found)
     put(store, b"1")
     close(store)
-    for folder in tmp_path.parents:
-        if folder.stat().st_uid == os.getuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
-    tmp_path.chmod(0o755)
     yield found
     found.parent.chmod(0o755)
 

@@ -4,7 +4,6 @@ could not be recorded and why."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +25,7 @@ import json, os, resource, signal, sys, warnings
 import pyarrow as pa
 import mlforge as mlf
 from mlforge.online import open_store
+from tests.crash.rights import bind
 
 root, how, store = sys.argv[1:]
 labels = pa.table({"k": [1, 2], "label_time": ["2024-03-01T13:00:00"] * 2})
@@ -50,13 +50,11 @@ def everything(store):
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    list(everything(store + "/1"))  # everything is imported by then, which may lie where only root can read
+    list(everything(store + "/1"))  # everything is imported by then, which may lie where others own the files
 if how == "read-only":
     for folder in (root, root + "/catalog.duckdb.log"):
         os.chmod(folder, 0o555)
-    if os.getuid() == 0:  # rights do not bind root
-        os.setgid(65534)
-        os.setuid(65534)
+    bind()
 else:  # a write fails as it does on a full disk
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
@@ -79,9 +77,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     made.good()
     made.publish()
     made.store.close()
-    for folder in (made.root, *made.root.parents):  # nobody must get as far as the project
-        if folder.stat().st_uid == os.getuid():
-            folder.chmod(folder.stat().st_mode | 0o055)
     yield made
     made.root.chmod(0o755)
 
