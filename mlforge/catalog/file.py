@@ -180,6 +180,11 @@ def real(path: str | Path) -> Path:
             f"{found} has a question mark in its path, and DuckDB would keep the log of that file somewhere else",
             hint="rename the folder or the file",
         )
+    if os.sep == "/" and "\\" in str(found):
+        raise CatalogError(
+            f"{found} has a backslash in its path, which DuckDB 2 takes for a folder's end: it would open another file",
+            hint="rename the folder or the file",
+        )
     return found
 
 

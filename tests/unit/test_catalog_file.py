@@ -460,13 +460,22 @@ def test_a_sqlite_file_at_the_place_of_the_catalog(path):
     assert holding._entries == {}
 
 
-@pytest.mark.parametrize("name", ["what?/catalog.duckdb", "cat?alog.duckdb"])
-def test_a_question_mark_in_the_path(tmp_path, name):
+QUESTION = "has a question mark in its path, and DuckDB would keep the log of that file somewhere else"
+BACKSLASH = "has a backslash in its path, which DuckDB 2 takes for a folder's end: it would open another file"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("what?/catalog.duckdb", QUESTION), ("cat?alog.duckdb", QUESTION), ("what\\else/catalog.duckdb", BACKSLASH),
+        ("cat\\alog.duckdb", BACKSLASH),
+    ],
+)  # fmt: skip
+def test_a_path_that_duckdb_takes_apart(tmp_path, name, words):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
-    duckdb_keeps = f"{path} has a question mark in its path, and DuckDB would keep the log of that file somewhere else"
     for use in (lambda: commit(path, None, lambda _: None), lambda: read(path), lambda: Staging(path)):
-        with pytest.raises(CatalogError, match=re.escape(duckdb_keeps)) as caught:
+        with pytest.raises(CatalogError, match=re.escape(f"{path} {words}")) as caught:
             use()
         assert caught.value.hint == "rename the folder or the file"
     assert not path.exists()
