@@ -48,9 +48,12 @@ def plan_sets(
 
     An entry without a pin stays on the MAJOR it had in the set's newest version; a new MAJOR comes in by ``name@3`` or
     ``upgrade``. ``numbers`` are versions that sets get where they are greater than their own next one. Raises
-    ProjectError, at the set's line, for unknown features, versions, columns and keys."""
+    ProjectError, at the set's line, for unknown features, versions, columns and keys, and for a
+    set that is called like a feature."""
     made, notes = [], []
     for feature_set in feature_sets.values():
+        if feature_set.name in {*known, *state.features}:
+            raise _error(feature_set, "a feature is called so too", "rename one: the name alone would mean the set")
         missing = _unbuilt(feature_set, state, steps, known)
         if missing:
             notes.append(f"feature set {feature_set.name} waits for {', '.join(missing)}, not built yet")

@@ -158,6 +158,15 @@ def test_errors(entries: list[str | FeatureRef], message: str, hint: str) -> Non
     assert (caught.value.message, caught.value.hint, str(caught.value.where)) == (message, hint, "mlforge.yaml:7")
 
 
+@pytest.mark.parametrize("name", ["f", "g", "new"])
+def test_a_set_is_not_called_like_a_feature(name: str) -> None:
+    """The name would mean the set, and no pin of the feature could be written any more."""
+    made = {name: FeatureSet(name=name, members=(ref("f"),), line=7)}
+    with pytest.raises(ProjectError, match=f"feature set {name}: a feature is called so too") as caught:
+        plan_sets(made, state(two_majors()), {}, known={"g", "new"})
+    assert str(caught.value.where) == "mlforge.yaml:7"
+
+
 VERSIONS = stored(F, "1.0.0", "1.0.1", "1.1.0", "2.0.0", "2.0.1", "2.0.10", current="1.0.1", held=True)
 
 
