@@ -51,6 +51,7 @@ class Dataset(Record, frozen=True, kw_only=True):
     columns: list[str]
     rows: Count
     content_hash: str
+    duckdb: str | None = None  # its version; the first catalogs do not say it
     full_names: bool = False
     known_as_of: str | None = None
     ignore_loaded_at: bool = False

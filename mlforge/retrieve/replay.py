@@ -141,7 +141,14 @@ def _differences(record: Record, made: Record) -> list[str]:
         return [f"there are {made['rows']} label rows, and were {record['rows']}"]
     if record["columns"] != made["columns"]:
         return [f"the columns are {', '.join(made['columns'])}, and were {', '.join(record['columns'])}"]
-    return ["the values differ, though the label rows and versions are the same: the catalog was changed by hand"]
+    differ = "the values differ, though the label rows and versions are the same"
+    if (then := record.get("duckdb")) == made["duckdb"]:
+        return [f"{differ}: the catalog was changed by hand"]
+    other = f"DuckDB {then}" if then else "another DuckDB, perhaps"
+    return [
+        f"{differ}: the dataset was made by {other}, and this is {made['duckdb']}; the last digits of ENTROPY, "
+        "SKEWNESS, KURTOSIS and QUANTILE_CONT follow its version"
+    ]
 
 
 def _is_kept(labels: Record) -> bool:

@@ -227,6 +227,8 @@ def _record(
     asked: Sequence[Request], labels: Labels, table: pa.Table, names: Sequence[tuple[str, ...]],
     time_column: str | None, statements: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
+    import duckdb
+
     made = [n for part in names for n in part]
     keys = sorted({r.ref.keys.get(k, k) for r in asked for k in r.physical.keys} & set(labels.table.column_names))
     hashed = [*keys, *([time_column] if time_column and time_column not in keys else []), *made]
@@ -242,6 +244,7 @@ def _record(
         "keys": keys,
         "columns": made,
         "rows": table.num_rows,
+        "duckdb": duckdb.__version__,
         "hashed": hashed,
         "content_hash": content_hash(table.select(hashed)),
         "sql": list(statements),

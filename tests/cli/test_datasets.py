@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -163,6 +164,25 @@ def test_replay_says_that_the_label_file_changed(shop: Shop, tmp_path: Path) -> 
     assert f"{dataset}: not the same\n  the label file {labels} has changed\n" in said.out
     labels.unlink()
     assert f"the label file {labels} is gone" in shop.run("replay", dataset, code=1).out
+
+
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [
+        (duckdb.__version__, "the catalog was changed by hand"),
+        ("1.5.5.dev1", f"the dataset was made by DuckDB 1.5.5.dev1, and this is {duckdb.__version__}; the last digits of"),
+        (None, f"the dataset was made by another DuckDB, perhaps, and this is {duckdb.__version__}; the last digits of"),
+    ],
+)  # fmt: skip
+def test_replay_knows_which_duckdb_made_a_dataset(shop: Shop, version: str | None, why: str) -> None:
+    dataset = made(shop, "-f", "user_profile")
+    path = shop.path(f"catalog.duckdb.log/dataset-{dataset}.json")
+    record = json.loads(path.read_text())
+    assert record["duckdb"] == duckdb.__version__
+    record |= {"content_hash": "0" * 64, "duckdb": version}
+    path.write_text(json.dumps({k: v for k, v in record.items() if v is not None or k != "duckdb"}))
+    (changed,) = shop.run("replay", dataset, "--json", code=1).json["changed"]
+    assert changed.startswith(f"the values differ, though the label rows and versions are the same: {why}")
 
 
 def test_label_rows_given_in_memory_are_kept(shop: Shop) -> None:
