@@ -155,7 +155,9 @@ def _say_replay(found: Replay) -> None:
 
 def _say(made: TrainingSet, out: Path | None) -> None:
     if out is None:
-        table(made.data.slice(0, _SHOWN).to_pylist(), made.data.column_names, empty="no label rows", data=True)
+        from mlforge.retrieve.handover import plain_rows
+
+        table(plain_rows(made.data.slice(0, _SHOWN)), made.data.column_names, empty="no label rows", data=True)
     where = f" in {out}" if out else ""
     shape = f"{count(made.table.num_rows, 'row')}, {count(len(made.record['columns']), 'feature column')}"
     again = f"; mlforge replay {made.record['id']} makes it again" if "id" in made.record else ""

@@ -15,6 +15,7 @@ from mlforge.duration import in_utc
 from mlforge.errors import UsageError, did_you_mean, engine_words
 from mlforge.model import FeatureRef, Pin, Version
 from mlforge.project.refs import parse_ref
+from mlforge.retrieve.handover import plain_rows
 from mlforge.retrieve.labels import arrow
 from mlforge.retrieve.request import resolve
 from mlforge.retrieve.rows import Rows, rows_of
@@ -159,7 +160,7 @@ def _value(q: Question, physical: Physical, stored: StoredVersion) -> Row:
     version = stored.version
     ref = FeatureRef(name=stored.feature, version=Pin(version.major, version.minor, version.patch))
     made = training_set(q.con, q.state, [ref], _query(q.con, text, physical), full_names=True)
-    (row,) = made.table.select(made.record["columns"]).to_pylist()
+    (row,) = plain_rows(made.table.select(made.record["columns"]))
     return {name.partition("__")[2]: value for name, value in row.items()}
 
 

@@ -42,9 +42,30 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def _parquet(table: pa.Table, path: Path) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(table, path)
+    try:
+        pq.write_table(table, path)
+    except pa.ArrowNotImplementedError as error:
+        raise RetrievalError(
+            f"Parquet cannot hold {', '.join(map(repr, _not_in_parquet(table)))}: {error}",
+            hint="cast to another type, or write CSV",
+        ) from error
+
+
+def _not_in_parquet(table: pa.Table) -> list[str]:
+    """The columns of types that Parquet does not have: intervals, unions ..."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = []
+    for name in table.column_names:
+        try:
+            pq.write_table(table.select([name]).slice(0, 0), pa.BufferOutputStream())
+        except pa.ArrowNotImplementedError:
+            found.append(name)
+    return found
 
 
 def _csv(table: pa.Table, path: Path) -> None:

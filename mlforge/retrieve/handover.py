@@ -36,6 +36,38 @@ def _casts(columns: Iterable[str], types: Mapping[str, str]) -> str:
     return sql("retrieve/casts", columns=columns, types=types).strip()
 
 
+def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of an Arrow table in Python; columns with times that Python does not have as text."""
+    import duckdb
+    import pyarrow as pa
+
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            columns.append(column.to_pylist())
+        except (OverflowError, ValueError):
+            found = duckdb.from_arrow(pa.table({name: column}))
+            columns.append([v for (v,) in found.project(_casts([name], {name: "VARCHAR"})).fetchall()])
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def dicts(values: Iterable[Any], type_: str) -> list[Any]:
+    """Values of a DuckDB type with their maps, which Arrow makes lists of pairs, as dicts."""
+    import duckdb
+
+    kind = duckdb.sqltype(type_)
+    return [_dicts(value, kind) for value in values]
+
+
+def _dicts(value: Any, kind: Any) -> Any:
+    children = dict(kind.children) if value is not None and kind.id in ("list", "array", "struct", "map") else {}
+    if kind.id == "map" and children:
+        return {key: _dicts(inner, children["value"]) for key, inner in value}
+    if kind.id == "struct" and children:
+        return {name: _dicts(value[name], child) for name, child in children.items()}
+    return [_dicts(v, children["child"]) for v in value] if children else value
+
+
 def joined_pandas(frame: pd.DataFrame, features: pa.Table) -> pd.DataFrame:
     """The frame as it is, with its index, and the features behind it: Arrow-backed if all its columns are.
 

@@ -183,6 +183,7 @@ def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
     """Keep what of label rows that cannot be had again is needed to make the set again: keys, time and request columns.
 
     Raises CatalogError if the folder cannot be written."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from mlforge.catalog.lock import refused
@@ -196,6 +197,8 @@ def keep_labels(state: CatalogState, made: TrainingSet, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         with whole_file(path) as (out, _):
             pq.write_table(table, out)
+    except pa.ArrowNotImplementedError as error:
+        raise CatalogError(f"the label rows cannot be kept for replay: {error}") from error
     except OSError as error:
         raise refused(error, path) from error
 

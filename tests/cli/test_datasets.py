@@ -14,6 +14,7 @@ import pytest
 
 import mlforge as mlf
 from tests.cli.running import Shop, mlforge
+from tests.small import Small
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,6 +165,47 @@ def test_replay_says_that_the_label_file_changed(shop: Shop, tmp_path: Path) -> 
     assert f"{dataset}: not the same\n  the label file {labels} has changed\n" in said.out
     labels.unlink()
     assert f"the label file {labels} is gone" in shop.run("replay", dataset, code=1).out
+
+
+@pytest.mark.parametrize("odd", ["INTERVAL 1 MONTH", "union_value(a := 1)", "[INTERVAL 1 DAY]"])
+def test_what_parquet_cannot_hold_is_named(shop: Shop, tmp_path: Path, odd: str) -> None:
+    labels = f"SELECT 7 AS user_id, TIMESTAMP '2024-03-01 09:00' AS label_time, 1 AS n, {odd} AS odd"
+    arguments = ("training-set", "--labels", labels, "-f", "user_profile", "--out")
+    said = shop.run(*arguments, tmp_path / "out.parquet", code=1).err
+    assert "Parquet cannot hold 'odd': " in said
+    assert "cast to another type, or write CSV" in said
+    shop.run(*arguments, tmp_path / "out.csv")
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["out.csv"]
+
+
+@pytest.mark.parametrize("time", ["TIMESTAMP 'infinity'", "TIMESTAMP '20000-01-01 00:00:00'", "DATE '-infinity'"])
+def test_times_that_python_has_not_are_shown(tmp_path: Path, time: str) -> None:
+    small = Small(tmp_path)
+    small.rows("1, '2024-01-01', 1")
+    head = '{{ config(entity="user", timestamp="t", closed="right") }}\n'
+    small.feature("f", f'{head}SELECT k, t, {time} AS until, [{time}] AS all_of_it FROM {{{{ source("ev") }}}}')
+    small.good()
+    labels = "SELECT 1 AS k, TIMESTAMP '2024-03-01' AS label_time"
+    shown = time.split("'")[1]
+    for said in (
+        mlforge("-C", tmp_path, "training-set", "--labels", labels, "-f", "f"),
+        mlforge("-C", tmp_path, "explain", "f", "--key", "1", "--at", "2024-03-01"),
+    ):
+        assert said.out.count(shown) >= 2
+    (row,) = small.forge.get_training_data("f", labels).select(["k"]).to_pylist()
+    assert row == {"k": 1}
+
+
+def test_a_request_that_cannot_be_kept_costs_the_record_alone(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    small.feature("f", '{{ config(entity="user", on_demand=true, request={"d": "INTERVAL"}) }} SELECT epoch(d) AS s')
+    small.rows("1, '2024-01-01', 1")
+    small.good()
+    interval = pa.array([(0, 1, 0)], pa.month_day_nano_interval())
+    labels = pa.table({"k": ["1"], "label_time": [datetime.datetime(2024, 3, 1)], "d": interval})
+    with pytest.warns(mlf.errors.RecordWarning, match="the label rows cannot be kept for replay: "):
+        found = small.forge.get_training_data("f", labels)
+    assert found["s"].to_pylist() == [86400.0]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from mlforge.errors import RetrievalError, engine_words
 from mlforge.online.canonical import text
 from mlforge.online.engine import plain
 from mlforge.online.layout import key_sql
+from mlforge.retrieve.handover import dicts
 from mlforge.retrieve.training import training_set
 from mlforge.sql.templates import sql
 
@@ -61,7 +62,6 @@ def label_rows(con: DuckDBPyConnection, columns: Sequence[tuple[str, str, list[A
 
 
 def _texts(column: pa.ChunkedArray, type_: str) -> list[str | None]:
-    import duckdb
     import pyarrow as pa
 
     make = canonical(type_)
@@ -69,19 +69,8 @@ def _texts(column: pa.ChunkedArray, type_: str) -> list[str | None]:
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
     values = column.to_pylist()
     if "MAP(" in type_:
-        kind = duckdb.sqltype(type_)
-        values = [_dicts(v, kind) for v in values]
+        values = dicts(values, type_)
     return [make(v) for v in values]
-
-
-def _dicts(value: Any, kind: Any) -> Any:
-    """A value with its maps, which Arrow makes lists of pairs, as dicts."""
-    children = dict(kind.children) if value is not None and kind.id in ("list", "array", "struct", "map") else {}
-    if kind.id == "map" and children:
-        return {key: _dicts(inner, children["value"]) for key, inner in value}
-    if kind.id == "struct" and children:
-        return {name: _dicts(value[name], child) for name, child in children.items()}
-    return [_dicts(v, children["child"]) for v in value] if children else value
 
 
 def canonical(type_: str) -> Callable[[Any], str | None]:
