@@ -183,7 +183,7 @@ def engine_words(error: Exception | str) -> str:
         if text.startswith("LINE ") and caret >= 0:
             near = line[caret : caret + below.count("^")] if below.count("^") > 1 else _word(line[caret:])
             break
-        if text:
+        if text and text != "^":
             said.append(text)
     words = said[0]
     for text in said[1:]:

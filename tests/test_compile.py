@@ -254,6 +254,28 @@ def test_two_columns_of_one_name(small: Small, text: str, name: str) -> None:
         ask(small, TIMED, f"SELECT {text}")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("place.a + 1", 2), ("place.b.c", "p"), ("(place).b.c", "p"), ("was.a * 2", 4), ("r.was.a", 2),
+        ("r.was.b.c || r.s", "qb"), ("list_transform(xs, lambda v: v + 1)", [2, 3]), ("r.was.b IS NULL", False),
+    ],
+)  # fmt: skip
+def test_fields_of_what_an_on_demand_feature_reads(small: Small, text: str, value: object) -> None:
+    small.catalog.unlink(missing_ok=True)
+    for path in (small.root / "features").iterdir():
+        path.unlink()
+    small.feature("g", TIMED + 'SELECT k, t, place AS was, s FROM {{ source("ev") }} WHERE x = 2')
+    head = '{{ config(entity="user", on_demand=true, request={"place": "STRUCT(a INTEGER, b STRUCT(c VARCHAR))", "xs": "INTEGER[]"}) }}'
+    small.feature("f", f'{head}\nSELECT {text} AS n FROM {{{{ ref("g") }}}} AS r')
+    small.good()
+    labels = "SELECT 1 AS k, TIMESTAMP '2024-02-01' AS label_time, {'a': 1, 'b': {'c': 'p'}} AS place, [1, 2] AS xs"
+    assert small.forge.get_training_data("f", labels)["n"].to_pylist() == [value]
+    small.forge.publish()
+    row = {"k": 1, "place": {"a": 1, "b": {"c": "p"}}, "xs": [1, 2]}
+    assert small.forge.get_online_features(features="f", entity_rows=[row])[0]["n"] == value
+
+
 def test_two_columns_of_one_name_on_demand(small: Small) -> None:
     with pytest.raises(MlforgeError, match=r"features/f\.sql:2: two columns are named 'n'"):
         ask(

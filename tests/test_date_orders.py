@@ -107,7 +107,7 @@ def test_label_files(tmp_path: Path, form: str) -> None:
 WORDS = {
     "SELECT k, t, x": ("t", "timestamp 't' is text: ", "TIMESTAMP WITH TIME ZONE"),
     "SELECT k, t2 AS t, SUM(x) OVER last_7d AS s": ("x", "argument types 'sum(VARCHAR)': ", "DOUBLE"),
-    "SELECT k, t2 AS t, t, AVG(x * 2) OVER ever AS s": ("x", "argument types '*(VARCHAR, INTEGER_LITERAL)'", "DOUBLE"),
+    "SELECT k, t2 AS t, AVG(x * 2) OVER ever AS s": ("x", "argument types '*(VARCHAR, INTEGER_LITERAL)'", "DOUBLE"),
     "SELECT k, t2 AS t, COUNT(*) FILTER (WHERE x > 5) OVER ever AS s": ("x", "Cannot compare values of type VARCHAR", "DOUBLE"),
     "SELECT k, t2 AS t, k + x AS s": ("x", "argument types '+(BIGINT, VARCHAR)': ", "DOUBLE"),
 }  # fmt: skip
@@ -181,3 +181,23 @@ def test_a_header_alone_with_its_columns_stated(tmp_path: Path) -> None:
     small.feature("f", FEATURE.format(more=""))
     small.good()
     assert small.view("f") == []
+
+
+def test_times_written_in_several_ways(tmp_path: Path) -> None:
+    """What a format does not read is shown; and what the hint says works."""
+    small = Small(tmp_path, CONFIG.format(form="csv", more=", types: {t: VARCHAR}"))
+    _write(
+        tmp_path / "data/ev.csv", [{"k": 1, "t": "13/02/2024", "x": 1}, {"k": 2, "t": "13/02/2024 10:00:00", "x": 2}]
+    )
+    small.feature("f", FEATURE.format(more=", timestamp_format='%d/%m/%Y'"))
+    [failed] = small.build().features
+    assert failed.error is not None
+    assert failed.error.startswith(
+        'features/f.sql: f: Invalid Input Error: Could not parse string "13/02/2024 10:00:00" according to format '
+        'specifier "%d/%m/%Y"; 13/02/2024 10:00:00; Error: Full specifier did not match'
+    )
+    formats = "['%d/%m/%Y %H:%M:%S', '%d/%m/%Y']"
+    assert f"leave it out and write try_strptime(column, {formats}) in the SQL" in failed.error
+    small.feature("f", FEATURE.format(more="").replace("t, x", f"try_strptime(t, {formats}) AS t, x"))
+    small.good()
+    assert [row[1] for row in small.view("f")] == [dt.datetime(2024, 2, 13), dt.datetime(2024, 2, 13, 10)]

@@ -385,6 +385,26 @@ def test_a_training_set_in_a_file_with_any_name(small: Small, tmp_path: Path) ->
     assert (tmp_path / "o[1]/out [1] *?.csv").read_text().count("\n") == 4
 
 
+def test_label_rows_without_a_request_column(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    small.rows("1, '2024-01-01', 4")
+    small.feature("f", '{{ config(entity="user", timestamp="t") }}\nSELECT k, t, x FROM {{ source("ev") }}')
+    small.feature(
+        "o",
+        '{{ config(entity="user", on_demand=true, request={"q": "BIGINT"}) }}\nSELECT q + x AS z FROM {{ ref("f") }}',
+    )
+    small.good()
+    labels = pd.DataFrame({"k": [1], "label_time": TIMES[:1]})
+    with pytest.raises(RetrievalError) as error:
+        small.forge.get_training_data(features=["o"], entity_df=labels)
+    assert str(error.value) == (
+        "the label rows have no column 'q', a request column of o\n  hint: it is a BIGINT; give NULL where it is not known"
+    )
+    with pytest.raises(RetrievalError, match=r"label column 'q', a request column of o, cannot be read: "):
+        small.forge.get_training_data(features=["o"], entity_df=labels.assign(q=[object()]))
+    assert small.forge.get_training_data(features=["o"], entity_df=labels.assign(Q=[3]))["z"].tolist() == [7]
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -59,7 +59,11 @@ CASES = {
     "similar": (f"SELECT e.k, e.t,\n e.* SIMILAR TO 'a.*'\nFROM {EV} AS e", 3, "e.* SIMILAR TO 'a.*' does not choose columns in a feature", "COLUMNS('^a')"),
     "glob": (f"SELECT k, t,\n * GLOB 'a*'\nFROM {EV}", 3, "* GLOB 'a*' does not choose columns in a feature", "COLUMNS('^a')"),
     "ambiguous": (f"SELECT\n k, e.t, {SPENT}\nFROM {EV} AS e\nJOIN {OT} AS o ON e.k = o.k", 3, "Ambiguous reference to column name \"k\"", "the words are DuckDB's"),
-    "arguments": (f"SELECT k, t, SUM(merchant) OVER last_7d AS s\nFROM {EV}", None, "Candidate functions: sum(", "the words are DuckDB's"),
+    "arguments": (f"SELECT k, t, SUM(merchant) OVER last_7d AS s\nFROM {EV}", None, "argument types 'sum(VARCHAR)'. You might need to add explicit type casts.", "merchant is VARCHAR; where single texts, as N/A, made a column of a file VARCHAR: options: {nullstr: [\"\", N/A]} of the source"),
+    "operator": (f"SELECT k, t, SUM(e.amount * e.merchant) OVER last_7d AS s\nFROM {EV} AS e", 2, "argument types '*(BIGINT, VARCHAR)'", "amount is BIGINT, merchant is VARCHAR; where single texts"),
+    "compared": (f"SELECT k, t, COUNT(*) FILTER (WHERE merchant > 3) OVER last_7d AS s\nFROM {EV}", 2, "Cannot compare values of type VARCHAR", "merchant is VARCHAR; where single texts"),
+    "not text": (f"SELECT k, t, SUM(t) OVER last_7d AS s\nFROM {EV}", None, "argument types 'sum(TIMESTAMP)'", "t is TIMESTAMP"),
+    "in a CTE": (f"WITH c AS (SELECT k, t, amount + merchant AS z FROM {EV}) SELECT * FROM c", 2, "argument types '+(BIGINT, VARCHAR)'", "amount is BIGINT, merchant is VARCHAR; where single texts"),
 }  # fmt: skip
 
 

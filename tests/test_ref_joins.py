@@ -146,6 +146,18 @@ def test_key_expressions(small: Small) -> None:
     assert joined(small, "plain", join) == joined(small, "plain")
 
 
+@pytest.mark.parametrize("upstream", UPSTREAM)
+@pytest.mark.parametrize("kind", ["VARCHAR", "DOUBLE", "DATE"])
+def test_a_key_of_another_type_is_refused(small: Small, upstream: str, kind: str) -> None:
+    """The text '007' is the number 7 in one comparison and not in another."""
+    given = {"DATE": "e.t::DATE"}.get(kind, f"e.street::{kind}")
+    small.feature("up", UPSTREAM[upstream])
+    small.feature("f", JOIN.format(columns="u.v", join=ON.replace("e.street", given)))
+    wanted = rf" is {kind} and key 'street' of up is [A-Z]+: one cannot be converted to the other without loss"
+    with pytest.raises(MlforgeError, match=rf"features/f\.sql:\d: CAST\(e\.\w+ AS .*\){wanted}"):
+        small.forge.plan()
+
+
 def test_rows_below_a_filter(small: Small) -> None:
     rows = joined(small, "plain", ON + "\nWHERE e.x > 10 AND u.v IS NOT NULL")
     assert [row[2:] for row in rows] == [(20, 2), (30, 2), (40, 2)]

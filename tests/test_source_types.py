@@ -126,7 +126,8 @@ REFUSED = {
     "decimal and double": ("DECIMAL(5,2)", [D("0.1")], "DOUBLE", [0.1], "types: {v: DOUBLE}"),
     "decimals too wide": ("DECIMAL(38,0)", [D(1)], "DECIMAL(38,38)", [D("0.1")], "types: {v: DOUBLE}"),
     "fields": ("STRUCT(a INTEGER)", [{"a": 1}], "STRUCT(a VARCHAR)", [{"a": "x"}], "types: {v: VARCHAR}"),
-    "zones": ("TIMESTAMP", [NOON], "TIMESTAMPTZ", [NOON], "types: {v: VARCHAR}"),
+    "zones": ("TIMESTAMP", [NOON], "TIMESTAMPTZ", [NOON], "types: {v: TIMESTAMPTZ}"),
+    "lists": ("INTEGER[]", [[1]], "VARCHAR[]", [["x"]], "types: {v: 'VARCHAR[]'}"),
 }
 
 
@@ -142,6 +143,25 @@ def test_parquet_is_refused(tmp_path: Path, case: str) -> None:
         assert " in b.parquet and " in message
         assert " in a.parquet\n" in message
         assert hint in message
+
+
+def test_the_file_that_is_named_has_the_type(tmp_path: Path) -> None:
+    """What files before were widened to need not be the type of the first."""
+    folder = Folder(tmp_path, "parquet")
+    for name, cells, kind in (("a", [1], "INTEGER"), ("b", [2.5], "DOUBLE"), ("c", ["x"], "VARCHAR")):
+        folder.write(name, cells, kind)
+    assert "it is VARCHAR in c.parquet and DOUBLE in b.parquet\n" in folder.refused()
+    folder.write("b", [2**64 - 1], "UBIGINT")
+    assert "it is VARCHAR in c.parquet and DECIMAL(20,0) in the files before it\n" in folder.refused()
+
+
+@pytest.mark.parametrize("whole", [2**63 - 1, 2**63 - 512, BIG])
+@pytest.mark.parametrize("format_", ["parquet", "csv"])
+def test_the_largest_integers_beside_a_double(tmp_path: Path, format_: str, whole: int) -> None:
+    folder = Folder(tmp_path, format_)
+    folder.write("a", [whole], "BIGINT")
+    folder.write("b", [0.5], "DOUBLE")
+    assert f"source ev: column v holds {whole} (BIGINT), which is no DOUBLE, in " in folder.refused()
 
 
 def test_integers_that_no_double_holds(tmp_path: Path) -> None:
@@ -223,10 +243,11 @@ def test_declared_types_of_lists_and_objects(tmp_path: Path, format_: str, kind:
             warehouse.bind_source(folder.source)
             with pytest.raises(duckdb.InvalidInputException) as error:
                 con.execute(f"SELECT v FROM {SOURCE_SCHEMA}.ev").fetchall()
-            words, hint = warehouse.explained(error.value) or ("", "")
+            found = warehouse.explained(error.value)
         at = f"b.{format_}, row {len(given) + 1}"
-        assert words == f"source 'ev': column 'v' is {kind}, and {at} holds {value!r} (VARCHAR)"
-        assert "say what it is: types: {v: " in hint
+        assert found
+        assert found.message == f"source 'ev': column 'v' is {kind}, and {at} holds {value!r} (VARCHAR)"
+        assert "say what it is: types: {v: " in str(found.hint)
 
 
 GUESSED = {
@@ -336,6 +357,20 @@ def test_more_files_than_duckdb_looks_into(tmp_path: Path, format_: str, thirtee
         return
     for message in (folder.refused(), folder.refused(known)):
         assert f"it is VARCHAR in 12.{format_} and BIGINT in 00.{format_}: row 1 of 12.{format_} says 'x'" in message
+
+
+@pytest.mark.parametrize("format_", ["parquet", "csv", "json"])
+def test_many_files_are_looked_at_together(tmp_path: Path, format_: str) -> None:
+    """Those that look alike at once; each of the others keeps what is its own."""
+    folder = Folder(tmp_path, format_)
+    for number in range(60):
+        folder.write(f"{number:02}", [number], "BIGINT")
+    folder.write("55", [0.5], "DOUBLE")
+    kind, cells, state = folder.read()
+    assert (kind, sorted(cells)) == ("DOUBLE", sorted([*(float(n) for n in range(60) if n != 55), 0.5]))
+    kinds = [layout.types["v"] for layout in state.layouts]
+    assert kinds == ["BIGINT", "DOUBLE"]
+    assert [f.layout for f in state.files] == [int(n == 55) for n in range(60)]
 
 
 def test_columns_of_csv_files_by_name(tmp_path: Path) -> None:
@@ -577,6 +612,20 @@ def test_a_contract_forbids_what_widens(small: Small) -> None:
     assert "source ev: column v is DOUBLE now, not INTEGER, for data/2.parquet" in str(error.value)
 
 
+def test_a_time_that_gets_a_zone_makes_all_rows(small: Small) -> None:
+    small.feature("f", FEATURE.replace("v FROM", "date_diff('day', MAX(t) OVER ever, as_of()) AS age FROM"))
+    small.good()
+    config = (
+        "name: small\nsources:\n  ev: {path: data/*.parquet, types: {t: TIMESTAMPTZ}}\nentities:\n  user: {key: k}\n"
+    )
+    small.config(config)
+    (step,) = small.forge.plan().steps
+    assert (step.action, step.increment.why) == (
+        "patch", "columns of ev have other types, and what is computed over its windows follows",
+    )  # fmt: skip
+    assert small.good() == {"f": "1.0.1"}
+
+
 def test_a_value_that_does_not_fit_is_found(small: Small) -> None:
     small.config("name: small\nsources:\n  ev: {path: data/*.csv, types: {v: BIGINT}}\nentities:\n  user: {key: k}\n")
     rows = "".join(f"{n},2024-01-01 00:00:00,{n}\n" for n in range(5))
@@ -588,6 +637,48 @@ def test_a_value_that_does_not_fit_is_found(small: Small) -> None:
         "features/f.sql: f: source 'ev': column 'v' is BIGINT, and data/2.csv, row 6 holds '2.5' (VARCHAR)\n"
         "  hint: say what it is: types: {v: DOUBLE}; or mend the files"
     )
+
+
+def test_whoever_reads_names_the_row_that_does_not_fit(small: Small) -> None:
+    """Checks, a training set of the past, an explanation, how late and how fresh rows are; not only a build."""
+    small.config(
+        "name: small\nsources:\n  ev: {path: data/*.csv, types: {v: BIGINT, l: TIMESTAMP}, timestamp: t, loaded_at: l, "
+        "max_age: 1d}\nentities:\n  user: {key: k}\n"
+    )
+    day, hour = "2024-01-01 00:00:00", "2024-01-01 01:00:00"
+    rows = "k,t,l,v\n" + "".join(f"{n},{day},{hour},{n}\n" for n in range(5))
+    (small.root / "data/1.csv").write_text(rows)
+    daily = FEATURE.replace('timestamp="t"', 'timestamp="t", interval="1d"').replace(
+        "v FROM", "SUM(v) OVER ever AS s FROM"
+    )
+    small.feature("f", daily)
+    small.good()
+    labels = f"SELECT 1 AS k, {TIME} + INTERVAL 1 DAY AS label_time"
+    (small.root / "data/2.csv").write_text(f"{rows}9,{day},{hour},2.5\n")
+    words = "source 'ev': column 'v' is BIGINT, and data/2.csv, row 6 holds '2.5' (VARCHAR)"
+    with pytest.raises(ProjectError) as error:
+        small.forge.get_training_data("f", labels, known_as_of="2024-02-01")
+    assert (
+        str(error.value) == f"mlforge.yaml:3: {words}\n  hint: say what it is: types: {{v: DOUBLE}}; or mend the files"
+    )
+    with pytest.raises(ProjectError) as error:
+        small.forge.explain("f", ["1"], "2024-01-02")
+    assert error.value.message == words
+    checked = daily.replace('interval="1d"', 'interval="1d", validators={"input.v": [not_null()]}')
+    small.feature("f", checked)
+    [failed] = small.build().features
+    assert str(failed.error).startswith(f"features/f.sql: f: {words}\n")
+    [validated] = small.forge.validate()
+    assert (validated.error, validated.where) == (words, "mlforge.yaml:3")
+
+    (small.root / "data/2.csv").write_text(f"{rows}9,{day},2024-01-01,2\n")
+    words = words.replace("'v' is BIGINT", "'l' is TIMESTAMP").replace("'2.5'", "'2024-01-01'")
+    fresh = {f.name: f for f in small.forge.freshness()}
+    assert (fresh["ev"].state, fresh["ev"].text) == ("unknown", words)
+    made = small.forge.training_set("f", labels, late=True)
+    [late] = made.record["late"]["features"]
+    assert late["unknown"] == words
+    assert f"how late the rows of ev come is not known: {words}" in small.forge.plan().notes
 
 
 def test_what_reading_text_costs_is_said(small: Small) -> None:

@@ -357,6 +357,38 @@ def test_files_outside_of_the_project_are_found_again(tmp_path: Path) -> None:
     assert (found["status"], found["sources"]) == ("same", [])
 
 
+WIDE = {  # what only the first build sees, what stays, and the type that the column keeps
+    "folders": ("data/ev/x=abc/1.parquet", "data/ev/x=7/2.parquet", "", "VARCHAR"),
+    "dates": ("data/ev/x=2024-01-01/1.parquet", "data/ev/x=7/2.parquet", "", "VARCHAR"),
+    "parquet": ("data/ev/1.parquet", "data/ev/2.parquet", ", {} AS x", "DOUBLE"),
+    "csv": ("data/ev/1.csv", "data/ev/2.csv", ", {} AS x", "DOUBLE"),
+}
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_columns_have_the_types_that_the_first_build_found(tmp_path: Path, kind: str) -> None:
+    gone, stays, column, found = WIDE[kind]
+    project = Small(tmp_path / "there", CONFIG.replace("data/ev}", f"data/ev/**/*{gone[gone.rindex('.') :]}}}"))
+    project.config((project.root / "mlforge.yaml").read_text().partition("feature_sets")[0])
+    project.write(gone, "SELECT 1 AS k, TIMESTAMP '2024-01-01' AS t" + column.format("2.5::DOUBLE"))
+    project.write(stays, "SELECT 1 AS k, TIMESTAMP '2024-01-02' AS t" + column.format("7::INTEGER"))
+    project.feature("last", LAST)
+    project.good()
+    (project.root / gone).unlink()
+    project.good()
+    manifest(project)
+    written = json.loads((project.root / "manifest.json").read_text())
+    assert written["sources"]["ev"]["types"]["x"] == found
+    fresh = clone(project, tmp_path / "fresh")
+    assert statuses(synced(fresh)) == {"last": "same"}
+    assert fresh.sql("SELECT typeof(x_last) FROM features.last") == [(found,)]
+    assert fresh.actions() == {"last": "none"}, "and builds here go on with them"
+    older = clone(project, tmp_path / "older")
+    del written["sources"]["ev"]["types"]
+    (older.root / "manifest.json").write_text(json.dumps(written))
+    assert statuses(synced(older, code=1)) == {"last": "definition"}
+
+
 def test_rows_of_some_event_times_are_explained(tmp_path: Path) -> None:
     there = Small(tmp_path / "there")
     there.write("data/ev.parquet", f"{DAY_ONE} UNION ALL {DAY_TWO}")

@@ -149,7 +149,7 @@ class Builder:
         wanted = self.selected(analysis, selection, state)
         with self.engine(options, pins) as warehouse:
             warehouse.zero_rows = True
-            warehouse.known = state.source_states
+            warehouse.known = options.adopt.known(state.source_states)
             analyse(analysis, warehouse, [name for name in wanted if name not in failed], state, failed)
         needed = with_upstream(analysis, wanted)
         lost = {name: error for name, error in failed.items() if name in needed}

@@ -18,7 +18,7 @@ from mlforge.render.refs import check_ref_joins, unsafe_joins
 from mlforge.render.stamps import check_timestamp
 from mlforge.render.syntax import TOO_DEEP, where
 from mlforge.sql.compile import Compilation, compile_feature
-from mlforge.sql.missing import missing, place_of
+from mlforge.sql.missing import missing, place_of, types_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -212,10 +212,12 @@ def _describe(
                 column, why, hint = text
                 message = f"{parsed.rendered.name}: {error.message.split('. You might')[0]}: {why}"
                 raise FeatureError(message, where=where(parsed, column), hint=hint) from error
+            types = types_in(parsed, error.message, warehouse.describe)
+            words = error.message.partition(" Candidate functions:")[0] if types else error.message
             raise FeatureError(
-                f"{parsed.rendered.name}: {error.message}",
+                f"{parsed.rendered.name}: {words}",
                 where=where(parsed, place_of(parsed, error.message) or node),
-                hint="the words are DuckDB's, about the columns of the sources as they are now",
+                hint=types or "the words are DuckDB's, about the columns of the sources as they are now",
             ) from error
 
     return describe

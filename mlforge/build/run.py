@@ -117,12 +117,15 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
         made = _make(work, step, found)
     except duckdb.InterruptException as error:
         raise KeyboardInterrupt from error
-    except duckdb.Error as error:
+    except (duckdb.Error, MlforgeError) as error:
         if no_space(error):  # no feature's fault, and the others would not fit either
             raise
         where = Where(found.candidate.path)
-        text, hint = work.warehouse.explained(error) or (engine_words(error), _advice(str(error)))
-        raise BuildError(f"{step.feature}: {text}", where=where, hint=hint) from error
+        if misfit := work.warehouse.explained(error):
+            raise BuildError(f"{step.feature}: {misfit.message}", where=where, hint=misfit.hint) from error
+        if isinstance(error, MlforgeError):
+            raise
+        raise BuildError(f"{step.feature}: {engine_words(error)}", where=where, hint=_advice(str(error))) from error
     checks = tuple(made.checks)
     broken = [c for c in checks if not c.passed and c.severity == "error"]
     if broken or made.staged is None:
@@ -159,6 +162,11 @@ def _ties(staged: Staged, counts: materialise.EventCounts | None) -> int:
 def _advice(text: str) -> str | None:
     if "Out of Memory" in text:
         return "give it more with --memory-limit, or fewer --threads: each thread needs its own part"
+    if "according to format specifier" in text:
+        return (
+            "timestamp_format holds for every row; where they are written in several ways, leave it out and write"
+            " try_strptime(column, ['%d/%m/%Y %H:%M:%S', '%d/%m/%Y']) in the SQL: the first that fits"
+        )
     return None
 
 

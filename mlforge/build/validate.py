@@ -48,7 +48,7 @@ def validate(
             analyse(analysis, warehouse, [name], state)
             found.append(_checked(analysis.features[name], warehouse.con, state, catalog))
         except MlforgeError as error:
-            found.append(_failed(name, error))
+            found.append(_failed(name, warehouse.explained(error) or error))
     return found
 
 

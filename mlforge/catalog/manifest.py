@@ -86,17 +86,23 @@ class Manifest(Struct, frozen=True, kw_only=True):
     entities: dict[str, Row] = {}
     feature_sets: dict[str, dict[str, list[str]]] = {}
 
+    @property
+    def types(self) -> dict[str, dict[str, str]]:
+        """The types that columns of files had in builds. Manifests of earlier versions do not say them."""
+        return {name: row["types"] for name, row in self.sources.items() if row.get("types")}
+
 
 def manifest(con: DuckDBPyConnection, root: str | None) -> Manifest:
     """Features with their versions, sources, entities, feature sets and lineage. Paths below ``root`` are relative.
 
     The rows of every feature's newest and current version are read."""
     state = reader.state(con)
+    states = state.source_states
     described = [v for f in state.features.values() for v in f.versions if v.version in _described(f)]
     return Manifest(
         mlforge_manifest=FORMAT,
         features={name: _feature(con, state, feature, root) for name, feature in sorted(state.features.items())},
-        sources={row["source"]: _source(row, root) for row in reader.sources(con)},
+        sources={row["source"]: _source(row, root, states.get(row["source"])) for row in reader.sources(con)},
         states={digest(s, root): entry(s, root) for v in described for s in v.source_states.values()},
         entities={row["entity"]: _without(row, "entity") for row in reader.entities(con)},
         feature_sets={
@@ -193,9 +199,10 @@ def _feature(con: DuckDBPyConnection, state: CatalogState, feature: StoredFeatur
     )
 
 
-def _source(row: Row, root: str | None) -> Row:
-    path = row["path"]
-    return {**_without(row, "source", "build", "files", "rows", "digest"), "path": path and _relative(path, root)}
+def _source(row: Row, root: str | None, state: SourceState | None) -> Row:
+    """A source as the project states it, and the types that its columns keep."""
+    path, said = row["path"], _without(row, "source", "build", "files", "rows", "digest")
+    return {**said, "path": path and _relative(path, root), "types": state.types if state else {}}
 
 
 def _relative(path: str, root: str | None) -> str:

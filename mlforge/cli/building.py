@@ -330,7 +330,7 @@ def show_result(result: BuildResult, options: BuildOptions) -> None:
     for check in (c for r in worked for c in r.checks if not c.passed):
         show_check(check)
     show_warnings((*result.plan.warnings, *result.warnings))
-    for note in result.committed.notes if result.committed else ():
+    for note in (*result.plan.notes, *(result.committed.notes if result.committed else ())):
         echo(f"{styled('note', 'cyan')}      {note}")
     echo(_last_line(result, options, len(worked)))
 

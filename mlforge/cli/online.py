@@ -136,7 +136,8 @@ def get(
     if as_json:
         print_json(values)
     else:
-        table(values, ["column", "value", "status", "event_time", "version"])
+        shown = [{**v, "value": "NULL" if v["value"] is None else v["value"]} for v in values]
+        table(shown, ["column", "value", "status", "event_time", "version"])
 
 
 @online.command("status")

@@ -225,6 +225,8 @@ def _in_sources(
 ) -> _Newest | None:
     """The newest event of the sources that is not after the build. Snapshots cannot say: a row that leaves a window
     makes one too. None where the sources are not at hand, and for what reads other features."""
+    import duckdb
+
     definition = version.definition
     known = project.sources if project else {}
     if warehouse is None or definition.refs or not definition.sources or not definition.sources.keys() <= known.keys():
@@ -240,7 +242,10 @@ def _in_sources(
         "feature/events_view", name="_mlforge_aged", materialise=False, timestamp_type=kind,
         format=definition.timestamp_format, event_sql=version.compiled.event_sql,
     )  # fmt: skip
-    warehouse.con.execute(script)
     text = sql("observe/newest", instant="_mlforge_t", relation="_mlforge_aged", limit=limit)
-    at, later = warehouse.con.execute(text).fetchall()[0]
+    try:
+        warehouse.con.execute(script)
+        at, later = warehouse.con.execute(text).fetchall()[0]
+    except duckdb.InvalidInputException:  # a value of a source that does not fit its column: the snapshots again
+        return None
     return _Newest(at, "event time in the sources", later, "no rows")

@@ -12,6 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import CannotServeError, OnlineError, engine_words
+from mlforge.online.keys import scalar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,11 +78,12 @@ def _kept(statements: dict[str, Any], sql: str, con: DuckDBPyConnection) -> Any:
 
 def plain(value: Any) -> Any:
     """Decimals and UUIDs as text: the parameter's type makes them what they were, whatever else the list holds. NaN
-    too, at any depth, which DuckDB takes for NULL otherwise."""
+    too, at any depth, which DuckDB takes for NULL otherwise. What numpy and Arrow have made is Python's own."""
+    value = scalar(value)
     if isinstance(value, (decimal.Decimal, uuid.UUID)):
         return str(value)
     if isinstance(value, float):
         return "nan" if math.isnan(value) else value
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)) or type(value).__module__ == "numpy":
         return [plain(v) for v in value]
     return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value

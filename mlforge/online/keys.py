@@ -40,7 +40,7 @@ def encoder(kind: str, duckdb_type: str) -> Callable[[Any], bytes]:
 
 def _text(value: Any) -> bytes:
     if type(value) is not str:
-        value = _plain(value)
+        value = scalar(value)
         value = str(value) if isinstance(value, uuid.UUID) else value
     if not isinstance(value, str):
         raise Unfit("text")
@@ -62,7 +62,7 @@ def _integer(duckdb_type: str) -> Callable[[Any], bytes]:
         if type(value) is int and low <= value <= high:
             digits = str(value)
             return f"i{len(digits)}:{digits}".encode()
-        value = _plain(value)
+        value = scalar(value)
         if isinstance(value, decimal.Decimal) and _is_whole(value):
             value = int(value)
         if not isinstance(value, numbers.Integral) or isinstance(value, bool):
@@ -84,7 +84,7 @@ def _decimal(duckdb_type: str) -> Callable[[Any], bytes]:
     width, scale = (int(n) for n in re.findall(r"\d+", duckdb_type))
 
     def encode(value: Any) -> bytes:
-        value = _plain(value)
+        value = scalar(value)
         if isinstance(value, numbers.Integral) and not isinstance(value, bool):
             value = decimal.Decimal(int(value))
         if isinstance(value, str):
@@ -109,7 +109,7 @@ def _decimal(duckdb_type: str) -> Callable[[Any], bytes]:
     return encode
 
 
-def _plain(value: Any) -> Any:
+def scalar(value: Any) -> Any:
     """A scalar of numpy or Arrow as Python's own; any other value as it is."""
     kind = type(value).__module__.partition(".")[0]
     if kind == "pyarrow" and hasattr(value, "as_py"):
@@ -122,14 +122,14 @@ def _plain(value: Any) -> Any:
 
 
 def _boolean(value: Any) -> bytes:
-    value = _plain(value)
+    value = scalar(value)
     if not isinstance(value, bool):
         raise Unfit("true or false")
     return _framed(b"b", "true" if value else "false")
 
 
 def _date(value: Any) -> bytes:
-    value = _plain(value)
+    value = scalar(value)
     if isinstance(value, str):
         try:
             value = datetime.date.fromisoformat(value)
@@ -146,7 +146,7 @@ def _date(value: Any) -> bytes:
 
 
 def _timestamp(value: Any) -> bytes:
-    value = _plain(value)
+    value = scalar(value)
     if isinstance(value, str):
         try:
             value = datetime.datetime.fromisoformat(value)
@@ -160,7 +160,7 @@ def _timestamp(value: Any) -> bytes:
 
 
 def _uuid(value: Any) -> bytes:
-    value = _plain(value)
+    value = scalar(value)
     if isinstance(value, str):
         try:
             value = uuid.UUID(value)

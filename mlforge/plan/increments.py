@@ -125,6 +125,9 @@ def _why_whole(
     if scope.whole:
         return "asked for"
     if calls_of(last.compiled) != calls_of(candidate.compiled):
+        typed = sorted(n for n, s in candidate.source_states.items() if s.changes)
+        if typed:
+            return f"columns of {', '.join(typed)} have other types, and what is computed over its windows follows"
         return "this mlforge computes its aggregates in another way than the one that made the version"
     if candidate.config.incremental == "never":
         return 'it says incremental="never"'

@@ -7,20 +7,26 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from mlforge.errors import UsageError, did_you_mean
-from mlforge.model import Version
+from mlforge.model import SourceState, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from mlforge.model import CatalogState, Pin, StoredFeature, StoredSet, StoredVersion
     from mlforge.plan.diff import Bump
 
 
 class Adopted(Struct, frozen=True, kw_only=True):
-    """Numbers that a manifest gives to what a build makes here: versions of features, versions of feature sets."""
+    """What a manifest says of what a build makes here: the numbers of versions of features and of feature sets, and the
+    types that columns of sources had where it was written."""
 
     features: dict[str, Version] = {}
     sets: dict[str, int] = {}
+    types: dict[str, dict[str, str]] = {}
+
+    def known(self, states: Mapping[str, SourceState]) -> dict[str, SourceState]:
+        """What builds found in sources: here, else where the manifest was written."""
+        return {name: SourceState(digest="", types=types) for name, types in self.types.items()} | dict(states)
 
     def after(self, feature: str, last: Version, bump: Bump | None) -> Version | None:
         """The number of the version that comes after ``last``, or None if the manifest's cannot follow it: it is not

@@ -100,7 +100,9 @@ def check_names(names: Sequence[str], where: Callable[[int], Where | None] | Non
         other = seen.setdefault(name.lower(), name)
         if position and other == name and names.index(name) != position:
             raise GrammarError(
-                f"two columns are named {name!r}", where=at, hint="give one of them another name with AS"
+                f"two columns are named {name!r}",
+                where=at,
+                hint="give one of them another name with AS, or leave it out of a star: * EXCLUDE (...)",
             )
         if other != name:
             raise GrammarError(

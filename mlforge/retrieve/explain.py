@@ -272,7 +272,12 @@ def _notes(stored: StoredVersion, *, anew: bool) -> list[str]:
     if compiled.delay.n:
         notes.append(f"delay {compiled.delay}: windows end that long before the instant")
     if compiled.interval and not anew:
-        notes.append("an interval feature keeps snapshots, not rows: open the project to see the rows of its windows")
+        why = (
+            "rows that are joined to other features are not read again"
+            if stored.definition.refs
+            else "open the project that has its sources to see the rows of its windows"
+        )
+        notes.append(f"an interval feature keeps snapshots, not rows: {why}")
     if compiled.interval and anew:
         notes.append("the rows were read from the sources as they are now")
     if compiled.timestamp:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, to_builtins
 
 from mlforge.catalog.engine import engine
-from mlforge.errors import ProjectError, WarehouseError, engine_words
+from mlforge.errors import ProjectError, WarehouseError
 from mlforge.model import Duration
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.labels import RELATION
@@ -152,7 +152,7 @@ class _Counting:
         except (ProjectError, WarehouseError) as error:
             return LateFeature(feature=request.shown, unknown=error.message)
         except duckdb.Error as error:
-            return LateFeature(feature=request.shown, unknown=engine_words(error))
+            return LateFeature(feature=request.shown, unknown=self.warehouse.words(error))
         labels, *counts = row
         return LateFeature(
             feature=request.shown, labels=labels, columns=dict(zip(request.columns, counts, strict=True))

@@ -110,9 +110,9 @@ class _Work:
         self.found[name] = Compared(feature=name, status=status, version=version, reasons=reasons)
 
     def adopt(self, names: Iterable[str]) -> Adopted:
-        """The manifest's numbers for these features, and for all feature sets."""
+        """The manifest's numbers for these features and for all feature sets, and its types of sources."""
         sets = {name: max(map(int, versions)) for name, versions in self.manifest.feature_sets.items()}
-        return Adopted(features={name: self.target(name) for name in names}, sets=sets)
+        return Adopted(features={name: self.target(name) for name in names}, sets=sets, types=self.manifest.types)
 
     def has(self, name: str, prefix: str) -> bool:
         """Whether the catalog here has a version of a feature that begins so."""
@@ -137,7 +137,7 @@ def _unreadable(work: _Work) -> dict[str, str]:
     used = {s for name, known in work.manifest.features.items() for s in known.definition(work.target(name)).sources}
     broken = {}
     with work.here.engine() as warehouse:
-        warehouse.known = work.state.source_states
+        warehouse.known = work.adopt(()).known(work.state.source_states)
         for name in sorted(used & sources.keys()):
             try:
                 warehouse.bind_source(sources[name])

@@ -73,6 +73,7 @@ def training_set(
         names = requests.named(asked, labels.names, full_names=full_names)
         types = column_types(con, RELATION, labels.untyped)
         members = requests.members(asked, names, KeySql(types, asked, labels.left))
+        _require_request(members, types, labels.left)
         time_column = _time_column(types, timestamp, members, labels.left)
         columns, statements = _columns(con, members, types, time_column)
     table = labels.table
@@ -122,6 +123,19 @@ class KeySql:
         return surrogate_key_sql([(ident(c), t) for c, t in found])
 
 
+def _require_request(members: Sequence[Member], types: Mapping[str, str], left: Mapping[str, str]) -> None:
+    """Raise RetrievalError where the label rows lack what an on-demand feature is asked with."""
+    there = {c.lower() for c in types}
+    for feature in (m.feature for m in members):
+        for name, kind in feature.c.request.items():
+            if name.lower() not in there:
+                _refuse_left(left, name, f"a request column of {feature.c.feature}")
+                raise RetrievalError(
+                    f"the label rows have no column {name!r}, a request column of {feature.c.feature}",
+                    hint=f"it is a {kind}; give NULL where it is not known",
+                )
+
+
 def _refuse_left(left: Mapping[str, str], column: str, what: str) -> None:
     """Raise RetrievalError for a column that is there, and that the engine cannot read."""
     if (why := left.get(column.lower())) is not None:
@@ -146,7 +160,7 @@ def _time_column(
     if not types[name].startswith(_TIMES):
         raise RetrievalError(
             f"label column {name!r} is {types[name]}, not a time",
-            hint="cast it to TIMESTAMP; text needs strptime with its format",
+            hint="cast it to TIMESTAMP; text needs strptime with its format, or to_datetime of pandas",
         )
     return name
 

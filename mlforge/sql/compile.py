@@ -16,7 +16,7 @@ from mlforge.sql.level import level
 from mlforge.sql.ondemand import compile_on_demand
 from mlforge.sql.outputs import check_outputs, refuse_nameless
 from mlforge.sql.physical import FLOATS
-from mlforge.sql.refs import check_left_times
+from mlforge.sql.refs import check_key_types, check_left_times
 from mlforge.sql.rowlist import ZONED, RowList, empty_value, in_utc
 from mlforge.sql.stars import expand_stars
 from mlforge.sql.sums import with_bigint_sums
@@ -69,6 +69,7 @@ def compile_feature(
     timestamp = _find(parsed, items, config.timestamp, "the timestamp") if config.timestamp else None
     if timestamp:
         check_left_times(parsed, tree, timestamp, upstream, describe)
+    check_key_types(parsed, tree, upstream, describe)
     keys = [_find(parsed, items, k, f"a key of entity {entity.name}") for k in entity.keys]
     loaded = _loaded_at(parsed, project, tree, describe)
     build = _windowed if parsed.kind == "windows" else _whole

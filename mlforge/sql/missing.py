@@ -26,6 +26,7 @@ _COLUMN = (
     re.compile(r'Column "(?P<name>(?:[^"]|"")+)" referenced that exists in the SELECT clause'),
 )
 _FUNCTION = re.compile(r'Function with name "?(?P<name>\w+)"? does not exist!(?: Did you mean "(?P<near>\w+)"\?)?')
+_OF_TYPES = re.compile(r"No function matches|Cannot (?:compare|combine|mix) values of type")
 _NO_FROM = "the FROM clause is missing"
 _TABLE = re.compile(r'Referenced table "(?P<name>(?:[^"]|"")+)" not found')
 _COMMENT = re.compile(r"--[^\n]*?\bFROM\b|/\*(?:(?!\*/).)*?\bFROM\b", re.IGNORECASE | re.DOTALL)
@@ -46,6 +47,28 @@ def missing(parsed: Parsed, words: str, columns: Columns) -> FeatureError | None
         if found := pattern.search(words):
             return _missing_column(parsed, found["name"].replace('""', '"'), columns)
     return None
+
+
+def types_in(parsed: Parsed, words: str, columns: Columns) -> str | None:
+    """The columns that the feature names and that have a type of which the engine's ``words`` say that it does not go
+    there; None if they are about something else."""
+    from sqlglot import exp
+
+    if not _OF_TYPES.search(words):
+        return None
+    said = words.partition(" Candidate functions:")[0]
+    found: dict[str, str] = {}
+    for node in _in_order(
+        c for c in parsed.tree.find_all(exp.Column) if not isinstance(c.parent, (exp.Select, exp.Alias))
+    ):
+        for there in _asked(node, node.name, _there(node, columns)).values():
+            kinds = {c.lower(): kind for c, kind in there.items()}
+            if re.search(rf"\b{re.escape(kinds.get(node.name.lower(), '-'))}(?!\w)", said):
+                found.setdefault(node.name, kinds[node.name.lower()])
+    if not found:
+        return None
+    text = '; where single texts, as N/A, made a column of a file VARCHAR: options: {nullstr: ["", N/A]} of the source'
+    return f"{_listed([f'{c} is {t}' for c, t in found.items()])}{text if 'VARCHAR' in found.values() else ''}"
 
 
 def unknown_column(words: str, columns: Iterable[str]) -> tuple[str, str] | None:

@@ -79,9 +79,15 @@ def _rewrite(
     def change(node: exp.Expression) -> exp.Expression:
         if is_as_of(node):
             return exp.column("_mlforge_at", table="_mlforge_p")
-        if isinstance(node, exp.Column) and not (node.table and node.table in refs):
-            return _owner(parsed, node, refs, request)
-        return node
+        if not isinstance(node, exp.Column) or (len(node.parts) == 2 and node.table in refs):
+            return node
+        first, *fields = node.parts
+        if first.name in refs and fields:
+            owner: exp.Expression = exp.column(fields.pop(0).copy(), table=first.copy())
+        else:
+            owner = _owner(parsed, exp.column(first.copy()) if fields else node, refs, request)
+        # in brackets: where r is a row itself, DuckDB takes r.was of r.was.a for a table
+        return exp.Dot.build([exp.paren(owner), *(f.copy() for f in fields)]) if fields else owner
 
     return expression.copy().transform(change)
 

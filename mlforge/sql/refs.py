@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlforge.errors import FeatureError
-from mlforge.render.syntax import outermost, ref_name, refuse, relations
+from mlforge.render.syntax import outermost, ref_name, refuse, relations, show
+from mlforge.sql.keys import convertible, kind_of
 from mlforge.sql.stars import alone
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sqlglot import exp
 
@@ -41,6 +42,28 @@ def check_left_times(
                     parsed, join, f"{feature.feature} is read at {timestamp}, which no row has before this join",
                     "take the time from the relations before it; compute it in a CTE if need be",
                 )  # fmt: skip
+
+
+def check_key_types(parsed: Parsed, tree: exp.Query, upstream: Mapping[str, Compiled], describe: Describe) -> None:
+    """Raise GrammarError where a key of a joined feature is compared with a type of which values would be lost.
+
+    The text '007' would meet the number 7 of one kind of feature, and not that of another."""
+    for select in outermost(tree):
+        for number, (table, join) in enumerate(relations(select)):
+            feature = upstream.get(ref_name(table) or "")
+            if join is None or feature is None:
+                continue
+            types = {k.name: k.type for k in feature.keys}
+            for key, given in _key_expressions(select, number, join, types, join.this.alias_or_name).items():
+                left = alone(tree, select, given)
+                left.set("joins", left.args["joins"][: number - 1])
+                (kind,) = describe(str(left.sql("duckdb")), given).values()
+                known = kind in ("FLOAT", "DOUBLE") or kind_of(kind) is not None  # others: ENUM, a bare NULL
+                if known and not convertible(kind, types[key]):
+                    raise refuse(
+                        parsed, join, f"{show(given)} is {kind} and key {key!r} of {feature.feature} is {types[key]}: "
+                        "one cannot be converted to the other without loss", f"cast {show(given)} to {types[key]}",
+                    )  # fmt: skip
 
 
 def _known(tree: exp.Query, select: exp.Select, number: int, at: exp.Expression, describe: Describe) -> bool:
@@ -103,7 +126,7 @@ def _rewrite(
 
     alias = join.this.alias_or_name
     at = next(i.this for i in select.expressions if i.alias in ("_mlforge_ts", timestamp))
-    keys = _key_expressions(select, number, join, feature, alias)
+    keys = _key_expressions(select, number, join, feature.keys, alias)
     text = values(
         TimedJoin(
             feature, [(k, x.sql("duckdb")) for k, x in keys.items()], at.sql("duckdb"), _left(select, number),
@@ -120,12 +143,12 @@ def _rewrite(
 
 
 def _key_expressions(
-    select: exp.Select, number: int, join: exp.Join, feature: Physical, alias: str
+    select: exp.Select, number: int, join: exp.Join, keys: Iterable[str], alias: str
 ) -> dict[str, exp.Expression]:
     """For each key of the feature the left side's expression. The grammar made sure that there is just one."""
     from sqlglot import exp
 
-    names = {k.lower(): k for k in feature.keys}
+    names = {k.lower(): k for k in keys}
     if join.args.get("using"):
         first = relations(select)[0][0].alias_or_name if number == 1 else None
         return {names[u.name.lower()]: exp.column(u.name, table=first, quoted=True) for u in join.args["using"]}

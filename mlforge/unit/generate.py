@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import BuildError, ProjectError, UsageError, Where, did_you_mean, engine_words
 from mlforge.project.unit_tests import FOLDER, UnitTest, parse_unit_tests
+from mlforge.retrieve.handover import dicts
 from mlforge.unit.bench import sources_of
 from mlforge.unit.expect import label_types, values_at, view_rows
 from mlforge.unit.make import compiled_of, make
@@ -132,6 +133,10 @@ def _values(bench: Bench, test: UnitTest, state: CatalogState, labels: list[dict
     compiled = compiled_of(state, test.feature)
     types = label_types(bench, test, compiled, asking.expect_at)
     found = values_at(bench, state, test.feature, asking.expect_at, types)
+    for output in compiled.outputs:
+        if "MAP(" in output.type:
+            for row, value in zip(found, dicts([row[output.name] for row in found], output.type), strict=True):
+                row[output.name] = value
     return [{**label, **_plain(row)} for label, row in zip(labels, found, strict=True)]
 
 
@@ -140,7 +145,7 @@ def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {column: _plain_value(value) for column, value in row.items()}
+    return {str(column): _plain_value(value) for column, value in row.items()}  # keys of a MAP may be numbers
 
 
 def _plain_value(value: Any) -> Any:

@@ -24,6 +24,7 @@ FLOATS = ("FLOAT", "DOUBLE")
 _DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|[+-]\d{2}(:?\d{2})?))?)?")
+_INSTANT = re.compile(r"TIMESTAMP(_\w+)?( WITH TIME ZONE)?")
 _ENDLESS = ("infinity", "-infinity")
 _QUOTES = "put it in quotes"
 
@@ -56,7 +57,7 @@ def _reason(data: Any, kind: str) -> str | None:
         return _not_a_number(data, None if kind in FLOATS else int(decimal[2]) if decimal else 0)
     if kind == "DATE":
         return None if _is_date(data) else "not a date as in 2024-03-01"
-    if kind.startswith("TIMESTAMP"):
+    if _INSTANT.fullmatch(kind):
         return None if _is_time(data) else "not a time as in 2024-03-01 09:00:00"
     return None
 
@@ -111,13 +112,22 @@ def _datetime(text: str) -> datetime.datetime:
 
 def _converted(data: Any, kind: str) -> Any:
     """A scalar as text that DuckDB reads without loss. It would drop the zone of a text that becomes TIMESTAMP."""
-    if kind.startswith("TIMESTAMP") and isinstance(data, (str, datetime.date)):
+    if _INSTANT.fullmatch(kind) and isinstance(data, (str, datetime.date)):
         return _instant(data)
     if kind == "JSON" and not isinstance(data, str):
         return json.dumps(data, default=str)
     if isinstance(data, (datetime.date, float)) and not isinstance(data, bool):
         return str(data)
-    return str(data) if isinstance(data, int) and not isinstance(data, bool) else data
+    return str(data) if isinstance(data, int) and not isinstance(data, bool) else _in_digits(data)
+
+
+def _in_digits(data: Any) -> Any:
+    """Bytes, at any depth, as the text that DuckDB reads as BLOB."""
+    if isinstance(data, bytes):
+        return "".join(f"\\x{byte:02X}" for byte in data)
+    if isinstance(data, list):
+        return [_in_digits(v) for v in data]
+    return {name: _in_digits(v) for name, v in data.items()} if isinstance(data, dict) else data
 
 
 def _instant(data: str | datetime.date) -> str:
@@ -132,8 +142,23 @@ def _instant(data: str | datetime.date) -> str:
 
 
 def _literal(data: Any, kind: str) -> str:
-    if isinstance(data, dict) and kind.startswith("MAP("):
-        return f"MAP({literal(list(data))}, {literal(list(data.values()))})"
+    if "MAP(" not in kind:
+        return literal(data)
+    import duckdb
+
+    return _with_maps(data, duckdb.sqltype(kind))
+
+
+def _with_maps(data: Any, kind: Any) -> str:
+    """A literal in which mappings are MAPs where the type says so; YAML has one form for them and for structs."""
+    children = dict(kind.children) if kind.id in ("list", "array", "struct", "map") else {}
+    if kind.id == "map" and isinstance(data, dict):
+        values = ", ".join(_with_maps(v, children["value"]) for v in data.values())
+        return f"MAP({literal(list(data))}, [{values}])"
+    if kind.id == "struct" and isinstance(data, dict) and data.keys() <= children.keys():
+        return f"{{{', '.join(f'{literal(n)}: {_with_maps(v, children[n])}' for n, v in data.items())}}}"
+    if "child" in children and isinstance(data, list):
+        return f"[{', '.join(_with_maps(v, children['child']) for v in data)}]"
     return literal(data)
 
 

@@ -12,7 +12,6 @@ from msgspec.structs import replace as with_changes
 from mlforge.catalog import engine as engines
 from mlforge.catalog.file import Instance
 from mlforge.catalog.log import new_id
-from mlforge.errors import engine_words
 from mlforge.model import SOURCE_SCHEMA, FeatureRef, Pin, Version
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.known import instants, training_set_as_known
@@ -225,7 +224,7 @@ def _verdict(
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
-        return _unproven(asked, f"it cannot be recomputed: {engine_words(error)}")
+        return _unproven(asked, f"it cannot be recomputed: {own.warehouse.words(error)}")
     return with_changes(found, seconds=time.perf_counter() - start)
 
 
@@ -237,10 +236,10 @@ def _judged(case: Case, asked: Request, member: Member, label_time: str | None) 
     columns = compared(case, member.columns)
     found = differences(case, CHECKED, values, columns)
     if found:  # perhaps by no more than floats may: that takes longer to know, and is rare
+        case, unsure = case.exactly(), sorted({d.n for d in found})
+        found = differences(case, CHECKED, case.values(bounds, unsure), columns, unsure)
+    if found:
         case.keep_rows()
-        case.sized = True
-        values = case.values(bounds)
-        found = differences(case, CHECKED, values, columns)
     labels = int(case.con.execute(f"SELECT count(*) FROM {CHECKED}").fetchall()[0][0])
     late, late_labels = case.con.execute(sql("verify/late", values=values)).fetchall()[0]
     reasons = [*case.unproven(), *(["the label rows have no time"] if timeless else []),

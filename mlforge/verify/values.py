@@ -63,7 +63,7 @@ class Case:
     stored: StoredVersion
     labels: str
     wanted: frozenset[str] | None = None  # outputs; None: all
-    sized: bool = False  # whether the size of what float sums are made of is wanted
+    sized: bool = False  # whether float sums are exact, and the size of what they are made of is wanted
     any_row: bool = False  # whether it matters that a label sees a row, however old
     reasons: list[str] = field(default_factory=list)  # why this is no proof
     _rows: dict[str, str] = field(default_factory=dict)
@@ -176,6 +176,10 @@ class Case:
         return " + ".join([*(f"coalesce({n}_size, 0)" for n in names), f"{len(shapes)}::DOUBLE"])
 
     # -- recomputing
+
+    def exactly(self) -> Case:
+        """The same case with exact float sums, here and in what it reads: that takes longer."""
+        return Case(self.engine, self.stored, self.labels, self.wanted, sized=True, any_row=self.any_row)
 
     @cached_property
     def query(self) -> str:
@@ -315,7 +319,7 @@ class Case:
         name = join.feature.c.feature
         labels = self.engine.name("asked")
         stored = self.engine.upstream(name, self.stored.definition.refs[name])
-        case = Case(self.engine, stored, labels, frozenset(w.lower() for w in _words(query)), any_row=join.inner)
+        case = Case(self.engine, stored, labels, frozenset(w.lower() for w in _words(query)), self.sized, join.inner)
         places = self.engine.name("places")
         context = {"name": places, "join": join, "labels": self.labels, "b": stated(stored)}
         try:
@@ -339,7 +343,8 @@ class Case:
         reads = []
         for ref in self.f.refs:
             version = Version.parse(ref.version)
-            case = Case(self.engine, self.engine.state.features[ref.feature].get(version), self.labels)
+            stored = self.engine.state.features[ref.feature].get(version)
+            case = Case(self.engine, stored, self.labels, sized=self.sized)
             reads.append((ref.alias, case.values(only=only)))
             self.reasons += [f"{ref.feature}: {r}" for r in case.unproven()]
         made = self.engine.name("values")

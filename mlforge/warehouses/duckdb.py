@@ -17,12 +17,11 @@ from mlforge.masking import masked, without_login
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
 from mlforge.sql.missing import unknown_column
 from mlforge.sql.templates import ident, sql, statements
-from mlforge.warehouses.filetable import FileTable, table_of
+from mlforge.warehouses.filetable import FileTable, explained, table_of
 from mlforge.warehouses.floats import with_floats
 from mlforge.warehouses.frames import as_arrow
 from mlforge.warehouses.hollow import why_hollow
-from mlforge.warehouses.misfits import Misfit, Reader, find, is_word, nothing
-from mlforge.warehouses.nested import shape
+from mlforge.warehouses.misfits import Misfit, Reader
 from mlforge.warehouses.paths import pattern
 from mlforge.warehouses.reading import ALL, Reading
 from mlforge.warehouses.types import zoned_micros
@@ -42,12 +41,6 @@ _SUFFIXES = {
     "json": (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz"),
 }
 _WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
-_MUCH = 10_000_000  # bytes of text that take time to read
-_NO_FIT = re.compile(
-    r"source (?P<source>\w+): column (?P<column>.*?) holds (?P<value>.*) \((?P<old>.*?)\), "
-    r"which is no (?P<new>.*?), in (?P<file>.*)",
-    re.DOTALL,
-)
 CURRENT = "_mlforge_catalog"
 """Name under which the catalog as it is gets attached, read-only."""
 
@@ -100,8 +93,9 @@ class DuckDB:
         except duckdb.InterruptException:
             raise
         except duckdb.Error as error:
+            text = f"source {source.name!r} cannot be read: {engine_words(error)}"
             where = Where(source.file or self.config_file, source.line)
-            raise ProjectError(f"source {source.name!r} cannot be read: {engine_words(error)}", where=where) from error
+            raise self.explained(error) or ProjectError(text, where=where) from error
         return rows
 
     def describe(self, query: str) -> dict[str, str]:
@@ -220,6 +214,7 @@ class DuckDB:
                     self.known.get(source.name),
                     _digest([reader.key()]),
                     self._shown,
+                    where,
                 )
             except Misfit as misfit:
                 raise ProjectError(self._words(source, misfit), where=where, hint=misfit.hint) from misfit
@@ -230,13 +225,8 @@ class DuckDB:
         return self._tables[source.name]
 
     def notes(self) -> list[str]:
-        """What finding the types of sources cost, where that is much, and the way out."""
-        return [
-            f"source {name}: {table.read / 1e6:,.0f} MB were read to find types that every value has; of a file that is"
-            " built it is done once, and not at all where types: of the source names the type of every column"
-            for name, table in self._tables.items()
-            if table.read >= _MUCH
-        ]
+        """What the user should know of how files are read."""
+        return [note for name, table in self._tables.items() for note in table.notes(name)]
 
     def _words(self, source: Source, misfit: Misfit) -> str:
         return f"source {source.name!r}: {misfit.words}"
@@ -250,38 +240,22 @@ class DuckDB:
         stats = ((f, Path(f).stat()) for f in files)
         return {f: (self._shown(f), s.st_size, s.st_mtime_ns) for f, s in stats}
 
-    def explained(self, error: Exception) -> tuple[str, str] | None:
-        """Words and a hint for a value that does not fit its column, with its row; None for any other error."""
-        found = _NO_FIT.search(str(error))
-        source = found and next((n for n in self._tables if found["source"] == n), None)
-        if not found or source is None:
-            return None
-        table, column, old = self._tables[source], found["column"], found["old"]
-        new = table.types[column] if old == "VARCHAR" else found["new"]  # of a list, what it is a list of
-        file = next((f for f in table.layouts if f == found["file"]), None)
-        row = find(self.con, table.reader, file, table.layouts[file], column, old, new, declared=True) if file else None
-        at = f", row {row[0]}" if row else ""
-        text = f"source {source!r}: column {column!r} is {new}, and {self._shown(found['file'])}{at} holds "
-        misfit = Misfit(column, f"{text}{found['value']!r} ({old})", (old, found["new"]), found["value"])
-        if new != found["new"]:
-            leaves = (steps for steps, kind in shape(new).leaves() if kind == found["new"])
-            misfit.keeps = shape(new).with_leaves(dict.fromkeys(leaves, misfit.proposed))
-        misfit.word = found["value"] if table.reader.format == "csv" and is_word(found["value"]) else None
-        return str(misfit), misfit.hint
+    def explained(self, error: Exception) -> ProjectError | None:
+        """The error for a value that does not fit its column, with its file and row, if another one is about that.
+
+        The engine raises it wherever it reads the rows, and names no row."""
+        return explained(self._tables, error)
+
+    def words(self, error: Exception) -> str:
+        """What to say of an engine's error: of a value that does not fit its column with its row, else its words."""
+        explained = self.explained(error)
+        return explained.message if explained else engine_words(error)
 
     def why_text(self, source: Source, column: str) -> tuple[str, str] | None:
         """Words and a hint for a column of text that would be numbers or times without a word among them; else None."""
         table = self._tables.get(source.name)
-        if table is None or source.format == "parquet" or column.lower() in table.reader.declared:
-            return None
-        if (found := table.odd_one(column)) is None:
-            return None
-        file, kind, row, value = found
-        said = f"{self._shown(file)}, row {row} says {value!r}, among values that are {kind}"
-        words = f"column {column!r} of source {source.name!r} is text: {said}"
-        if source.format == "csv" and is_word(value):
-            return words, f"{nothing(value)}, or nullif() and a CAST"
-        return words, "mend the file; or use nullif() and a CAST"
+        found = table.why_text(column) if table and source.format != "parquet" else None
+        return found and (f"column {column!r} of source {source.name!r} is text: {found[0]}", found[1])
 
     def _absolute(self, source: Source, reading: Reading) -> Reading:
         """The reading with files named as DuckDB names them."""

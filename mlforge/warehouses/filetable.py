@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -10,11 +13,13 @@ from urllib.parse import unquote
 
 from msgspec.structs import replace
 
+from mlforge.errors import ProjectError
 from mlforge.model import FileLayout, TypeChange
 from mlforge.sql.templates import sql
 from mlforge.warehouses.layouts import look
-from mlforge.warehouses.misfits import Misfit, find, is_word, mixed_width, odd_one, two_truths
+from mlforge.warehouses.misfits import Misfit, Misread, find, is_word, mixed_width, nothing, odd_one, two_truths
 from mlforge.warehouses.nested import Shape, shape, texts
+from mlforge.warehouses.ragged import values
 from mlforge.warehouses.types import NULL, common, is_number, is_safe
 
 if TYPE_CHECKING:
@@ -22,8 +27,11 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
+    from mlforge.errors import Where
     from mlforge.model import SourceState
     from mlforge.warehouses.misfits import Reader
+
+_MUCH = 10_000_000  # bytes of text that take time to read
 
 
 @dataclass(frozen=True)
@@ -71,14 +79,17 @@ class FileTable:
     layouts: dict[str, FileLayout]  # file -> its layout, in the order of the files
     pinned: Mapping[str, str] = field(default_factory=dict)
     shown: Callable[[str], str] = str
+    where: Where | None = None  # the source is stated there
     types: dict[str, str] = field(init=False, default_factory=dict)
     folders: dict[str, str] = field(init=False, default_factory=dict)  # column -> type
     read: int = field(init=False, default=0)  # bytes of files that had to be read for their types
+    lacking: dict[str, list[str]] = field(init=False, default_factory=dict)  # new file -> columns of others
 
     def __post_init__(self) -> None:
         self._pins = {c.lower(): t for c, t in self.pinned.items()}
-        self._first: dict[str, str] = {}  # column in lower case -> the file that it is known from
         self._distinct = {id(layout): (layout, file) for file, layout in reversed(self.layouts.items())}
+        self._refuse_strangers()
+        self._refuse_strangers()
         for layout, file in reversed(self._distinct.values()):
             self._add(layout, file)
         self._unknown()
@@ -101,14 +112,29 @@ class FileTable:
             if new is None:
                 raise self._misfit(name, before, kind, file, layout)
             self.types[name] = new
-            if kind != NULL:
-                self._first.setdefault(low, file)
+
+    def _refuse_strangers(self) -> None:
+        """Refuse a file that shares no column with the others: their columns would be NULL in all of its rows."""
+        named = [({c.lower() for c in la.types}, file) for la, file in reversed(self._distinct.values()) if la.types]
+        files = Counter(itertools.chain.from_iterable(names for names, _ in named))
+        found = [(names, file) for names, file in named if max(files[c] for c in names) == 1]
+        if not found or len(named) == 1:
+            return
+        _, file = next((f for f in found if not f[0] & self._pins.keys()), found[0])
+        other = next(f for _, f in named if f != file)
+        ours, theirs = (", ".join(self.layouts[f].types) for f in (file, other))
+        raise Misread(
+            f"{self.shown(file)} has no column of the other files: {ours}; in {self.shown(other)} there are {theirs}",
+            f"give it {'a header with ' if self.reader.format == 'csv' else ''}their columns, or keep it elsewhere",
+        )
 
     def _misfit(self, column: str, before: str, kind: str, file: str, layout: FileLayout) -> Misfit:
         """Another type than the files before have, or than the last build found."""
-        known = self._first.get(column.lower())
-        beside = f"{before} in {self.shown(known)}" if known else f"{before} in every build so far"
-        text = f"it is {kind} in {self.shown(file)} and {beside}"
+        low = column.lower()
+        known = next((f for f, lay in self.layouts.items() if (low, before) in _lowered(lay)), None)
+        built = self._pins.get(low) == before
+        where = f"in {self.shown(known)}" if known else "in every build so far" if built else "in the files before it"
+        text = f"it is {kind} in {self.shown(file)} and {before} {where}"
         misfit = Misfit(column, text, (kind, before))
         if self.reader.format != "parquet":
             said, other = (file, before) if kind == "VARCHAR" else (known, kind)
@@ -262,13 +288,50 @@ class FileTable:
         old = empty if held == NULL else held
         return Item(column, old, new, proven=held is None or is_safe(held, new))
 
-    def odd_one(self, column: str) -> tuple[str, str, int, str] | None:
-        """Why a column is text though most of its values are numbers or times: the file, their type, row and text."""
+    def why_text(self, column: str) -> tuple[str, str] | None:
+        """Why a column is text though most of its values are numbers or times, and a hint."""
+        is_csv = self.reader.format == "csv"
         for layout, file in reversed(self._distinct.values()):
             name = next((c for c, t in layout.types.items() if c.lower() == column.lower() and t == "VARCHAR"), None)
-            if name and (found := odd_one(self.con, self.reader, file, layout, name)):
-                return file, *found
+            if name is None or column.lower() in self.reader.declared:
+                continue
+            if found := odd_one(self.con, self.reader, file, layout, name):
+                kind, row, value = found
+                hint = f"{nothing(value)}, or" if is_csv and is_word(value) else "mend the file; or use"
+                said = f"{self.shown(file)}, row {row} says {value!r}, among values that are {kind}"
+                return said, f"{hint} nullif() and a CAST"
         return None
+
+    def notes(self, source: str) -> list[str]:
+        """New files without columns that others have; and what finding the types cost, where that is much, and the way
+        out."""
+        found = []
+        if self.lacking:
+            (file, columns), *more = self.lacking.items()
+            such = f" (one of {len(more) + 1} such files)" if more else ""
+            found.append(
+                f"source {source}: {self.shown(file)} has no column {', '.join(columns)}: NULL in its rows{such}"
+            )
+        if self.read >= _MUCH:
+            found.append(
+                f"source {source}: {self.read / 1e6:,.0f} MB were read to find types that every value has; of a file"
+                " that is built it is done once, and not at all where types: of the source names the type of every"
+                " column"
+            )
+        return found
+
+    def misfit(self, column: str, value: str, old: str, new: str, said: str) -> Misfit:
+        """The error for a value of a file that does not fit its column, with its row. ``said`` begins with the file."""
+        file = max((f for f in self.layouts if said.startswith(f)), key=len, default=None)
+        whole = self.types[column] if old == "VARCHAR" else new  # of a list, what it is a list of
+        row = find(self.con, self.reader, file, self.layouts[file], column, old, whole, declared=True) if file else None
+        at = f"{self.shown(file or said)}{f', row {row[0]}' if row else ''}"
+        found = Misfit(column, f"column {column!r} is {whole}, and {at} holds {value!r} ({old})", (old, new), value)
+        if whole != new:
+            leaves = (steps for steps, kind in shape(whole).leaves() if kind == new)
+            found.keeps = shape(whole).with_leaves(dict.fromkeys(leaves, found.proposed))
+        found.word = value if self.reader.format == "csv" and is_word(value) else None
+        return found
 
     def changes(self, before: Mapping[str, str]) -> Iterator[TypeChange]:
         """The columns that have another type than before, and the file that did it."""
@@ -294,6 +357,22 @@ class FileTable:
         return find(self.con, self.reader, file, layout, column, "VARCHAR", old) or (None, None)
 
 
+_NO_FIT = re.compile(
+    r"source (?P<source>\w+): column (?P<column>.*?) holds (?P<value>.*) \((?P<old>.*?)\), "
+    r"which is no (?P<new>.*?), in (?P<said>.*)",
+    re.DOTALL,
+)
+
+
+def explained(tables: Mapping[str, FileTable], error: Exception) -> ProjectError | None:
+    """The error for a value that does not fit its column, if another one is about that."""
+    found = _NO_FIT.search(str(error))
+    if not found or (table := tables.get(found["source"])) is None:
+        return None
+    misfit = table.misfit(*found.group("column", "value", "old", "new", "said"))
+    return ProjectError(f"source {found['source']!r}: {misfit}", where=table.where, hint=misfit.hint)
+
+
 class Folder(Misfit):
     """A folder whose name does not fit the column that it makes."""
 
@@ -304,6 +383,10 @@ class Folder(Misfit):
     def declared(self) -> str:
         """The type that keeps what folders are named."""
         return f"options: {{hive_types: {{{self.column}: VARCHAR}}}}"
+
+
+def _lowered(layout: FileLayout) -> set[tuple[str, str]]:
+    return {(column.lower(), kind) for column, kind in layout.types.items()}
 
 
 def _pairs(file: str) -> list[tuple[str, str]]:
@@ -323,17 +406,34 @@ def known_layouts(state: SourceState | None, key: str) -> dict[tuple[str, int, i
     return {(f.path, f.size, f.mtime_ns): state.layouts[f.layout] for f in state.files if f.layout is not None}
 
 
+def _headed(found: Mapping[str, FileLayout], names: set[str]) -> list[str]:
+    """The files whose first line holds names of other files' columns, though DuckDB takes it for a row: it does where
+    nothing but text follows, or nothing at all."""
+    unnamed = {file: layout.dialect for file, layout in found.items() if not layout.dialect["header"]}
+    lines = {file: values(file, said["delim"], said["skip"]) for file, said in unnamed.items()}
+    return [file for file, line in lines.items() if line and all(v.lower() in names for v in line)]
+
+
 def table_of(
     con: DuckDBPyConnection, reader: Reader, files: Mapping[str, tuple[str, int, int]], known: SourceState | None,
-    key: str, shown: Callable[[str], str],
+    key: str, shown: Callable[[str], str], where: Where,
 ) -> FileTable:  # fmt: skip
     """The table of these files, each with its name, size and time. Only files that no build knows are opened."""
     if reader.format != "parquet":  # an empty file has no columns, and no rows to lose
         files = {file: mark for file, mark in files.items() if mark[1]} or files
     seen = known_layouts(known, key)
     new = look(con, reader, [file for file, mark in files.items() if mark not in seen])
+    if reader.format == "csv" and "header" not in reader.options:
+        named = [*seen.values(), *(layout for layout in new.values() if layout.dialect["header"])]
+        new |= look(con, reader.with_header(), _headed(new, {c.lower() for lay in named for c in lay.types}))
     layouts = {file: seen[mark] if mark in seen else new[file] for file, mark in files.items()}
-    table = FileTable(con, reader, layouts, known.types if known else {}, shown)
+    table = FileTable(con, reader, layouts, known.types if known else {}, shown, where)
+    if known:
+        there = [c for c in known.types if c not in table.folders]
+        for file, layout in new.items():
+            names = {c.lower() for c in layout.types}
+            if names and (lost := [c for c in there if c.lower() not in names]):
+                table.lacking[file] = lost
     found = [layout for layout in new.values() if any(c.lower() not in reader.declared for c in layout.types)]
     if found and reader.format != "parquet":
         table.read = sum(files[file][1] for file in new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from mlforge.errors import engine_words
 from mlforge.model import FileLayout
 from mlforge.sql.templates import sql
-from mlforge.warehouses.misfits import ZONED, Misfit, Skipped, count, find, is_word, mixed_width, two_truths
+from mlforge.warehouses.misfits import ZONED, Misfit, Misread, count, find, is_word, mixed_width, two_truths
 from mlforge.warehouses.nested import shape, texts
+from mlforge.warehouses.ragged import are_blank, first_line, uneven
 from mlforge.warehouses.types import NULL, zoned_micros
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ _WHOLE = "DECIMAL(38,0)"  # whole numbers that a BIGINT cannot hold
 _OTHERS = {"BIGINT": (_WHOLE, "DOUBLE"), "DOUBLE": (_WHOLE,)}  # what a column is that is not what its first rows are
 _DIALECT = ("delim", "quote", "escape", "new_line", "comment", "skip", "header", "dateformat", "timestampformat")
 _ORDERS = {"dateformat": "DATE", "timestampformat": "TIMESTAMP"}
+_AT_ONCE = 50  # files that one query sniffs: a query costs more than a small file
 _YEAR = "%Y"  # what begins with the whole year is read in one way only
+_DELIMITERS = (",", ";", "\t", "|")
+_PADDED = "mend the file; or end short rows in NULLs: options: {null_padding: true}"
 _KINDS = {"VARCHAR": "text", "BOOLEAN": "BOOLEAN", "ARRAY": "", "OBJECT": "", "NULL": ""}
 
 
@@ -36,16 +41,22 @@ def look(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str,
     """The layouts of these files. Raises Misfit, and duckdb.Error for what cannot be read."""
     if not files:
         return {}
-    return {"parquet": _parquet, "csv": _csv, "json": _json}[reader.format](con, reader, files)
+    found = {"parquet": _parquet, "csv": _csv, "json": _json}[reader.format](con, reader, files)
+    alike: dict[bytes, FileLayout] = {}
+    return {f: alike.setdefault(msgspec.json.encode(layout), layout) for f, layout in found.items()}
 
 
 def _parquet(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
     options = {**reader.passed, "hive_partitioning": False}
-    found = {f: _described(con, "parquet", f, options) for f in files}
-    if any("INTEGER" in types.values() for types in found.values()):
-        for file, column in con.execute(sql("warehouse/null_columns", files=files)).fetchall():
-            found[file] = {c: NULL if c == column else t for c, t in found[file].items()}
-    return {f: FileLayout(types=types) for f, types in found.items()}
+    alike = con.execute(sql("warehouse/alike_files", files=files)).fetchall() if len(files) > 1 else [(files,)]
+    found: dict[str, FileLayout] = {}
+    for (members,) in alike:
+        types = _described(con, "parquet", members[0], options)
+        if "INTEGER" in types.values():
+            nulls = {c for _, c in con.execute(sql("warehouse/null_columns", files=members[:1])).fetchall()}
+            types = {c: NULL if c in nulls else t for c, t in types.items()}
+        found |= dict.fromkeys(members, FileLayout(types=types))
+    return {f: found[f] for f in files}
 
 
 def _described(con: DuckDBPyConnection, format_: str, file: str, options: Mapping[str, Any]) -> dict[str, str]:
@@ -56,8 +67,11 @@ def _described(con: DuckDBPyConnection, format_: str, file: str, options: Mappin
 def _csv(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
     alike: dict[bytes, list[str]] = defaultdict(list)
     guesses = {}
-    for file in files:
-        guess = _sniffed(con, reader, file)
+    kept = reader.passed | {k: v for k, v in reader.options.items() if k in ("names", "sample_size")}
+    firsts = range(0, len(files), _AT_ONCE)
+    rows = (row for first in firsts for row in _sniff(con, reader, files[first : first + _AT_ONCE], kept))
+    for file, row in zip(files, rows, strict=True):
+        guess = _guess(con, reader, file, kept, row)
         key = msgspec.json.encode(guess)
         guesses[key] = guess
         alike[key].append(file)
@@ -80,13 +94,16 @@ def _quoted(con: DuckDBPyConnection, reader: Reader, guess: FileLayout, files: l
     return _proven(con, reader, guess, files)
 
 
-def _sniffed(con: DuckDBPyConnection, reader: Reader, file: str) -> FileLayout:
+def _guess(
+    con: DuckDBPyConnection, reader: Reader, file: str, kept: Mapping[str, Any], row: tuple[Any, ...]
+) -> FileLayout:  # fmt: skip
     """What DuckDB guesses from the first rows."""
-    kept = reader.passed | {k: v for k, v in reader.options.items() if k in ("names", "sample_size")}
-    *dialect, columns = con.execute(sql("warehouse/sniff", file=file, options=kept)).fetchall()[0]
+    _, *dialect, columns = row
     said = dict(zip(_DIALECT, dialect, strict=True))
-    if said["skip"] and "skip" not in reader.options and not _are_blank(file, said["skip"]):
-        raise Skipped(reader.shown(file), said["skip"])
+    if said["skip"] and "skip" not in reader.options and not are_blank(file, said["skip"]):
+        raise _skipped(reader.shown(file), file, said["skip"])
+    if len(columns) == 1 and "delim" not in reader.options:
+        _refuse_one(reader.shown(file), file, columns[0]["name"], said["delim"])
     for name in ("quote", "escape", "comment"):
         said[name] = "" if said[name] == "(empty)" else said[name]
     said["new_line"] = None  # DuckDB finds the ends of lines by itself
@@ -99,6 +116,52 @@ def _sniffed(con: DuckDBPyConnection, reader: Reader, file: str) -> FileLayout:
     return FileLayout(types=types, dialect={k: v for k, v in said.items() if v is not None})
 
 
+def _sniff(
+    con: DuckDBPyConnection, reader: Reader, files: list[str], options: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:  # fmt: skip
+    """What DuckDB says of files, whose names it leaves out of most of its errors."""
+    import duckdb
+
+    try:
+        rows: list[tuple[Any, ...]] = con.execute(sql("warehouse/sniff", files=files, options=options)).fetchall()
+    except duckdb.Error as error:
+        if len(files) > 1:  # which one it is
+            return [row for file in files for row in _sniff(con, reader, [file], options)]
+        [file] = files
+        words = engine_words(error)
+        if "not utf-8 encoded" in words:
+            text = f"{reader.shown(file)} is no UTF-8"
+            raise Misread(
+                text, "save it as UTF-8; or options: {encoding: latin-1}, or utf-16, for all files"
+            ) from error
+        found = uneven(file, str(options["delim"])) if "delim" in options else None
+        if found and "sniffing file" in words:
+            raise Misread(f"{reader.shown(file)} cannot be read: {found}", _PADDED) from error
+        raise
+    return rows
+
+
+def _skipped(shown: str, file: str, lines: int) -> Misread:
+    """Lines at the beginning of a file that DuckDB would leave out by itself."""
+    many = f"the first {lines} lines" if lines > 1 else "the first line"
+    does, they = ("do", "they are no rows") if lines > 1 else ("does", "it is no row")
+    return Misread(
+        f"{many} of {shown} {does} not look like the others, and would be left out: {first_line(file)}",
+        f"mend the file; or, if {they}: options: {{skip: {lines}}}, which leaves out as many lines of every file",
+    )
+
+
+def _refuse_one(shown: str, file: str, name: str, delim: str) -> None:
+    """Refuse a file of many columns that DuckDB takes for one, as it does where rows have different lengths."""
+    other = next((c for c in _DELIMITERS if c in name and c != delim), None)
+    if other is not None:
+        why = uneven(file, other)
+        raise Misread(
+            f"{shown} would be read as one column named {name!r}{f': {why}' if why else ''}",
+            f"{_PADDED}; or, if it is one column: options: {{delim: {json.dumps(delim)}}}",
+        )
+
+
 def _without_orders(
     con: DuckDBPyConnection, file: str, kept: Mapping[str, Any], said: dict[str, Any], columns: list[dict[str, str]]
 ) -> list[dict[str, str]]:
@@ -108,18 +171,9 @@ def _without_orders(
     others = columns
     if "DATE" in kinds:  # DuckDB took the dates of other columns for TIMESTAMPs
         options = {**kept, "dateformat": f"{_YEAR}-%m-%d"}
-        others = con.execute(sql("warehouse/sniff", file=file, options=options)).fetchall()[0][-1]
+        others = con.execute(sql("warehouse/sniff", files=[file], options=options)).fetchall()[0][-1]
     said |= dict.fromkeys(unsure)
     return [{**c, "type": "VARCHAR"} if c["type"] in kinds else other for c, other in zip(columns, others, strict=True)]
-
-
-def _are_blank(file: str, lines: int) -> bool:
-    """Whether the first lines of a file hold nothing; of what is remote or compressed nobody looks."""
-    try:
-        with open(file, encoding="utf-8") as text:  # noqa: PTH123 - may be a URL
-            return not any(line.strip() for line in itertools.islice(text, lines))
-    except (OSError, UnicodeDecodeError):
-        return False
 
 
 def _names(reader: Reader, file: str, found: list[str], *, header: bool) -> list[str]:
@@ -219,33 +273,40 @@ def _width(
 
 def _json(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str, FileLayout]:
     options = {**reader.passed, "hive_partitioning": False, "sample_size": -1}
-    found = {}
+    alike: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
     for file in files:
         types = _described(con, "json", file, options)
-        types = {c: reader.physical(c, t) for c, t in types.items()}
-        found[file] = FileLayout(types=_whole_json(con, reader, file, types))
+        alike[tuple((c, reader.physical(c, t)) for c, t in types.items())].append(file)
+    found: dict[str, FileLayout] = {}
+    for kinds, members in alike.items():
+        found |= _whole_json(con, reader, members, dict(kinds))
     return found
 
 
-def _whole_json(con: DuckDBPyConnection, reader: Reader, file: str, types: dict[str, str]) -> dict[str, str]:
-    """The types of a JSON file, where DuckDB's own would not keep every value."""
+def _whole_json(
+    con: DuckDBPyConnection, reader: Reader, files: list[str], types: dict[str, str]
+) -> dict[str, FileLayout]:  # fmt: skip
+    """The layouts of JSON files that look alike, where DuckDB's own types would not keep every value."""
     layout = FileLayout(types=types)
     doubles = [(c, "DOUBLE") for c, t in types.items() if t == "DOUBLE"]
     times = [(c, t if t == "DATE" else ZONED) for c, t in types.items() if t == "DATE" or t.startswith("TIMESTAMP")]
+    nested = [c for c, t in types.items() if shape(t).kind != "value" and c.lower() not in reader.declared]
     mixed = [c for c, t in types.items() if t == "JSON"]
-    found = dict(types)
-    counts, _ = count(con, reader, layout, [file], [*doubles, *times]) if doubles or times else ({}, {})
-    for column, kind in doubles:
-        found[column], _ = _type_of(con, reader, layout, file, column, kind, counts.get((file, column, kind)))
-    for column, kind in times:  # 01-02-24 is one for DuckDB, in an order that it guesses
-        values, fit, *_ = counts.get((file, column, kind), [0, 0])
-        found[column] = types[column] if values == fit else "VARCHAR"
-    for column, kind in types.items():
-        if shape(kind).kind != "value" and column.lower() not in reader.declared:
-            found[column] = _whole_nested(con, reader, file, column, kind)
-    for column in mixed:
-        found[column] = _json_type(con, reader, file, layout, column)
-    return found
+    counts, _ = count(con, reader, layout, files, [*doubles, *times]) if doubles or times else ({}, {})
+    layouts = {}
+    for file in files:
+        found = dict(types)
+        for column, kind in doubles:
+            found[column], _ = _type_of(con, reader, layout, file, column, kind, counts.get((file, column, kind)))
+        for column, kind in times:  # 01-02-24 is one for DuckDB, in an order that it guesses
+            values, fit, *_ = counts.get((file, column, kind), [0, 0])
+            found[column] = types[column] if values == fit else "VARCHAR"
+        for column in nested:
+            found[column] = _whole_nested(con, reader, file, column, types[column])
+        for column in mixed:
+            found[column] = _json_type(con, reader, file, layout, column)
+        layouts[file] = FileLayout(types=found)
+    return layouts
 
 
 def _whole_nested(con: DuckDBPyConnection, reader: Reader, file: str, column: str, kind: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -56,7 +58,7 @@ class Misfit(Exception):
     @property
     def declared(self) -> str:
         """What to write so that the column has one type."""
-        return f"types: {{{self.column}: {self.proposed}}}"
+        return f"types: {{{_plain(self.column)}: {self.proposed}}}"
 
     @property
     def proposed(self) -> str:
@@ -64,31 +66,37 @@ class Misfit(Exception):
         if self.keeps:
             return f"'{self.keeps}'"
         old, new = self.types
-        instant = next((t for t in self.types if t.startswith("TIMESTAMP")), None)
-        if instant and "DATE" in self.types:
-            return instant
+        instant = next((t for t in (ZONED, *self.types) if t in self.types and t.startswith("TIMESTAMP")), None)
+        if instant and all(t == "DATE" or t.startswith("TIMESTAMP") for t in self.types):
+            return "TIMESTAMPTZ" if instant == ZONED else instant
+        if all(t.endswith("[]") for t in self.types):
+            return "'VARCHAR[]'"
         if is_number(old) and is_number(new):
-            return "DECIMAL(38,9)" if is_integer(old) else "DOUBLE"
+            return "'DECIMAL(38,9)'" if is_integer(old) else "DOUBLE"
         return "DOUBLE" if old == "VARCHAR" and is_integer(new) and _is_fraction(self.value or "") else "VARCHAR"
 
 
-class Skipped(Misfit):
-    """Lines at the beginning of a CSV file that DuckDB would leave out by itself."""
+def _plain(text: str) -> str:
+    """A text as it can stand between the braces of YAML."""
+    return text if re.fullmatch(r"[\w ]*\w", text) else json.dumps(text, ensure_ascii=False)
 
-    def __init__(self, file: str, lines: int) -> None:
-        text = f"the first {lines} lines of {file} do not look like the others, and would be left out"
+
+class Misread(Misfit):
+    """A file that would not be read as it is meant, whatever its columns hold."""
+
+    def __init__(self, text: str, hint: str) -> None:
         super().__init__("", text, ())
-        self.lines = lines
+        self._hint = hint
 
     @property
     def words(self) -> str:
-        """What would be left out."""
+        """What is wrong with the file."""
         return str(self)
 
     @property
     def hint(self) -> str:
-        """How to say that these lines are no rows."""
-        return f"mend the file; or, if they are no rows: options: {{skip: {self.lines}}}"
+        """What to do about it."""
+        return self._hint
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,10 @@ class Reader:
         given = source.options
         stated = {**(given.get("columns") or {}), **(given.get("types") or {}), **source.types}
         return cls(source.format, given, {c.lower(): normal(t) for c, t in stated.items()}, shown)
+
+    def with_header(self) -> Reader:
+        """The reader of files that are known to have a header."""
+        return replace(self, options={**self.options, "header": True})
 
     @property
     def passed(self) -> dict[str, Any]:

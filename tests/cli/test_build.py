@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.running import Shop, mlforge
+from tests.small import Small
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,6 +184,16 @@ def test_build_takes_a_selection(fresh: Shop, arguments: list[str], built: set[s
     rows = fresh.run("list", "versions", "--json").json
     expected = built - {"user_spend"} if arguments[-1] == "user_spend" and "--exclude" in arguments else built
     assert {row["feature"] for row in rows} >= expected
+
+
+def test_a_build_says_which_file_widened_a_column(tmp_path: Path) -> None:
+    small = Small(tmp_path, "name: small\nsources:\n  ev: {path: data/*.parquet}\nentities:\n  user: {key: k}\n")
+    small.feature("f", '{{ config(entity="user") }}\nSELECT k, v FROM {{ source("ev") }}')
+    small.write("data/1.parquet", "SELECT 1 AS k, 1 AS v")
+    small.good()
+    small.write("data/2.parquet", "SELECT 2 AS k, 2.5::DOUBLE AS v")
+    said = Shop(tmp_path).run("build").flat
+    assert "note source ev: column v is DOUBLE now, not INTEGER, for data/2.parquet: a new MAJOR of f" in said
 
 
 def test_force_builds_what_has_not_changed(shop: Shop) -> None:

@@ -42,6 +42,7 @@ def test_publish_and_get(shop: Shop) -> None:
     table = shop.run("online", "get", "spend_v1", "--key", "user_id=7")
     assert "PRESENT" in table.out
     assert "payments_7d" in table.out
+    assert "last_merchant NULL MISSING" in shop.run("online", "get", "user_last_purchase", "-k", "user_id=99").flat
     (value,) = shop.run("online", "get", "user_spend:biggest", "-k", "user_id=7", "--json").json
     assert (value["column"], value["status"], value["version"]) == ("biggest", "PRESENT", "1.1.0")
     (row,) = mlf.open(shop.root).get_online_features("user_spend:biggest", [{"user_id": 7}])

@@ -154,7 +154,7 @@ def test_rows_that_cannot_be_read_fail_alone(small: Small) -> None:
     (small.root / "data/bad.csv").write_text("k,t\n1,2024-01-01 00:00:00\n2,never\n")
     found = ages(small)
     assert (found["ev"].state, found["bad"].state) == ("fresh", "unknown")
-    assert "source 'bad' cannot be read" in str(found["bad"].text)
+    assert found["bad"].text == "source 'bad': column 't' is TIMESTAMP, and data/bad.csv, row 2 holds 'never' (VARCHAR)"
 
 
 def test_a_source_given_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

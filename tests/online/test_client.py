@@ -9,6 +9,7 @@ import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -19,6 +20,7 @@ import mlforge as mlf
 from mlforge.errors import OnlineError, StoreDownError
 from mlforge.online import AsyncClient, Client, Value
 from mlforge.online.base import open_store
+from mlforge.online.engine import plain
 from mlforge.online.keys import Unfit, encoder
 from mlforge.online.publish import Settings, publish
 from mlforge.online.values import micros
@@ -212,6 +214,25 @@ def test_names_of_keys_and_request_columns_in_any_case(client: Client) -> None:
 def test_scalars_of_numpy_pandas_and_arrow_are_keys(kind: str, duckdb_type: str, given: Any, own: Any) -> None:
     encode = encoder(kind, duckdb_type)
     assert encode(given) == encode(own)
+
+
+@pytest.mark.parametrize(
+    ("duckdb_type", "given", "own"),
+    [
+        ("BOOLEAN", np.True_, True), ("BOOLEAN", pa.scalar(True), True), ("FLOAT", np.float32(0.5), 0.5),
+        ("DOUBLE", np.float64("nan"), float("nan")), ("BIGINT", np.int8(-1), -1), ("VARCHAR", np.str_("é"), "é"),
+        ("VARCHAR[]", np.array(["a", "b"]), ["a", "b"]), ("BOOLEAN[]", np.array([True]), [True]),
+        ("DOUBLE[]", (np.float64("nan"), None), [float("nan"), None]), ("BIGINT[][]", np.eye(2), [[1, 0], [0, 1]]),
+        ("DATE", np.datetime64("2024-03-01"), dt.date(2024, 3, 1)), ("BIGINT[]", pa.scalar([1, None]), [1, None]),
+        ("TIMESTAMP[]", np.array(["2024-03-01T09:00"], "datetime64[ns]"), [dt.datetime(2024, 3, 1, 9)]),
+        ("TIMESTAMP", np.datetime64("NaT"), None), ("STRUCT(a BOOLEAN)", {"a": np.False_}, {"a": False}),
+    ],
+)  # fmt: skip
+def test_values_of_numpy_and_arrow_are_request_values(duckdb_type: str, given: Any, own: Any) -> None:
+    with duckdb.connect() as con:
+        query = f"SELECT CAST($1 AS {duckdb_type}[])"
+        found, wanted = (con.execute(query, [[plain(v)]]).fetchall() for v in (given, own))
+    assert repr(found) == repr(wanted)
 
 
 @pytest.mark.parametrize(

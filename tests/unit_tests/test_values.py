@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
@@ -13,6 +13,10 @@ import yaml
 from mlforge.errors import ProjectError
 from mlforge.project.yamldoc import parse
 from mlforge.unit.values import as_sql, inferred
+from tests.small import Small
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UTC = datetime.datetime(2024, 3, 1, 9)
 
@@ -70,8 +74,15 @@ def engine_value(text: str, kind: str) -> Any:
         ("{b: 2}", "MAP(VARCHAR, BIGINT)", {"b": 2}),
         ("{b: [1]}", "JSON", '{"b": [1]}'),
         ("a", "ENUM('a', 'b')", "a"),
+        ("['2024-03-01 09:00:00', null]", "TIMESTAMP[]", [UTC, None]),
+        ("['2024-03-01 09:00:00']", "TIMESTAMP_MS[]", [UTC]),
+        ("!!binary AP9h", "BLOB", b"\x00\xffa"),
+        ("[!!binary AP9h]", "BLOB[]", [b"\x00\xffa"]),
+        ("[{b: 2}, {}, null]", "MAP(VARCHAR, BIGINT)[]", [{"b": 2}, {}, None]),
+        ("{'m': {b: {a: [x]}}, n: null}", "STRUCT(m MAP(VARCHAR, STRUCT(a VARCHAR[])), n BIGINT)", {"m": {"b": {"a": ["x"]}}, "n": None}),
+        ("{b: '2024-03-01 09:00:00'}", "MAP(VARCHAR, TIMESTAMP)", {"b": UTC}),
     ],
-)
+)  # fmt: skip
 def test_a_value_of_a_type(text: str, kind: str, expected: Any) -> None:
     assert engine_value(text, kind) == expected
 
@@ -128,3 +139,22 @@ def test_a_value_that_is_not_of_the_type(text: str, kind: str, message: str) -> 
 )
 def test_a_type_by_the_look_of_values(values: str, kind: str) -> None:
     assert inferred(yaml.safe_load(values)) == kind
+
+
+ODD = {
+    "moments": "[ts, NULL]", "exact": "[ts::TIMESTAMP_NS]", "raw": "encode(s)", "raws": "[encode(s)]",
+    "pairs": "MAP {s: ts}", "maps": "[MAP {s: d}, MAP {}]", "within": "{'m': MAP {x: [d]}, 's': s}",
+}  # fmt: skip
+
+
+def test_a_generated_test_holds_values_of_every_type(tmp_path: Path) -> None:
+    small = Small(tmp_path)
+    columns = "k BIGINT, t TIMESTAMP, x BIGINT, ts TIMESTAMP, d DATE, s VARCHAR"
+    small.rows("1, '2024-01-01', 1, '2024-05-05 10:00:00.5', '2024-05-05', 'a'", columns=columns)
+    listed = ", ".join(f"LAST({text}) OVER ever AS {name}" for name, text in ODD.items()).replace("{'m'", "{ 'm'")
+    small.feature(
+        "f", f'{{{{ config(entity="user", timestamp="t") }}}} SELECT k, t, {listed} FROM {{{{ source("ev") }}}}'
+    )
+    path = small.forge.generate_test("f")
+    assert (small.root / path).read_text().count("moments:") == 2
+    assert [o.status for o in small.forge.test()] == ["passed"]

@@ -115,3 +115,34 @@ def test_shapes_are_those_of_plain_python(function: str) -> None:
                     assert math.isclose(value, wanted, rel_tol=1e-7, abs_tol=1e-7), values
 
         same()
+
+
+MAGNITUDES = st.integers(-20, 20).flatmap(lambda e: st.floats(-1, 1).map(lambda x: x * 2.0**e))
+
+
+def test_exact_sums_are_those_of_plain_python() -> None:
+    """Zero exactly where the numbers cancel, else as rounded once; also beside the least and the greatest doubles."""
+    proof = _environment().get_template("verify/lib.sql.j2").module
+    text = proof.total(SimpleNamespace(scale=0))  # type: ignore[attr-defined]
+    edges = st.sampled_from([0.0, 5e-324, -5e-324, 2.0**-945, 1.5e300, -1.5e300, 2.0**53, -1.0, 0.1, 0.2, -0.3])
+    numbers = st.lists(MAGNITUDES, max_size=12) | st.lists(edges, max_size=4)
+    with duckdb.connect() as con:
+
+        @settings(max_examples=150, deadline=None, database=None, derandomize=True)
+        @given(numbers, st.booleans())
+        def same(values: list[float], cancels: bool) -> None:
+            values = sorted([*values, *(-v for v in values)] if cancels else values)
+            query = f"SELECT list_transform([?::DOUBLE[]], lambda _mlforge_z: {text})[1]"
+            found = con.execute(query, [values]).fetchall()[0][0]
+            if not values:
+                assert found is None
+                return
+            sizes = [abs(v) for v in values if v]
+            if sizes and math.frexp(max(sizes))[1] - math.frexp(min(sizes))[1] + len(values).bit_length() > 65:
+                return  # these do not fit, and no build finds them to
+            wanted = sum(map(Fraction, values))
+            if min(sizes, default=1.0) > 2.0**-900:  # 2^k must be a double
+                assert (found == 0) == (wanted == 0), values
+            assert math.isclose(found, float(wanted), rel_tol=1e-15), values
+
+        same()
