@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup", "build", "incremental", "training", "windows", "unit_tests", "online", "rest")
+SCRIPTS = ("startup", "build", "leaks", "incremental", "training", "windows", "unit_tests", "online", "rest")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or SCRIPTS:

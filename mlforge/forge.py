@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 def open(path: str | Path = ".", *, profile: str | None = None, strict: bool = False) -> Forge:
     """A project (its folder or any folder in it), or a bare ``catalog.duckdb``.
 
-    ``strict`` makes warnings about joins of two timed sources errors, as ``strict: true`` in mlforge.yaml does. Raises
-    ProjectError or CatalogError."""
+    ``strict`` refuses features that are not proven to be free of leaks, and makes doubts about times of rows errors, as
+    ``strict: true`` in mlforge.yaml does. Raises ProjectError or CatalogError."""
     given = Path(path)
     if given.suffix == ".duckdb" or given.is_file():
         if not given.is_file():
@@ -321,9 +321,10 @@ class Forge(OnlineVerbs):
             return replay(con, reader.state(con), record, log.folder(self.catalog_path), self._project)
 
     def verify(self, what: Any = None, labels: Any = None, options: VerifyOptions | None = None) -> Verification:
-        """Recompute features for a sample of label rows from sources cut at each label's time, and compare with what
-        retrieval gives. ``what``: references (None: all features), or a TrainingSet; without ``labels``, keys and times
-        of each feature's own rows. What is found is recorded. Raises UsageError, ProjectError, RetrievalError."""
+        """Recompute features for a sample of label rows from the source rows known at each label's time, and compare
+        with what retrieval gives. ``what``: references (None: all features), or a TrainingSet; without ``labels``, keys
+        and times of each feature's rows and sources. What is found is recorded. Raises UsageError, ProjectError,
+        RetrievalError."""
         from mlforge.verify.result import VerifyOptions
         from mlforge.verify.session import verify_catalog
 

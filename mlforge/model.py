@@ -19,6 +19,7 @@ Closed = Literal["left", "right"]
 Kind = Literal["windows", "plain", "static", "on_demand"]
 Side = Literal["input", "output"]
 Severity = Literal["error", "warn"]
+Doubt = Literal["midnight", "epoch", "future", "loaded", "constant"]  # what looks wrong of the times of rows
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -33,6 +34,8 @@ class Source(Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}  # reader options: delim, header, columns, dateformat ...; hive_partitioning
     types: dict[str, str] = {}  # column -> DuckDB type, of files; without it, the type that is found
     timestamp: str | None = None
+    delay: Duration | None = None  # so long after its timestamp a row is known; None: 0s, of a DATE or text 1d
+    known: dict[str, str] = {}  # column -> SQL over the row for the instant from which its value is known
     loaded_at: str | None = None
     unique_key: tuple[str, ...] = ()
     deleted: str | None = None
@@ -98,6 +101,8 @@ class FeatureConfig(Struct, frozen=True, kw_only=True):
     on_demand: bool = False
     request: dict[str, str] = {}  # request column -> DuckDB type
     allow_lookahead: bool = False
+    assume_final: bool = False  # rows do not change after their time, says the user
+    plausible: tuple[Doubt, ...] = ()  # doubts about the times of rows that the user has answered
     lookback: Duration | None = None  # so much of the newest event time is read again by every build
     incremental: Literal["auto", "by_key", "never"] = "auto"
 
@@ -319,6 +324,30 @@ class Magnitude(Struct, frozen=True):
     finite: bool = True
 
 
+class Proof(Struct, frozen=True, kw_only=True):
+    """Whether the rows of a version hold, or hide, anything that was not known at their time, and how that is known.
+
+    ``plan``: the SQL alone shows that they do not, for all data. ``rows``: every row of the build was looked at.
+    ``unproven``: neither can show it. ``allowed``: the feature's configuration says that it may."""
+
+    status: Literal["plan", "rows", "unproven", "allowed"]
+    why: str | None = None  # why it is unproven, or the line that allows it
+    assumes: tuple[str, ...] = ()  # sources without a time, which are taken as known always
+    notes: tuple[str, ...] = ()  # what was taken from the sources, in words
+
+    def __str__(self) -> str:
+        text = {"plan": "proven (plan)", "rows": "proven (rows)"}.get(self.status, self.status) + (
+            f": {self.why}" if self.why else ""
+        )
+        always = (f"{', '.join(self.assumes)} is taken as known always",) if self.assumes else ()
+        return "; ".join((text, *always, *self.notes))
+
+
+def proof_text(proof: Proof | None) -> str:
+    """What is known of a version's leaks, in words; None is of a version that was made before that was looked at."""
+    return str(proof or Proof(status="unproven", why="it was made by an earlier mlforge"))
+
+
 class Compiled(Struct, frozen=True, kw_only=True):
     """Everything the engine must know to store and answer one version of a feature, without the project.
 
@@ -346,6 +375,7 @@ class Compiled(Struct, frozen=True, kw_only=True):
     reads: dict[str, str] = {}  # feature that is read -> the full version whose rows were
     magnitudes: dict[str, Magnitude] = {}  # float inputs of sums -> the range of their values
     table: str = ""  # physical table in schema store
+    proof: Proof | None = None  # None: made by an mlforge that did not look
 
 
 class Definition(Struct, frozen=True, kw_only=True):
@@ -452,3 +482,4 @@ class Candidate(Struct, frozen=True, kw_only=True):
     sql: str
     source_states: dict[str, SourceState]
     warnings: tuple[str, ...] = ()
+    seen_sql: str = ""  # the event relation with the instant from which each row is known, where rows must prove it

@@ -67,7 +67,7 @@ FORMS = {
     "CTE chain": ("WITH a AS (SELECT * FROM EV), b AS (SELECT k, t, max(x) AS m FROM a GROUP BY ALL) SELECT k, t, m FROM b",
                   [(3,)]),
     "GROUP BY": ("SELECT k, t, SUM(x) AS total FROM EV GROUP BY k, t", [(3,)]),
-    "GROUP BY ALL": ("SELECT k, max(t) AS t, COUNT(*) AS n FROM EV GROUP BY ALL", [(3,)]),
+    "GROUP BY ALL": ("SELECT k, t, COUNT(*) AS n FROM EV GROUP BY ALL", [(1,)]),
     "HAVING": ("SELECT k, t, SUM(x) AS total FROM EV GROUP BY k, t HAVING total < 3", [(2,)]),
     "DISTINCT": ("SELECT DISTINCT k, t, s FROM EV", [("a",)]),
     "DISTINCT ON": ("SELECT DISTINCT ON (k) k, t, x FROM EV", None),

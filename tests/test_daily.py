@@ -43,7 +43,7 @@ def test_a_line_for_each_day_and_the_same_tables_at_the_end(shown: tuple[Path, s
 
 
 def test_a_corrected_day_closes_rows_and_adds_others(shown: tuple[Path, str]) -> None:
-    """JetBlue's planes of 2 February landed an hour later than was said at first."""
+    """JetBlue's planes of 2 February landed an hour earlier than was said at first."""
     catalog = shown[0] / "daily/catalog.duckdb"
     with duckdb.connect(str(catalog), read_only=True) as con:
         runs = con.execute(

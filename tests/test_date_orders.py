@@ -58,7 +58,7 @@ def test_an_order_that_is_guessed_is_asked_for(tmp_path: Path, form: str) -> Non
     (small.root / "features/f.sql").unlink()
     for text, name in names.items():
         how = AMBIGUOUS.get(text, (None,))[0]
-        more = f", timestamp_format='{how}'" if how else ", delay='0s'"
+        more = f", timestamp_format='{how}'" if how else ""
         small.feature(name, f"{{{{ config(entity='user', timestamp='t'{more}) }}}} SELECT DISTINCT k, t, x, "
                       f"typeof(t) AS kind FROM {{{{ source('{name}') }}}}")  # fmt: skip
     small.good()

@@ -25,6 +25,7 @@ import duckdb
 import pytest
 
 import mlforge
+from mlforge.build.options import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +103,7 @@ def refuse(text: str, words: str, project: Path) -> None:
     file = project / "features" / "refused.sql"
     file.write_text(text)
     with pytest.raises(mlforge.MlforgeError) as refused:
-        mlforge.open(project).plan()
+        mlforge.open(project).plan(Selection(features=("refused",)))
     file.unlink()
     assert flat(words) in flat(refused.value.message)
     assert "features/refused.sql" in str(refused.value.where)

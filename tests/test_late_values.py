@@ -158,7 +158,10 @@ def test_the_sum_and_what_is_unknown(small: Small) -> None:
     small.feature(
         "reads", config + "SELECT s.k, s.t, f.y AS z FROM {{ source('ev') }} s LEFT JOIN {{ ref('f') }} f ON f.k = s.k"
     )
-    small.feature("flat", '{{ config(entity="user") }}\nSELECT k, max(x) AS m FROM {{ source("ev") }} GROUP BY k')
+    small.feature(
+        "flat",
+        '{{ config(entity="user", assume_final=true) }}\nSELECT k, max(x) AS m FROM {{ source("ev") }} GROUP BY k',
+    )
     small.feature("ask", '{{ config(entity="user", on_demand=true) }}\nSELECT y + 1 AS w FROM {{ ref("f") }}')
     small.good()
     labels = table([(1, START + HOUR / 2), (1, START + HOUR), (1, START + 6 * HOUR), (1, START + 6 * HOUR)])

@@ -303,7 +303,7 @@ def test_braces_in_generated_sql_are_no_template() -> None:
 def test_a_timestamp_of_text() -> None:
     rows = pa.table({"k": [1], "t": ["31.12.2023"], "x": [5]})
 
-    @mlf.feature(entity="user", timestamp=mlf.Timestamp("t", "%d.%m.%Y"), delay="0s")
+    @mlf.feature(entity="user", timestamp=mlf.Timestamp("t", "%d.%m.%Y"))
     def dated() -> str:
         return f"SELECT k, t, x FROM {mlf.source('ev')}"
 
@@ -542,7 +542,7 @@ def test_a_broken_function_leaves_the_others(small: Small, folder: Path) -> None
         "features/a.py:6",
         "the function of 'bad' failed: ZeroDivisionError: division by zero",
     )
-    assert found["reader"].error == "reader reads bad, which failed"
+    assert found["reader"].error == "reads bad, which failed"
 
 
 def f(body: str, config: str = "entity='user', timestamp='t'") -> str:

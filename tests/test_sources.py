@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from mlforge.errors import FeatureError, GrammarError, LeakageError, MlforgeError, ProjectError
+from mlforge.errors import FeatureError, GrammarError, MlforgeError, ProjectError
 from tests.small import Small
 
 if TYPE_CHECKING:
@@ -390,18 +390,13 @@ def test_nanoseconds_before_1970_are_floored(small: Small) -> None:
 @pytest.mark.parametrize("kind", ["TIMESTAMP", "TIMESTAMPTZ", "DATE"])
 def test_infinite_times_belong_to_nothing(small: Small, kind: str) -> None:
     small.rows("1, 'infinity', 1", "1, '-infinity', 2", "1, '2024-01-01', 3", columns=f"k INTEGER, t {kind}, x INTEGER")
-    small.feature("f", PLAIN.replace('"t")', '"t", delay="0s")'))
     built = small.build()
     assert built.features[0].nowhere == 2
     assert small.view("f") == [(1, FIRST, 3)]
 
 
-def test_a_date_needs_a_delay(small: Small) -> None:
+def test_a_date_is_known_when_it_is_over(small: Small) -> None:
     small.rows("1, '2024-01-01', 1", columns="k INTEGER, t DATE, x INTEGER")
-    with pytest.raises(LeakageError) as caught:
-        small.build()
-    assert "delay" in str(caught.value)
-    small.feature("f", PLAIN.replace('"t")', '"t", delay="1d")'))
     small.good()
     assert small.ask(["f"], "(1, '2024-01-01 23:59'), (1, '2024-01-02')") == [(None,), (1,)]
 

@@ -38,8 +38,8 @@ SELECT *, CASE WHEN "month" = 1 THEN 0
                ELSE "day" END AS arrives
 FROM (SELECT '{name}' AS name, * FROM '{path}' WHERE "month" <= 2) t
 """
-# The wrong delivery: an hour is missing from the delays of one airline.
-WRONG = "SELECT * REPLACE (CASE WHEN carrier = 'B6' THEN dep_delay - 60 ELSE dep_delay END AS dep_delay) FROM"
+# The wrong delivery: the delays of one airline are an hour too long.
+WRONG = "SELECT * REPLACE (CASE WHEN carrier = 'B6' THEN dep_delay + 60 ELSE dep_delay END AS dep_delay) FROM"
 
 
 class Deliveries:

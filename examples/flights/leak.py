@@ -2,7 +2,8 @@
 
 A folder of its own gets a copy of the project and one feature more, examples/flights/leak/carrier_wind.sql. It joins
 two sources that have a time by hand, so flights see the wind of hours to come. ``strict: true`` refuses that at the
-plan; here it is switched off, and ``mlforge verify`` finds the leak in the values."""
+plan, and a build finds the rows. Here the one is switched off, and the feature says ``allow_lookahead=true``;
+``mlforge verify`` finds the leak in the values."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class Builder:
             plan=plan, build=work.build if committed else None, features=tuple(work.results.values()),
             failed=work.failed, committed=committed,
             seconds=(datetime.datetime.now(datetime.UTC) - start).total_seconds(),
-            warnings=tuple((f"source {name}", text) for name, text in work.warnings.items()),
+            warnings=tuple(work.warnings),
         )  # fmt: skip
 
     def planned(
@@ -136,8 +136,8 @@ class Builder:
     ) -> tuple[Plan, Analysis]:
         """What a build would do in this state of the catalog, and the features it looked at.
 
-        A Python feature that fails is in the plan's ``failed``, with what reads it; its error is raised only where
-        nothing else is wanted. Raises what is wrong with an SQL feature."""
+        A Python feature that fails, and any that leaks, is in the plan's ``failed``, with what reads it; its error is
+        raised only where nothing else is wanted. Raises what else is wrong with an SQL feature."""
         from mlforge.build.candidates import analyse, render_each, with_upstream
         from mlforge.plan.planner import plan
         from mlforge.project.calling import is_python

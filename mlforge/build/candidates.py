@@ -6,26 +6,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mlforge.errors import FeatureError, GrammarError, MlforgeError, ProjectError, WarehouseError, Where
+from mlforge.errors import FeatureError, GrammarError, LeakageError, MlforgeError, ProjectError, WarehouseError, Where
 from mlforge.model import Candidate
 from mlforge.plan import graph as graphs
 from mlforge.project.calling import call_functions, is_python
 from mlforge.quality.checks import assign_sides
 from mlforge.render.jinja import Renderer
-from mlforge.render.leaks import check_leaks
+from mlforge.render.leaks import check_lookahead, check_repeatable
 from mlforge.render.parse import parse
-from mlforge.render.refs import check_ref_joins, unsafe_joins
+from mlforge.render.refs import check_ref_joins
 from mlforge.render.stamps import check_timestamp
 from mlforge.render.syntax import TOO_DEEP, where
 from mlforge.sql.compile import Compilation, compile_feature
 from mlforge.sql.missing import missing, place_of, types_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
 
     from sqlglot import exp
 
-    from mlforge.model import CatalogState, Check, Compiled, FeatureRef, Project, Rendered
+    from mlforge.model import CatalogState, Check, FeatureRef, Project, Rendered
     from mlforge.render.syntax import Parsed
     from mlforge.sql.compile import WhyText
     from mlforge.warehouses.duckdb import DuckDB
@@ -99,7 +99,7 @@ def analyse(
 
     Raises FeatureError and its kinds at the user's file and line, ProjectError for a source that cannot be read. Where
     ``failed`` is given, such an error of a Python feature is noted there, with what reads it, and the others go on:
-    what it returns is known only once it was called. What ``failed`` holds is left out."""
+    what it returns is known only once it was called. So is a leak of any. What ``failed`` holds is left out."""
     needed = with_upstream(analysis, wanted)
     paths = {name: r.path for name, r in analysis.rendered.items()}
     for name in graphs.order(analysis.graph, paths):
@@ -111,7 +111,8 @@ def analyse(
         try:
             analysis.features[name] = _analysed(analysis, warehouse, name, state)
         except (FeatureError, ProjectError) as error:
-            if failed is None or not is_python(analysis.project.features[name]):
+            alone = isinstance(error, LeakageError) or is_python(analysis.project.features[name])
+            if failed is None or not alone:
                 raise
             failed[name] = error
 
@@ -143,12 +144,12 @@ def _analyse(analysis: Analysis, warehouse: DuckDB, rendered: Rendered, state: C
         analysis.bound.add(name)
     parsed = parse(rendered)
     upstream = {r.name: analysis.features[r.name].candidate.compiled for r in rendered.refs}
-    warnings = _check_shape(parsed, project, upstream)
+    check_repeatable(parsed)
+    check_ref_joins(parsed, {name: tuple(k.name for k in c.keys) for name, c in upstream.items()})
     why_text = partial(_why_text, warehouse, parsed, project)
     describe = _describe(warehouse, parsed, analysis.described, why_text)
     found = compile_feature(parsed, project, describe, upstream, why_text)
-    if found.timestamp_type:
-        check_timestamp(parsed, found.timestamp_type)
+    warnings = _check_leaks(parsed, project, found)
     compiled = found.compiled
     if compiled.kind != "on_demand":
         warehouse.bind_ref(compiled)
@@ -162,22 +163,26 @@ def _analyse(analysis: Analysis, warehouse: DuckDB, rendered: Rendered, state: C
     candidate = Candidate(
         definition=found.definition, compiled=compiled, config=rendered.config, path=rendered.path, sql=rendered.sql,
         source_states={s: warehouse.state(project.sources[s], before.get(s)) for s in rendered.sources},
-        warnings=tuple(warnings),
+        warnings=warnings, seen_sql=found.seen_sql,
     )  # fmt: skip
     return Analysed(candidate, found, *map(tuple, checks))
 
 
-def _check_shape(parsed: Parsed, project: Project, upstream: Mapping[str, Compiled]) -> list[str]:
-    """Leaks and joins; returns warnings, which ``strict`` makes errors."""
-    timed = {name for name in parsed.rendered.sources if project.sources[name].timestamp}
-    check_leaks(parsed, timed)
-    check_ref_joins(parsed, {name: tuple(k.name for k in c.keys) for name, c in upstream.items()})
-    joins = unsafe_joins(parsed, timed)
-    if joins and project.strict:
-        message, at = joins[0]
-        hint = "join through ref(), or ASOF JOIN on the time; strict: true refuses it"
-        raise GrammarError(message, where=at, hint=hint)
-    return [f"{at}: {message}" for message, at in joins]
+def _check_leaks(parsed: Parsed, project: Project, found: Compilation) -> tuple[str, ...]:
+    """Refuse what leaks, or may; returns warnings."""
+    verdict = found.verdict
+    if verdict.proof.status == "plan":
+        return ()
+    if verdict.refusal and verdict.leaks:
+        raise verdict.refusal
+    times = {name: project.sources[name].timestamp for name in parsed.rendered.sources}
+    check_lookahead(parsed, {name: time for name, time in times.items() if time})
+    if found.timestamp_type:
+        check_timestamp(parsed, found.timestamp_type, delayed=verdict.inherited)
+    if verdict.refusal and project.strict:
+        raise verdict.refusal
+    unproven = verdict.proof.status == "unproven"
+    return (f"{parsed.rendered.path}: it may leak, {verdict.proof}",) if unproven else ()
 
 
 def _why_text(

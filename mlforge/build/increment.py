@@ -32,6 +32,14 @@ _MOST = 50  # spans of a region: each is a condition in SQL
 _ALL_STATS = 1_000_000  # rows of a version up to which statistics are taken of all of them
 
 
+def new_events(work: Work, step: FeatureStep) -> str:
+    """The relation of the event rows that were new to a step which was made: without rows that others replace or that
+    are to wait, which may mean with some that it had."""
+    main = step.increment.main
+    replaces = main is not None and bool(work.analysis.project.sources[main].unique_key)
+    return materialise.EVENTS if replaces or step.increment.limit is not None else _NEW
+
+
 class Whole(Exception):
     """What a run found that asks for all rows to be made again; the text says why."""
 
@@ -168,12 +176,13 @@ def _events(
     work: Work, step: FeatureStep, found: Analysed, compiled: Compiled, reading: Reading, name: str
 ) -> EventCounts:
     physicals = reads.bind_reads(work, step, reading)
-    text = step.increment.query if reading.carry else compiled.event_sql
+    text = step.increment.query if reading.carry else found.candidate.seen_sql or compiled.event_sql
     query = with_ref_times(text, physicals, compiled.timestamp)
     counts = materialise.make_events(
         work.runner, replace(compiled, event_sql=query), found.compilation.timestamp_type,
         found.candidate.config.timestamp_format, name=name, carried=reading.carry,
         keep=name != materialise.READ_EVENTS, counted=name != materialise.READ_EVENTS,
+        seen=bool(found.candidate.seen_sql),
     )  # fmt: skip
     return named(work, counts)
 

@@ -178,10 +178,7 @@ def _record(tx: Transaction, work: Work, plan: Plan, started_at: datetime.dateti
         mlforge_version=__version__, duckdb_version=duckdb.__version__, project=work.analysis.project.name,
         profile=work.analysis.project.profile, failed=failed, arguments=arguments,
         built=tuple(f"{n}@{s.stored.version}" for n, s in work.staged.items()),
-        warnings=(
-            *(f"{feature}: {text}" for feature, text in plan.warnings),
-            *(f"source {source}: {text}" for source, text in work.warnings.items()),
-        ),
+        warnings=tuple(f"{about}: {text}" for about, text in (*plan.warnings, *work.warnings)),
     )  # fmt: skip
     writer.record_build(tx.con, record)
     ran = [Statement(feature=f, step="build", sql=text, seconds=s) for f, text, s in work.runner.ran]

@@ -18,12 +18,23 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.model import Compiled
+    from mlforge.model import Compiled, Duration
     from mlforge.plan.spans import Spans
 
+LEAK = "_mlforge_leak: a row holds what was not known at its time"
 EVENTS = "_mlforge_events"
 READ_EVENTS = "_mlforge_read_events"  # before some of them are left out
 SORTED_EVENTS = "_mlforge_sorted_events"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An event relation with the instant from which each of its rows is known, and how its time is read."""
+
+    query: str
+    timestamp_type: str | None
+    format: str | None
+    delay: Duration
 
 
 @dataclass
@@ -32,6 +43,7 @@ class Runner:
 
     con: DuckDBPyConnection
     feature: str = ""
+    checked: Checked | None = None  # the newest event rows whose leaks are looked for
     ran: list[tuple[str, str, float]] = field(default_factory=list)  # feature, SQL, seconds
 
     def run(self, script: str) -> list[tuple[object, ...]]:
@@ -47,13 +59,15 @@ class Runner:
 @dataclass(frozen=True)
 class PartRange:
     """The event rows of one part of the main source: how many, how many of them belong to nothing (a NULL key or
-    time), and the first and last time, in microseconds."""
+    time), and the first and last time, in microseconds. ``early``: how many more of them were loaded before their time
+    than after it."""
 
     part: str
     rows: int
     nowhere: int
     first: int | None
     last: int | None
+    early: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,23 +81,29 @@ class EventCounts:
 
 def make_events(
     runner: Runner, compiled: Compiled, timestamp_type: str | None, format_: str | None, *, name: str = EVENTS,
-    carried: bool = False, keep: bool = False, counted: bool = True,
+    carried: bool = False, keep: bool = False, counted: bool = True, seen: bool = False,
 ) -> EventCounts:  # fmt: skip
     """Make the temporary relation of event rows. It is a view where reading it twice costs less than keeping it, unless
-    ``keep`` asks for a table. ``carried``: its rows say which part of the source they are from."""
+    ``keep`` asks for a table. ``carried``: its rows say which part of the source they are from. ``seen``: they say when
+    they are known, and what reads a row that is stamped before that fails with LEAK."""
     simple = "JOIN" not in compiled.event_sql and "WITH" not in compiled.event_sql.upper() and not keep
     script = sql(
         "feature/events_view", name=name, materialise=not simple, timestamp_type=timestamp_type, format=format_,
-        event_sql=compiled.event_sql,
+        event_sql=compiled.event_sql, seen="check" if seen else None, delay=compiled.delay, leak=LEAK,
     )  # fmt: skip
+    if seen:
+        runner.checked = Checked(compiled.event_sql, timestamp_type, format_, compiled.delay)
     forget(runner.con, name)
     runner.run(script)
     if not counted:
         return EventCounts(0, 0)
     keys = [k.name for k in compiled.keys]
     found = runner.run(
-        sql("feature/part_ranges", keys=keys, timed=bool(timestamp_type), relation=name, carried=carried)
-    )
+        sql(
+            "feature/part_ranges", keys=keys, timed=bool(timestamp_type), relation=name, carried=carried,
+            loaded=compiled.loaded_at,
+        )
+    )  # fmt: skip
     parts = tuple(PartRange(*row) for row in found)  # type: ignore[arg-type]
     return EventCounts(sum(p.rows for p in parts), sum(p.nowhere for p in parts), parts)
 

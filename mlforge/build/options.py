@@ -42,8 +42,8 @@ class BuildOptions(Struct, frozen=True, kw_only=True):
 
 
 class BuildResult(Struct, frozen=True, kw_only=True):
-    """What a build did. ``failed`` says whether any feature did not get its version; ``warnings`` are about rows of
-    sources, as (source, message)."""
+    """What a build did. ``failed`` says whether any feature did not get its version; ``warnings`` are about rows, as
+    (feature or source, message)."""
 
     plan: Any  # plan.steps.Plan
     build: int | None

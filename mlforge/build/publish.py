@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlforge.catalog import writer
-from mlforge.model import FeatureRef
+from mlforge.model import FeatureRef, proof_text
 from mlforge.sql.bind import bind, member_version
 from mlforge.sql.physical import Physical, macro, member, view
 from mlforge.sql.templates import ident, sql
@@ -29,7 +29,9 @@ def show_feature(con: DuckDBPyConnection, state: CatalogState, feature: StoredFe
         words = {name.lower(): text for name, text in feature.config.columns.items() if text}
         shown = [*(k.name for k in physical.c.keys), physical.c.timestamp or "", *(o.name for o in physical.c.outputs)]
         described = {name: words[name.lower()] for name in shown if name.lower() in words}
-        writer.comment(con, feature.name, feature.config.description, described)
+        text = f"leaks: {proof_text(current.compiled.proof)}"
+        about = f"{feature.config.description} [{text}]" if feature.config.description else text
+        writer.comment(con, feature.name, about, described)
     con.execute(macro("features", f"{feature.name}_asof", [_member(0, physical, None)]))
     _show_versions(con, state, feature, named)
 

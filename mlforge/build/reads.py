@@ -46,9 +46,8 @@ def bind_source(work: Work, name: str, reading: Reading) -> None:
 def _count_unkeyed(work: Work, source: Source) -> None:
     if count := work.warehouse.unkeyed(source):
         rows = "1 row has" if count == 1 else f"{count:,} rows have"
-        work.warnings[source.name] = (
-            f"{rows} no unique_key ({', '.join(source.unique_key)} is NULL): NULLs are not equal, so each stays"
-        )
+        text = f"{rows} no unique_key ({', '.join(source.unique_key)} is NULL): NULLs are not equal, so each stays"
+        work.warnings.append((f"source {source.name}", text))
 
 
 def physicals(work: Work, step: FeatureStep) -> dict[str, Physical]:

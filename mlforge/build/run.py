@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from mlforge.build import describe, increment, materialise
+from mlforge.build import describe, increment, materialise, plausible
 from mlforge.build.interrupts import interruptible
+from mlforge.build.leaks import leakage
 from mlforge.build.materialise import Runner
 from mlforge.build.reach import Changes
 from mlforge.build.reads import bind_reads
@@ -120,6 +121,8 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
     except (duckdb.Error, MlforgeError) as error:
         if no_space(error):  # no feature's fault, and the others would not fit either
             raise
+        if materialise.LEAK in str(error):
+            raise leakage(work, found) from error
         where = Where(found.candidate.path)
         if misfit := work.warehouse.explained(error):
             raise BuildError(f"{step.feature}: {misfit.message}", where=where, hint=misfit.hint) from error
@@ -204,6 +207,7 @@ def _increment(work: Work, step: FeatureStep, found: Analysed, compiled: Compile
     """What changed, compared with the newest version."""
     last = work.before.features[step.feature].versions[-1]
     made = increment.make(work, step, found, last, compiled)
+    plausible.check(work, found, made.counts, increment.new_events(work, step), whole=False)
     stored = replace(_stored(work, step, made.compiled, 0), source_states=made.states)
     stored, checks, stats = increment.described(work, found, stored, made, last)
     moved = made.size.added + made.size.closed > 0
@@ -222,8 +226,10 @@ def _whole(work: Work, step: FeatureStep, found: Analysed, compiled: Compiled, w
     checks = describe.check_input(work, step, found)
     if any(not c.passed and c.severity == "error" for c in checks):
         return _Made(checks)
-    query = with_ref_times(step.increment.query if carried else compiled.event_sql, physicals, compiled.timestamp)
+    text = step.increment.query if carried else found.candidate.seen_sql or compiled.event_sql
+    query = with_ref_times(text, physicals, compiled.timestamp)
     counts = _whole_events(work, step, found, replace(compiled, event_sql=query))
+    plausible.check(work, found, counts)
     table = materialise.staged(compiled.table if step.new_table else f"{compiled.table}__new")
     last = _last(counts) if step.new_table else None
     made = materialise.make_table(work.runner, replace(compiled, event_sql=query), table, last)
@@ -251,7 +257,7 @@ def _whole_events(work: Work, step: FeatureStep, found: Analysed, compiled: Comp
     name = materialise.READ_EVENTS if spans else materialise.EVENTS
     counts = materialise.make_events(
         work.runner, compiled, found.compilation.timestamp_type, found.candidate.config.timestamp_format, name=name,
-        carried=carried,
+        carried=carried, seen=bool(found.candidate.seen_sql),
     )  # fmt: skip
     if spans:
         materialise.narrow(work.runner, compiled, name, spans)

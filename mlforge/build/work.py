@@ -95,7 +95,7 @@ class Work:
     staged: dict[str, Staged] = field(default_factory=dict)
     results: dict[str, FeatureResult] = field(default_factory=dict)
     bound: dict[str, Reading] = field(default_factory=dict)
-    warnings: dict[str, str] = field(default_factory=dict)  # of a source: what was seen when it was read
+    warnings: list[tuple[str, str]] = field(default_factory=list)  # of a feature, or a source
     changes: dict[str, Changes] = field(default_factory=dict)  # of every feature that was made
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from mlforge.catalog import reader
 from mlforge.errors import UsageError, did_you_mean
 from mlforge.masking import masked
-from mlforge.model import Version
+from mlforge.model import Version, proof_text
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -111,6 +111,7 @@ def _feature(con: DuckDBPyConnection, name: str) -> Row:
     return {
         **row,
         "rows": current["rows"],
+        "proof": proof_text(reader.proof(con, name, version)),
         "columns": reader.columns(con, name, version),
         "versions": versions,
         "checks": checks,

@@ -16,6 +16,7 @@ from mlforge.model import (
     Definition,
     FeatureConfig,
     FeatureRef,
+    Proof,
     Run,
     SourceState,
     StoredFeature,
@@ -141,6 +142,12 @@ def versions(con: DuckDBPyConnection, feature: str | None = None) -> list[Row]:
     """Versions of one feature, or of all, oldest first."""
     columns = ("feature", "version", "is_current", "change", "reason", "build", "rows", "created_at")
     return rows(con, "versions", columns, ["feature", "major", "minor", "patch"], feature=feature)
+
+
+def proof(con: DuckDBPyConnection, feature: str, version: Version) -> Proof | None:
+    """What is known of a version's leaks; None if it was made before that was looked at."""
+    (found,) = rows(con, "versions", ("compiled",), ["version"], feature=feature, version=str(version))
+    return msgspec.convert(found["compiled"].get("proof"), Proof | None)
 
 
 def columns(con: DuckDBPyConnection, feature: str, version: Version) -> list[Row]:

@@ -364,7 +364,7 @@ def delete_versions(con: DuckDBPyConnection, feature: str, versions: Iterable[Ve
     con.execute(sql("catalog/sweep_intervals"))
 
 
-def comment(con: DuckDBPyConnection, feature: str, description: str | None, columns: Mapping[str, str]) -> None:
+def comment(con: DuckDBPyConnection, feature: str, description: str, columns: Mapping[str, str]) -> None:
     """Comments on the view ``features.<feature>`` and on its columns, which must be there."""
     script = sql("catalog/comments", feature=feature, description=description, columns=list(columns.items()))
     for statement in statements(script):

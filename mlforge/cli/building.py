@@ -44,7 +44,8 @@ Upgrade = Annotated[bool, typer.Option("--upgrade-sets", help="Let feature sets 
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Profile of mlforge.yaml.", metavar="NAME", callback=set_profile)
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Make warnings about joins of two timed sources errors.")]
+STRICT = "Refuse features that are not proven to be free of leaks; doubts about times of rows are errors."
+Strict = Annotated[bool, typer.Option("--strict", help=STRICT)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads to use.")]
 Memory = Annotated[str | None, typer.Option("--memory-limit", help="Memory to use, as in 4GB.", metavar="SIZE")]
@@ -137,7 +138,9 @@ def _show_step(step: FeatureStep) -> None:
     arrow = _arrow(step.version_from, step.version_to)
     held = f" (held: {step.current_to} stays current)" if step.held else ""
     echo(f"{styled(word.ljust(9), colours.get(step.action, 'cyan'))} {step.feature} {arrow}{held}")
-    for reason in (*step.reasons, *([how(step)] if step.builds else [])):
+    known = step.candidate.compiled.proof
+    proof = "leaks: every row is looked at" if known and known.status == "rows" else f"leaks: {known}"
+    for reason in (*step.reasons, *([how(step), proof] if step.builds else [])):
         echo(f"            {reason}")
     if step.dependents and step.action in ("major", "minor"):
         echo(f"            read by {', '.join(step.dependents)}")
@@ -203,6 +206,7 @@ def _step_value(step: FeatureStep) -> dict[str, Any]:
         "parts": step.increment.parts,
         "times": step.increment.todo,
         "estimate": step.estimate,
+        "proof": step.candidate.compiled.proof,
     }
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mlforge.verify.result import FeatureVerdict, Mismatch, Row, Verification
 
 _SHOWN = 3  # labels of a feature whose differences are printed
-OWN = ("labels", "timestamp", "sample", "known_as_of", "ignore_loaded_at")
+OWN = ("labels", "timestamp", "sample", "every", "known_as_of", "ignore_loaded_at")
+CHOSEN = ("labels", "timestamp", "sample", "seed")
 ONLINE = ("keys", "instants", "at", "threshold", "no_scan")
 _COLOURS = {"passed": "green", "failed": "red bold", "unproven": "yellow"}
 
@@ -45,7 +46,8 @@ def verify(
         str | None,
         typer.Option(
             "--labels", metavar="FILE|SQL",
-            help="Label rows: a Parquet, CSV, JSON or .sql file, or SQL. Without, each feature's own keys and times.",
+            help="Label rows: a Parquet, CSV, JSON or .sql file, or SQL. Without, keys and times of each feature's "
+            "rows and sources.",
         ),
     ] = None,
     timestamp: Annotated[
@@ -53,6 +55,9 @@ def verify(
     ] = "label_time",
     sample: Annotated[int, typer.Option("--sample", min=1, help="Label rows to check.", metavar="N")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Another one takes other label rows.")] = 0,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every key at every instant of its sources, where these are few.")
+    ] = False,
     known_as_of: Annotated[
         str | None,
         typer.Option(
@@ -106,9 +111,12 @@ def verify(
         verify_agreement(forge(ctx), asked, requests, chosen, as_json=as_json)
         return
     refuse_others(ctx, ONLINE, None)
+    if every:
+        refuse_others(ctx, CHOSEN, "--all")
     options = VerifyOptions(
-        timestamp=timestamp, sample=sample, seed=seed, known_as_of=known_as_of, ignore_loaded_at=ignore_loaded_at
-    )
+        timestamp=timestamp, sample=sample, seed=seed, all=every, known_as_of=known_as_of,
+        ignore_loaded_at=ignore_loaded_at,
+    )  # fmt: skip
     found = forge(ctx).verify(asked or None, labels, options)
     if as_json:
         print_json(value(found))
@@ -122,7 +130,7 @@ def refuse_others(ctx: typer.Context, names: Sequence[str], given: str | None) -
     for name in names:
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            option = f"--{name.replace('_', '-')}"
+            option = "--all" if name == "every" else f"--{name.replace('_', '-')}"
             raise UsageError(
                 f"{option} does not go with {given}" if given else f"{option} needs --online or --requests"
             )

@@ -240,7 +240,7 @@ def _in_sources(
     kind = types.get("_mlforge_ts")
     script = sql(
         "feature/events_view", name="_mlforge_aged", materialise=False, timestamp_type=kind,
-        format=definition.timestamp_format, event_sql=version.compiled.event_sql,
+        format=definition.timestamp_format, event_sql=version.compiled.event_sql, seen=None,
     )  # fmt: skip
     text = sql("observe/newest", instant="_mlforge_t", relation="_mlforge_aged", limit=limit)
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace as change
 
 from mlforge.errors import OnlineError
-from mlforge.model import Aggregate
+from mlforge.model import Aggregate, proof_text
 from mlforge.model import Output as CompiledOutput
 from mlforge.online.compiling import expression
 from mlforge.online.manifest import Engine, Key, OnDemand, Output, Stored
@@ -198,7 +198,7 @@ def on_demand(feature: Physical, version: str, identity: str, tables: Mapping[st
     return OnDemand(
         feature=c.feature, version=version, identity=identity, keys=keys(c), parts=list(c.parts), request=c.request,
         reads=dict(tables), columns=columns, outputs=[Output(o.name, o.type) for o in c.outputs],
-        engine=Engine(text, parameters, [o.name for o in c.outputs]),
+        engine=Engine(text, parameters, [o.name for o in c.outputs]), proof=proof_text(c.proof),
     )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from msgspec import Struct, msgpack
 
+from mlforge.model import proof_text
+
 
 class Key(Struct, frozen=True, array_like=True):
     """A key column: its name, its kind (keys.py) and DuckDB type."""
@@ -72,6 +74,7 @@ class Table(Struct, frozen=True, kw_only=True):
     interval: tuple[int, str, str | None] | None = None  # of features with as_of(): count, unit, timezone
     engine: Engine | None = None  # for outputs that have neither position nor expression
     greatest: int | None = None  # bytes of the values of one key, at most; None: not measured
+    proof: str = proof_text(None)  # what is known of its leaks
 
 
 class OnDemand(Struct, frozen=True, kw_only=True):
@@ -87,6 +90,7 @@ class OnDemand(Struct, frozen=True, kw_only=True):
     columns: dict[str, list[str]]  # alias -> the columns that are needed
     outputs: list[Output]
     engine: Engine
+    proof: str = proof_text(None)
 
 
 class Member(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from mlforge import __version__
 from mlforge.errors import OnlineError, StoreDownError
-from mlforge.model import Version
+from mlforge.model import Version, proof_text
 from mlforge.online import layout as layouts
 from mlforge.online import manifest as m
 from mlforge.online import points
@@ -346,6 +346,7 @@ class _Publish:
             identity=stored.created_at, since=work.started_at - points.BEFORE if c.kind != "static" else ALWAYS,
             keys=layouts.keys(c), parts=list(c.parts), timed=c.kind != "static", stored=layout.stored,
             outputs=layout.outputs, empty=points.empty(self.con, layout), interval=interval, engine=layout.engine,
+            proof=proof_text(c.proof),
         )  # fmt: skip
 
     def _after(

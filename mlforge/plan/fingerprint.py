@@ -119,5 +119,6 @@ def metadata_changes(stored: StoredFeature, candidate: Candidate) -> tuple[str, 
 
 _METADATA = (
     *("entity", "description", "columns", "tags", "owner", "validators", "contract", "allow_lookahead"),
+    *("assume_final", "plausible"),
     *("lookback", "incremental", "max_age"),
 )

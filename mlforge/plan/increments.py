@@ -114,7 +114,7 @@ def _rows_of(candidate: Candidate) -> RowWise | str:
         return "it stores nothing"
     if candidate.compiled.timestamp is None:
         return "it has no timestamp"
-    return row_wise(candidate.compiled.event_sql)
+    return row_wise(candidate.seen_sql or candidate.compiled.event_sql)
 
 
 def _why_whole(

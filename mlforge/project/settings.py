@@ -36,7 +36,12 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("default_profile", "text", "The profile used when neither --profile nor MLFORGE_PROFILE names one."),
         Setting("vars", "object", 'Values that SQL reads with {{ var("name") }}.'),
         Setting("keep", "section", "What gc keeps.", of="keep"),
-        Setting("strict", "boolean", "Make warnings about joins of two timed sources errors.", default=False),
+        Setting(
+            "strict",
+            "boolean",
+            "Refuse features that are not proven to be free of leaks; doubts about times of rows are errors.",
+            default=False,
+        ),
     ),
     "source": (
         Setting("path", "text", "A file, a glob, a directory or a URL; relative to mlforge.yaml."),
@@ -45,6 +50,16 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("options", "object", "Options of the reader, as DuckDB names them.", of="options"),
         Setting("types", "texts", "Types of columns of files: column: TYPE. What does not fit is an error."),
         Setting("timestamp", "text", "Column that says when a row happened."),
+        Setting(
+            "delay",
+            "text",
+            "How long after its timestamp a row is known, as in 36h. Without it 0s; of a DATE or of text 1d, its end.",
+        ),
+        Setting(
+            "known",
+            "texts",
+            "Columns whose values come after their row: column: SQL for the instant from which its value is known.",
+        ),
         Setting("loaded_at", "text", "Column that says when a row became known."),
         Setting(
             "unique_key",

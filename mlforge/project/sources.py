@@ -43,6 +43,10 @@ def read_source(reader: Reader, name: str, value: Value, root: Path) -> Source:
     if found["unique_key"] and not found["loaded_at"]:
         hint = "name the column that says when a row became known: loaded_at: column"
         raise ProjectError(f"{what} has unique_key but no loaded_at", where=value.keys["unique_key"], hint=hint)
+    for setting in ("delay", "known"):
+        if found[setting] and not found["timestamp"]:
+            hint = "name the column that says when a row happened: timestamp: column"
+            raise ProjectError(f"{what} has {setting} but no timestamp", where=value.keys[setting], hint=hint)
     max_age, warn_age = _ages(found, value, what)
     return Source(
         name=name,
@@ -52,6 +56,8 @@ def read_source(reader: Reader, name: str, value: Value, root: Path) -> Source:
         options=_options(reader, value, format_, what, path or ""),
         types=found["types"] or {},
         timestamp=found["timestamp"],
+        delay=_delay(found["delay"], value, what),
+        known=found["known"] or {},
         loaded_at=found["loaded_at"],
         unique_key=found["unique_key"] or (),
         deleted=found["deleted"],
@@ -73,6 +79,19 @@ def _ages(found: dict[str, Any], value: Value, what: str) -> tuple[Duration | No
             hint="warn_age is the shorter one",
         )
     return most, warn
+
+
+def _delay(text: str | None, value: Value, what: str) -> Duration | None:
+    if text is None:
+        return None
+    try:
+        delay = Duration.parse(text)
+    except ValueError as error:
+        raise ProjectError(f"delay of {what}: {error}", where=value.keys["delay"]) from None
+    if delay.months:
+        hint = "write days: the longest month has 31d"
+        raise ProjectError(f"delay of {what} must be of one length, not {text}", where=value.keys["delay"], hint=hint)
+    return delay
 
 
 def _age(text: str | None, value: Value, name: str, what: str) -> Duration | None:

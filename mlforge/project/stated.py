@@ -48,6 +48,8 @@ def Source(  # noqa: N802 - a public name of the design; it reads as a class
     options: Mapping[str, Any] | None = None,
     types: Mapping[str, str] | None = None,
     timestamp: str | None = None,
+    delay: str | None = None,
+    known: Mapping[str, str] | None = None,
     loaded_at: str | None = None,
     unique_key: str | Iterable[str] | None = None,
     deleted: str | None = None,
@@ -64,8 +66,9 @@ def Source(  # noqa: N802 - a public name of the design; it reads as a class
     check_name(name, where)
     given = {
         "path": os.fspath(path) if path is not None else None, "table": table, "format": format, "options": options,
-        "types": types, "timestamp": timestamp, "loaded_at": loaded_at, "unique_key": unique_key, "deleted": deleted,
-        "cursor": cursor, "max_age": max_age, "warn_age": warn_age, "description": description,
+        "types": types, "timestamp": timestamp, "delay": delay, "known": known, "loaded_at": loaded_at,
+        "unique_key": unique_key, "deleted": deleted, "cursor": cursor, "max_age": max_age, "warn_age": warn_age,
+        "description": description,
     }  # fmt: skip
     if data is not None:
         _check_data(name, data, given, where)

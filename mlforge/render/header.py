@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from mlforge.errors import FeatureError, did_you_mean, nearest
-from mlforge.model import Duration, FeatureConfig
+from mlforge.model import Doubt, Duration, FeatureConfig
 from mlforge.project.sqltype import HINT, is_type
 from mlforge.render.validators import to_checks
 
@@ -102,6 +102,15 @@ def _tags(key: str, value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
+def _plausible(key: str, value: Any) -> tuple[str, ...]:
+    known = get_args(Doubt)
+    names = _tags(key, value)
+    for name in names:
+        if name not in known:
+            raise FeatureError(f"{key}: there is no doubt {name!r}", hint=did_you_mean(name, known))
+    return names
+
+
 def _validators(key: str, value: Any) -> Any:
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise _fail(key, 'validators by column, as in {"amount": [not_null()]}', value)
@@ -134,11 +143,13 @@ CONFIG: dict[str, Callable[[str, Any], Any]] = {  # every key, and how its value
     "on_demand": _flag,
     "request": _types,
     "allow_lookahead": _flag,
+    "assume_final": _flag,
+    "plausible": _plausible,
     "lookback": _positive,
     "incremental": _incremental,
 }
 _LATER = ("online",)
-_TIMED = ("timestamp_format", "closed", "delay", "ttl", "interval", "timezone", "lookback")
+_TIMED = ("timestamp_format", "closed", "delay", "ttl", "interval", "timezone", "lookback", "plausible")
 
 
 def read(

@@ -11,7 +11,7 @@ from mlforge.render.syntax import Parsed, outermost, ref_name, refuse, relations
 from mlforge.render.windows import is_trailing, window_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from sqlglot import exp
 
@@ -41,15 +41,22 @@ _AHEAD = frozenset(["lead", "fill", "percent_rank", "cume_dist", "ntile"])
 _ALLOW = "if that is meant, state config(allow_lookahead=true)"
 
 
-def check_leaks(parsed: Parsed, timed_sources: Collection[str]) -> None:
-    """Refuse volatile functions, relations that are no declared source, and, unless the feature allows it, look-ahead.
-
-    ``timed_sources`` are the sources with a timestamp. Raises LeakageError, and GrammarError for relations."""
+def check_repeatable(parsed: Parsed) -> None:
+    """Refuse volatile functions and relations that are no declared source. Raises LeakageError, GrammarError."""
     _check_volatile(parsed)
     _check_relations(parsed)
-    if not parsed.rendered.config.allow_lookahead:
+
+
+def check_lookahead(parsed: Parsed, timed_sources: Mapping[str, str]) -> None:
+    """Refuse what sees later rows by its form, unless the feature allows it; for features that are not proven.
+
+    ``timed_sources``: source -> its timestamp, of the sources that have one. Raises LeakageError."""
+    config = parsed.rendered.config
+    if not config.allow_lookahead:
         _check_windows(parsed, timed_sources)
         _check_subqueries(parsed, timed_sources)
+    if parsed.kind == "static" and not (config.allow_lookahead or config.assume_final):
+        _check_static(parsed, timed_sources)
 
 
 def _leak(parsed: Parsed, node: exp.Expression, message: str, hint: str) -> LeakageError:
@@ -216,6 +223,29 @@ def _check_subqueries(parsed: Parsed, timed: Collection[str]) -> None:
                 f"the subquery ({show(select)}) aggregates all of {names}, later rows too",
                 f"tie it to the outer row's time, as in WHERE t < outer_table.t, or use OVER ever; {_ALLOW}",
             )
+
+
+def _check_static(parsed: Parsed, timed: Mapping[str, str]) -> None:
+    """A feature without a time may look rows up; what it makes of many rows would be made of later ones too."""
+    from sqlglot import exp
+
+    for select in parsed.tree.find_all(exp.Select, bfs=False):
+        below = sorted(timed_below(select, timed))
+        chosen = next(
+            (select.args[c] for c in ("group", "having", "qualify", "distinct", "limit") if select.args.get(c)), None
+        )
+        found = chosen or next((n for n in select.walk() if isinstance(n, exp.Window) or is_aggregate(n)), None)
+        if not below or found is None:
+            continue
+        time = timed[below[0]]
+        raise _leak(
+            parsed,
+            found,
+            f"a feature without a timestamp holds for all time, and this one makes its value of many rows of "
+            f'source("{below[0]}"), later ones too',
+            f'give it the time, config(timestamp="{time}"): list {time}, and write SUM(x) OVER ever for SUM(x) and its '
+            "GROUP BY; if rows never change after they are read, state config(assume_final=true)",
+        )
 
 
 def _is_expression(select: exp.Select) -> bool:

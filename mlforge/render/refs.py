@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlforge.render.scopes import find_cte, timed_below
-from mlforge.render.syntax import Parsed, ref_name, refuse, relations, show, source_name, where
+from mlforge.render.syntax import Parsed, ref_name, refuse, relations, show
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from sqlglot import exp
 
-    from mlforge.errors import GrammarError, Where
+    from mlforge.errors import GrammarError
 
 
 @dataclass(frozen=True)
@@ -121,66 +120,3 @@ def _key_equals(part: exp.Expression, alias: str) -> tuple[str, exp.Expression] 
         if of_ref and not any(c.table.lower() == alias.lower() for c in other.find_all(exp.Column)):
             return mine.name.lower(), other
     return None
-
-
-def unsafe_joins(parsed: Parsed, timed_sources: Collection[str]) -> list[tuple[str, Where]]:
-    """Places where two timed sources meet without ref() or ASOF JOIN, at any level: what to say, and where."""
-    from sqlglot import exp
-
-    found = []
-    for select in parsed.tree.find_all(exp.Select, bfs=False):
-        seen: set[str] = set()
-        for relation, join in [*relations(select), *_subqueries(select)]:
-            timed = timed_below(relation, timed_sources)
-            if seen and timed and not _keeps_time(relation, join):
-                found.append((_message(sorted(seen), sorted(timed)), where(parsed, relation)))
-            seen |= timed
-        for join in _nested(select):
-            left, right = _left_of(join, timed_sources), timed_below(join, timed_sources)
-            if left and right and not _keeps_time(join.this, join):
-                found.append((_message(sorted(left), sorted(right)), where(parsed, join)))
-    return found
-
-
-def _nested(select: exp.Select) -> list[exp.Join]:
-    """Joins inside the parentheses of a FROM: ``FROM (a JOIN b)``."""
-    from sqlglot import exp
-
-    return [j for j in select.find_all(exp.Join) if j.parent is not select and j.parent_select is select]
-
-
-def _left_of(join: exp.Join, timed: Collection[str]) -> set[str]:
-    """The timed sources in the parentheses of a nested join, without those it brings."""
-    from sqlglot import exp
-
-    mine = {id(table) for table in join.find_all(exp.Table)}
-    inner = list(join.parent.find_all(exp.Table)) if join.parent else []
-    return set().union(*(timed_below(t.this, timed) | _own(t, timed) for t in inner if id(t) not in mine))
-
-
-def _own(table: exp.Table, timed: Collection[str]) -> set[str]:
-    name, cte = source_name(table), find_cte(table)
-    if cte is not None:
-        return timed_below(cte.this, timed)
-    return {str(name)} if name in timed else set()
-
-
-def _keeps_time(relation: exp.Expression, join: exp.Join | None) -> bool:
-    return bool(ref_name(relation)) or (join is not None and join.method.upper() == "ASOF")
-
-
-def _subqueries(select: exp.Select) -> list[tuple[exp.Expression, None]]:
-    """Subqueries in the expressions of a SELECT; those in FROM are relations."""
-    from sqlglot import exp
-
-    skip = ("from_", "joins", "with_")
-    parts = [p for p in select.iter_expressions() if p.arg_key not in skip]
-    nested = [q for p in parts for q in p.find_all(exp.Select) if q.parent_select is select]
-    return [(q, None) for q in nested]
-
-
-def _message(left: list[str], right: list[str]) -> str:
-    both = sorted({*left, *right})
-    names = " and ".join(f'source("{n}")' for n in both)
-    subject = f"{names} meet" if len(both) > 1 else f"{names} meets itself"
-    return f"{subject} without regard to time, so later rows can come in: use ASOF JOIN, or a feature and ref()"

@@ -12,9 +12,11 @@ from mlforge.render.syntax import Parsed, outermost, relations, show, where
 if TYPE_CHECKING:
     from sqlglot import exp
 
-_PERIODS = {"hour": ("1 HOUR", "1h"), "day": ("1 DAY", "1d"), "week": ("7 DAY", "7d"), "month": ("1 MONTH", "1mo")}
-_PERIODS |= {"minute": ("1 MINUTE", "1m"), "second": ("1 SECOND", "1s"), "year": ("1 YEAR", "1y")}
-_PERIODS |= {"quarter": ("3 MONTH", "3mo")}
+    from mlforge.errors import Where
+
+_PERIODS = {"hour": ("1 HOUR", "1h"), "day": ("1 DAY", "1d"), "week": ("7 DAY", "7d"), "month": ("1 MONTH", "31d")}
+_PERIODS |= {"minute": ("1 MINUTE", "1m"), "second": ("1 SECOND", "1s"), "year": ("1 YEAR", "366d")}
+_PERIODS |= {"quarter": ("3 MONTH", "92d")}
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,11 @@ class _Trace:
     starts: bool
 
 
-def check_timestamp(parsed: Parsed, timestamp_type: str) -> None:
+def check_timestamp(parsed: Parsed, timestamp_type: str, *, delayed: bool = False) -> None:
     """Refuse a timestamp that is a DATE or was cut to a period, unless ``delay`` is stated.
 
-    ``timestamp_type`` is the DuckDB type of the timestamp column. Raises LeakageError."""
+    ``timestamp_type`` is the DuckDB type of the timestamp column; ``delayed``: a DATE that is a source's own is known
+    when that source says. Raises LeakageError."""
     config = parsed.rendered.config
     if config.timestamp is None or config.delay is not None or parsed.kind not in ("windows", "plain"):
         return
@@ -36,8 +39,14 @@ def check_timestamp(parsed: Parsed, timestamp_type: str) -> None:
         trace = _trace(expression, select)
         if trace is not None and trace.starts:
             raise _error(parsed, config.timestamp, expression, trace.node)
-        if trace is None and timestamp_type.upper() == "DATE":
+        if trace is None and timestamp_type.upper() == "DATE" and not delayed:
             raise _error(parsed, config.timestamp, expression, None)
+
+
+def timestamp_place(parsed: Parsed) -> Where:
+    """The user's file and line of the timestamp: of its expression in the first SELECT, as far as it is written out."""
+    found = _stamps(parsed.tree, parsed.rendered.config.timestamp or "")
+    return where(parsed, found[0][0] if found else None)
 
 
 def _stamps(tree: exp.Query, name: str) -> list[tuple[exp.Expression, exp.Select]]:
@@ -181,5 +190,5 @@ def _error(parsed: Parsed, name: str, expression: exp.Expression, node: exp.Expr
         f"the timestamp {name} is {made}: it names the start of a period that is not yet over",
         where=where(parsed, node if node is not None else expression),
         hint=f"stamp the period's end: {shown} + INTERVAL {interval} AS {name}; "
-        f'or state when rows are known: config(delay="{delay}"), or delay="0s" if the start is right',
+        f'or state when rows are known: config(delay="{delay}")',
     )

@@ -165,7 +165,7 @@ class _Counting:
         types = self.warehouse.describe(compiled.event_sql)
         script = sql(
             "feature/events_view", name=_EVENTS, materialise=False, timestamp_type=types.get("_mlforge_ts"),
-            format=request.stored.definition.timestamp_format, event_sql=compiled.event_sql,
+            format=request.stored.definition.timestamp_format, event_sql=compiled.event_sql, seen=None,
         )  # fmt: skip
         self.warehouse.con.execute(script)
 

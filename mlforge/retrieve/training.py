@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from mlforge.errors import RetrievalError, did_you_mean, engine_words
+from mlforge.model import proof_text
 from mlforge.retrieve import fast
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.content import content_hash
@@ -257,6 +258,9 @@ def _record(
         "label_time": time_column,
         "keys": keys,
         "columns": made,
+        "proofs": {
+            n: proof_text(r.stored.compiled.proof) for r, part in zip(asked, names, strict=True) for n in part
+        },
         "rows": table.num_rows,
         "duckdb": duckdb.__version__,
         "hashed": hashed,

@@ -33,7 +33,7 @@ class Column(Struct):
 
 class Published(Struct):
     """One published version of a feature. ``since``: nothing is known of earlier instants.
-    ``made_of``: the columns that may stand in the place of a surrogate key."""
+    ``made_of``: the columns that may stand in the place of a surrogate key. ``proof``: what is known of its leaks."""
 
     name: str
     version: str
@@ -44,6 +44,7 @@ class Published(Struct):
     request: list[Column]
     columns: list[Column]
     since: str | None
+    proof: str
 
 
 class Features(Struct):
@@ -112,6 +113,7 @@ def _published(feature: Table | OnDemand, current: bool) -> Published:
         request=[] if isinstance(feature, Table) else [Column(n, t) for n, t in feature.request.items()],
         columns=[Column(o.name, o.type) for o in feature.outputs],
         since=since.isoformat() if since else None,
+        proof=feature.proof,
     )
 
 

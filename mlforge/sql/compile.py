@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from mlforge.errors import FeatureError, Where, did_you_mean
-from mlforge.model import Column, Compiled, Definition, Duration, Input, Key, Output
+from mlforge.model import Column, Compiled, Definition, Input, Key, Output, Proof
+from mlforge.proof.judge import Verdict, judge, weakest
 from mlforge.render.names import check_names
 from mlforge.render.syntax import outermost, ref_name, refuse, relations, source_name, where
 from mlforge.sql.keys import check_parts, rewrite_calls
@@ -44,6 +45,8 @@ class Compilation:
     input_sql: str
     input_columns: dict[str, str]
     timestamp_type: str | None
+    verdict: Verdict
+    seen_sql: str = ""  # the event relation with the instant from which each row is known, where rows must prove it
 
 
 def compile_feature(
@@ -61,7 +64,11 @@ def compile_feature(
     if parsed.kind == "on_demand":
         compiled, items = compile_on_demand(parsed, tree, entity, describe, upstream)
         check_outputs(parsed, compiled, items)
-        return Compilation(compiled, _definition(parsed, project, compiled, tree, items, upstream), "", {}, None)
+        verdict = Verdict(weakest(upstream, Proof(status="plan")))
+        compiled = replace(compiled, proof=verdict.proof)
+        return Compilation(
+            compiled, _definition(parsed, project, compiled, tree, items, upstream), "", {}, None, verdict
+        )
     _check_reads(parsed, upstream)
     listed = outermost(tree)[0].expressions
     check_names([i.alias for i in listed], lambda n: where(parsed, listed[n].this))
@@ -75,12 +82,15 @@ def compile_feature(
     build = _windowed if parsed.kind == "windows" else _whole
     settled = tree.copy()
     level(parsed, settled, describe)
+    levelled = settled.copy()
     break_ties(parsed, settled, project.sources, describe)
     compiled, timestamp_type = build(parsed, settled, keys, timestamp, loaded, describe)
+    rows = compiled if levelled == settled else build(parsed, levelled, keys, timestamp, loaded, describe)[0]
+    verdict = judge(parsed, replace(rows, kind=parsed.kind), project, upstream, describe)
     compiled = replace(
         compiled, kind=parsed.kind, timestamp=timestamp, parts=entity.parts, interval=config.interval,
         closed=config.closed or ("left" if compiled.aggregates else "right"),
-        delay=config.delay or Duration(0, "s"), ttl=config.ttl, timezone=config.timezone,
+        delay=verdict.delay, ttl=config.ttl, timezone=config.timezone, proof=verdict.proof,
     )  # fmt: skip
     check_outputs(parsed, compiled, items)
     if timestamp_type is not None and timestamp is not None:
@@ -88,8 +98,15 @@ def compile_feature(
     input_sql = _input_sql(outermost(settled)[0], settled)
     return Compilation(
         compiled, _definition(parsed, project, compiled, tree, items, upstream),
-        input_sql, describe(input_sql, None), timestamp_type,
+        input_sql, describe(input_sql, None), timestamp_type, verdict, _seen(parsed, project, verdict, describe),
     )  # fmt: skip
+
+
+def _seen(parsed: Parsed, project: Project, verdict: Verdict, describe: Describe) -> str:
+    if verdict.seen is None:
+        return ""
+    break_ties(parsed, verdict.seen, project.sources, describe)
+    return str(verdict.seen.sql("duckdb"))
 
 
 def _check_reads(parsed: Parsed, upstream: Mapping[str, Compiled]) -> None:

@@ -24,6 +24,7 @@ SHOWN = 20
 EXPLAINED = 5
 """Labels of a feature whose mismatches are explained: each takes recomputing under other bounds."""
 ROWS = 5
+_AFTER = "lie after the label's time"
 SHARE = 1e-9  # of the size of the numbers: two ways of summing floats
 SHARE_OF_FLOAT = 1e-6  # in single precision
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -131,7 +132,9 @@ def _other_bounds(case: Case) -> Iterator[tuple[str, Bounds]]:
     other: Closed = "right" if b.closed == "left" else "left"
     timed = [name for name, c in case.cuts.items() if c.column]
     for name in timed:
-        yield f"rows of source {name} that lie after the label's time have a part in it", changed(b, whole=(name,))
+        cut = case.cuts[name]
+        late = f"become known after the label's time ({cut.delay} after {cut.column})" if cut.micros else _AFTER
+        yield f"rows of source {name} that {late} have a part in it", changed(b, whole=(name,))
     if len(timed) > 1:
         yield f"rows of {' and '.join(timed)} after the label's time have a part in it", changed(b, whole=tuple(timed))
     if case.f.timestamp is None:
@@ -231,11 +234,11 @@ def _later(case: Case, place: _Place, names: Sequence[str]) -> tuple[Row, ...]:
         cut = case.cuts[name]
         columns = case.engine.source(name)
         key = {k: str(v) for k, v in place.key.items() if k in columns}
-        if cut.column is None or cut.text:
+        if cut.column is None:
             continue
         text = sql(
-            "verify/later_rows", relation=f"{ident(SOURCE_SCHEMA)}.{ident(name)}", column=cut.column, key=key,
-            closed=case.f.closed, until=place.until if case.end == "_mlforge_until" else place.now, limit=ROWS,
+            "verify/later_rows", relation=f"{ident(SOURCE_SCHEMA)}.{ident(name)}", cut=cut, key=key,
+            closed=case.f.closed, until=place.now - cut.micros, limit=ROWS,
         )  # fmt: skip
         rows += [{"source": name, **dict(zip(columns, r, strict=True))} for r in case.con.execute(text).fetchall()]
     return tuple(rows)

@@ -5,10 +5,11 @@ what it may not see: one query for all labels. Any other SQL is run again for ea
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlforge.model import SOURCE_SCHEMA
+from mlforge.model import SOURCE_SCHEMA, Duration
 from mlforge.render.copies import copied_column
 from mlforge.render.functions import is_aggregate
 from mlforge.render.scopes import find_cte, timed_below
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 
     from sqlglot import exp
 
-    from mlforge.model import Project, StoredVersion
+    from mlforge.model import Project, Source, StoredVersion
 
 CUT_SCHEMA = "_mlforge_cut"
 STAMP = "_mlforge_s"
 _CLAUSES = ("group", "having", "distinct", "qualify", "windows", "limit", "offset", "sample", "pivots")
+
+
+_ATONCE, _WHEN_OVER = Duration(0, "s"), Duration(1, "d")
 
 
 @dataclass(frozen=True)
@@ -32,27 +36,43 @@ class Cut:
 
     source: str
     column: str | None
-    text: bool = False  # the feature's timestamp_format reads it
+    format: str | None = None  # how its text is read
+    delay: Duration = _ATONCE  # so long after that time a row is known
+
+    @property
+    def micros(self) -> int:
+        """The delay in microseconds."""
+        return self.delay.micros or 0
 
 
 def cuts(stored: StoredVersion, project: Project, types: Mapping[str, Mapping[str, str]]) -> dict[str, Cut]:
     """How each source of a version is cut: by its ``timestamp`` setting, else by the column that the feature's own
-    timestamp plainly copies. ``types`` are the columns of each source."""
-    definition = stored.definition
+    timestamp plainly copies; its ``delay`` later. ``types`` are the columns of each source."""
     copied = copied_time(stored)
-    found = {}
-    for name in definition.sources:
-        own = copied[1] if copied and copied[0] == name else None
-        stated = project.sources[name].timestamp or own
-        text = bool(own and stated and own.lower() == stated.lower() and definition.timestamp_format)
-        found[name] = Cut(name, stated, text) if _is_time(types[name], stated, text=text) else Cut(name, None)
-    return found
+    return {
+        name: _cut(project.sources[name], types[name], copied, stored.definition.timestamp_format)
+        for name in stored.definition.sources
+    }
+
+
+def _cut(source: Source, types: Mapping[str, str], copied: tuple[str, str] | None, format_: str | None) -> Cut:
+    own = copied[1] if copied and copied[0] == source.name else None
+    column = source.timestamp or own
+    kind = next((t for c, t in types.items() if column and c.lower() == column.lower()), "")
+    read = format_ if kind == "VARCHAR" and own and column and own.lower() == column.lower() else None
+    if not read and not kind.startswith(("TIMESTAMP", "DATE")):
+        return Cut(source.name, None)
+    whole_day = kind == "DATE" or bool(read and not _has_time_of_day(read))
+    return Cut(source.name, column, read, source.delay or (_WHEN_OVER if whole_day else _ATONCE))
+
+
+def _has_time_of_day(format_: str) -> bool:
+    """Whether text that is read so is more than a date, which is known when its day is over."""
+    return re.search("%-?[HIpMSfgncX]", format_.replace("%%", "")) is not None
 
 
 def copied_time(stored: StoredVersion) -> tuple[str, str] | None:
-    """The source and its column that the feature's timestamp plainly copies: then its delay is one of source rows.
-
-    The delay of any other timestamp may be there for the timestamp: that of a day's start, for the day."""
+    """The source and its column that the feature's timestamp plainly copies."""
     import sqlglot
 
     definition = stored.definition
@@ -62,9 +82,17 @@ def copied_time(stored: StoredVersion) -> tuple[str, str] | None:
     return copied_column(tree, definition.timestamp)
 
 
-def _is_time(columns: Mapping[str, str], name: str | None, *, text: bool) -> bool:
-    kind = next((t for c, t in columns.items() if name and c.lower() == name.lower()), "")
-    return kind.startswith(("TIMESTAMP", "DATE")) or (text and kind == "VARCHAR")
+def key_columns(stored: StoredVersion, source: str) -> dict[str, list[str]]:
+    """For each key of a version the names under which a source may have it, the best first: that of the column that the
+    key plainly copies, there or in another source, and its own."""
+    import sqlglot
+
+    tree = sqlglot.parse_one(stored.definition.sql, dialect="duckdb")
+    copied = {k.name: copied_column(tree, k.name) for k in stored.compiled.keys}
+    return {
+        name: [origin[1], *([name] if origin[0] != source else [])] if origin else [name]
+        for name, origin in copied.items()
+    }
 
 
 def carried(query: str, cut: Mapping[str, Cut]) -> str | None:

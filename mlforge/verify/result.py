@@ -12,12 +12,14 @@ Status = Literal["passed", "failed", "unproven"]
 
 
 class VerifyOptions(Struct, frozen=True, kw_only=True):
-    """How a verification samples and reads. ``sample`` label rows are taken, the same ones for the same ``seed``;
-    ``timestamp``, ``known_as_of`` and ``ignore_loaded_at`` are those of a training set."""
+    """How a verification samples and reads. ``sample`` label rows are taken, the same ones for the same ``seed``; with
+    ``all`` every key at every instant of its sources, if these are few. ``timestamp``, ``known_as_of`` and
+    ``ignore_loaded_at`` are those of a training set."""
 
     timestamp: str = "label_time"
     sample: int = 1000
     seed: int = 0
+    all: bool = False
     known_as_of: Any = None  # an instant, or the name of a label column
     ignore_loaded_at: bool = False
 
@@ -68,6 +70,7 @@ class Verification(Struct, frozen=True, kw_only=True):
     features: tuple[FeatureVerdict, ...]
     sample: int
     seed: int
+    all: bool = False
     known_as_of: str | None = None
 
     @property

@@ -12,17 +12,17 @@ from msgspec.structs import replace as with_changes
 from mlforge.catalog import engine as engines
 from mlforge.catalog.file import Instance
 from mlforge.catalog.log import new_id
-from mlforge.model import SOURCE_SCHEMA, FeatureRef, Pin, Version
+from mlforge.errors import UsageError
+from mlforge.model import FeatureRef, Pin, Version
 from mlforge.retrieve import request as requests
 from mlforge.retrieve.known import instants, training_set_as_known
 from mlforge.retrieve.labels import column_types, label_rows
 from mlforge.retrieve.training import KeySql, TrainingSet, training_set
 from mlforge.sql.templates import ident, sql
 from mlforge.verify.compare import compared, differences, explained
-from mlforge.verify.cuts import carried, cuts
 from mlforge.verify.engine import Engine
 from mlforge.verify.result import FeatureVerdict, Verification, VerifyOptions
-from mlforge.verify.sample import DAY, pick, stored_labels
+from mlforge.verify.sample import own_labels, pick
 from mlforge.verify.values import Case, stated
 from mlforge.warehouses.frames import typed, untyped
 
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from mlforge.sql.physical import Member
 
 CHECKED = "_mlforge_checked"
-INSTANTS = 100
-"""Label rows that are made for a feature whose sources must be cut for each of them by itself."""
+_ONE = "all takes keys and instants of its own: leave it out, or give features only"
 
 
 def verify(
@@ -50,32 +49,38 @@ def verify(
     options: VerifyOptions,
 ) -> Verification:
     """Verify features, references or None for all, for a sample of label rows: of those given, else keys and times of
-    each feature's own rows.
+    each feature's own rows and of its sources.
 
-    ``con`` is the open catalog. Raises what ``training_set`` raises, and ProjectError for unreadable sources."""
+    ``con`` is the open catalog. Raises what ``training_set`` raises, ProjectError for unreadable sources, and
+    UsageError for label rows beside ``all``."""
+    if options.all and given is not None:
+        raise UsageError("label rows are given, and all keys and instants are asked for", hint=_ONE)
     wanted = list(state.features) if features is None else features
     if given is None:
         asked = requests.resolve(state, wanted)
         return _verification(options, [_by_itself(con, state, project, r, options) for r in asked])
     with label_rows(con, given) as labels:
         table = labels.table
-    table = table.take(pick(table.num_rows, options.sample, options.seed))
+    table = pick(table, options.sample, options.seed)
     return _verification(options, verdicts(project, state, _retrieved(con, state, project, wanted, table, options)))
 
 
 def verify_training_set(
     state: CatalogState, project: Project, made: TrainingSet, options: VerifyOptions
 ) -> Verification:
-    """Verify a sample of the rows of a training set that was made from the catalog as it is. Raises ProjectError."""
-    rows = pick(made.table.num_rows, options.sample, options.seed)
-    found = verdicts(project, state, TrainingSet(made.table.take(rows), made.kind, made.record))
+    """Verify a sample of the rows of a training set that was made from the catalog as it is. Raises ProjectError, and
+    UsageError if all keys and instants are wanted."""
+    if options.all:
+        raise UsageError("a training set is given, and all keys and instants are asked for", hint=_ONE)
+    rows = pick(made.table, options.sample, options.seed)
+    found = verdicts(project, state, TrainingSet(rows, made.kind, made.record))
     return _verification(with_changes(options, known_as_of=made.record.get("known_as_of")), found)
 
 
 def _verification(options: VerifyOptions, found: Iterable[FeatureVerdict]) -> Verification:
     known = None if options.known_as_of is None else str(options.known_as_of)
     return Verification(
-        id=new_id(), features=tuple(found), sample=options.sample, seed=options.seed, known_as_of=known
+        id=new_id(), features=tuple(found), sample=options.sample, seed=options.seed, all=options.all, known_as_of=known
     )  # fmt: skip
 
 
@@ -104,49 +109,17 @@ def _by_itself(
     with engine(project, state) as own:
         if lost := _lost(own, stored):
             return _unproven(asked, lost)
-        table = _own_labels(con, own, stored, options.sample, options.seed)
+        table, fewer = own_labels(con, own, stored, options)
     if table is None:
         return _unproven(asked, "give label rows: no feature that it reads has all of its keys")
     v = stored.version
     ref = FeatureRef(name=stored.feature, version=Pin(v.major, v.minor, v.patch), columns=asked.ref.columns)
     made = _retrieved(con, state, project, [ref], table, with_changes(options, timestamp="label_time"))
-    return verdicts(project, state, made)[0]
-
-
-def _own_labels(
-    con: DuckDBPyConnection, own: Engine, stored: StoredVersion, sample: int, seed: int
-) -> pa.Table | None:  # fmt: skip
-    keys = {k.name for k in stored.compiled.keys}
-    if stored.compiled.kind == "on_demand":
-        read = [own.state.features[r.feature].get(Version.parse(r.version)) for r in stored.compiled.refs]
-        whole = [v for v in read if keys <= {k.name for k in v.compiled.keys}]
-        timed = [v for v in whole if v.compiled.timestamp]
-        return _own_labels(con, own, (timed or whole)[0], sample, seed) if whole else None
-    found = {n: own.source(n) for n in stored.definition.sources}
-    cut = cuts(stored, own.project, found)
-    if carried(stored.compiled.event_sql, cut) is None:
-        sample = min(sample, INSTANTS)
-    table = stored_labels(con, stored, sample, seed)
-    return _with_times(own, table, cut, seed) if stored.compiled.timestamp is None else table
-
-
-def _with_times(own: Engine, table: pa.Table, cut: dict[str, Any], seed: int) -> pa.Table:
-    """Label rows of a static feature with a time each, from the times of its sources."""
-    import random
-
-    import pyarrow as pa
-
-    spans = [
-        own.con.execute(
-            sql("verify/span", relation=f"{ident(SOURCE_SCHEMA)}.{ident(c.source)}", column=c.column)
-        ).fetchall()[0]
-        for c in cut.values() if c.column
-    ]  # fmt: skip
-    known = [s for s in spans if s[0] is not None]
-    low, high = (min(s[0] for s in known), max(s[1] for s in known)) if known else (0, DAY)
-    dice = random.Random(seed)
-    times = [dice.randrange(low, high + DAY) for _ in range(table.num_rows)]
-    return table.append_column("label_time", pa.array(times, pa.timestamp("us")))
+    found = verdicts(project, state, made)[0]
+    if not fewer:
+        return found
+    status = "failed" if found.status == "failed" else "unproven"
+    return with_changes(found, status=status, unproven=(*fewer, *found.unproven))
 
 
 # -- verdicts

@@ -103,14 +103,10 @@ class Case:
         """What event rows and labels are matched by: the key, or the label where rows were made for each."""
         return self.keys if self.row_wise else ("_mlforge_n",)
 
-    @cached_property
-    def end(self) -> str:
-        """The column of the bounds at which sources are cut."""
-        return "_mlforge_until" if self._copied else "_mlforge_now"
-
-    @cached_property
-    def _copied(self) -> tuple[str, str] | None:
-        return copied_time(self.stored)
+    @property
+    def lag(self) -> int:
+        """How long after the time that event rows carry along their source rows are known, in microseconds."""
+        return max((c.micros for c in self.cuts.values() if c.column), default=0)
 
     @property
     def loaded(self) -> bool:
@@ -218,8 +214,8 @@ class Case:
         return made
 
     def _ends(self, limits: str) -> list[int]:
-        rows = self.con.execute(f"SELECT DISTINCT {self.end} FROM {ident(limits)} ORDER BY 1").fetchall()
-        return [until for (until,) in rows]
+        rows = self.con.execute(f"SELECT DISTINCT _mlforge_now FROM {ident(limits)} ORDER BY 1").fetchall()
+        return [now for (now,) in rows]
 
     def under(self, b: Bounds) -> Case:
         """The case as templates see it under these bounds: rows of whole sources are matched by key."""
@@ -252,9 +248,12 @@ class Case:
 
     @property
     def _stamps(self) -> bool:
-        """Whether event rows need the time of their source rows: where that is not the feature's own time."""
+        """Whether event rows need the time of their source rows: where the feature's own does not say when they are
+        known."""
         timed = [(c.source, str(c.column).lower()) for c in self.cuts.values() if c.column]
-        return bool(timed) and timed != [(self._copied[0], self._copied[1].lower())] if self._copied else bool(timed)
+        copied = copied_time(self.stored)
+        own = copied is not None and timed == [(copied[0], copied[1].lower())]
+        return bool(timed) and not (own and (self.stored.definition.delay.micros or 0) >= self.lag)
 
     def _event(self) -> dict[str, object]:
         return {
@@ -263,7 +262,7 @@ class Case:
         }  # fmt: skip
 
     def _cut_rows(self, b: Bounds, limits: str) -> str:
-        """The event rows of every label, from sources that are cut where its rows end: a query for each instant."""
+        """The event rows of every label, from the source rows known at its instant: a query for each instant."""
         made = self.engine.name("rows")
         query = over_cut(self.f.event_sql)
         for number, instant in enumerate(self._ends(limits) or [0]):
@@ -273,11 +272,11 @@ class Case:
                 found = self._joined(query)
             if self.stored.definition.refs or not number:
                 self._cut(b, instant)  # again: a feature that is joined may have cut its own
-            self._until(instant)
-            places = sql("verify/keys_at", bounds=limits, end=self.end, keys=self.keys, most=MOST_KEYS + 1)
+            self._at(instant)
+            places = sql("verify/keys_at", bounds=limits, keys=self.keys, most=MOST_KEYS + 1)
             asked = self.con.execute(places).fetchall()
             text = sql(
-                "verify/cut_rows", query=found, bounds=limits, end=self.end, types=[k.type for k in self.f.keys],
+                "verify/cut_rows", query=found, bounds=limits, types=[k.type for k in self.f.keys],
                 asked=asked if len(asked) <= MOST_KEYS else (), **self._event(),
             )  # fmt: skip
             self.con.execute(sql("verify/add_rows", name=made, query=text, exists=bool(number)))
@@ -288,18 +287,17 @@ class Case:
         return len(self._ends(self._limits(stated(self.stored))))
 
     def _cut(self, b: Bounds, instant: int) -> None:
-        """Make the sources in ``CUT_SCHEMA``, which end at the instant that ``_until`` says."""
+        """Make the sources in ``CUT_SCHEMA``, of the rows known at the instant that ``_at`` says."""
         for name, cut in self.cuts.items():
-            form = self.stored.definition.timestamp_format if cut.text else None
             relation = f"{ident(SOURCE_SCHEMA)}.{ident(name)}"
             self.con.execute(
-                sql("verify/cut_view", schema=CUT_SCHEMA, name=name, relation=relation, closed=b.closed, format=form,
-                    column=None if name in b.whole else cut.column)
+                sql("verify/cut_view", schema=CUT_SCHEMA, name=name, relation=relation, closed=b.closed, cut=cut,
+                    whole=name in b.whole)
             )  # fmt: skip
-        self._until(instant)
+        self._at(instant)
 
-    def _until(self, instant: int) -> None:
-        self.con.execute(f"SET VARIABLE mlforge_until = {instant}::BIGINT")
+    def _at(self, instant: int) -> None:
+        self.con.execute(f"SET VARIABLE mlforge_now = {instant}::BIGINT")
 
     # -- other features
 

@@ -114,7 +114,7 @@ def small(tmp_path: Path) -> Small:
     made.feature("f", WINDOWS.format(more="", t="t"))
     made.feature("g", WINDOWS.format(more=', delay="30m"', t="t"))
     made.feature("enough", WINDOWS.format(more=', delay="1h"', t="t"))
-    made.feature("known", WINDOWS.format(more="", t="l"))
+    made.feature("known", WINDOWS.format(more=", assume_final=true", t="l"))
     made.feature("made", WINDOWS.format(more="", t="t + INTERVAL 1 HOUR"))
     return made
 

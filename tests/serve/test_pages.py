@@ -20,6 +20,7 @@ def test_features_that_are_published(server: Server) -> None:
         "keys": [{"name": "uid", "type": "VARCHAR"}], "made_of": ["first", "number"], "request": [], "since": "2024-03-01T11:55:00",
         "columns": [{"name": "last_amount", "type": "DOUBLE"}, {"name": "total", "type": "DOUBLE"},
                     {"name": "clock", "type": "VARCHAR"}],
+        "proof": "proven (plan); t is taken as the time at which rows of source ev are known: declare its timestamp",
     }  # fmt: skip
     assert features["ratio"]["request"] == [{"name": "price", "type": "DECIMAL(8,2)"}]
     assert (features["ratio"]["kind"], features["pairs"]["since"]) == ("on_demand", None)

@@ -52,7 +52,10 @@ def write_zoo(root: Path) -> Path:
         project.feature(f"of_{name}", f'{head} {name}::{kind} AS k, 1 AS n_{name} FROM {{{{ source("one") }}}}')
     for name, kind in REQUESTS.items():
         head = f'{{{{ config(entity="pair", on_demand=true, request={{"x": "{kind}"}}) }}}} SELECT'
-        project.feature(f"as_{name}", f'{head} x AS {name}, pairs.n AS n FROM {{{{ ref("pairs") }}}} AS pairs')
+        shown = {"HUGEINT": "x::VARCHAR", "TIMESTAMPTZ": "x AT TIME ZONE 'UTC'"}.get(
+            kind, "x"
+        )  # as features may have it
+        project.feature(f"as_{name}", f'{head} {shown} AS {name}, pairs.n AS n FROM {{{{ ref("pairs") }}}} AS pairs')
     project.good()
     return root
 

@@ -8,7 +8,7 @@ from sqlglot import parse_one
 from mlforge.errors import GrammarError, Where
 from mlforge.render.aggregates import REFUSED, TAKEN
 from mlforge.render.functions import AGGREGATES, SYNONYMS
-from mlforge.render.refs import check_ref_joins, unsafe_joins
+from mlforge.render.refs import check_ref_joins
 from tests.unit.feature_text import FILE, PAY, REF, TX, check_error, parsed, refused
 
 W = "SUM(x) OVER last_7d"
@@ -475,54 +475,6 @@ def test_refused_in_on_demand_features(sql: str, message: str) -> None:
     assert message in error.message
     assert error.where in (Where(FILE, 11), Where(FILE, 10 if "below" in message else 11))
     assert error.hint
-
-
-# -- timed sources that meet
-
-MEETINGS = [
-    (f"SELECT a.k, ts FROM {TX} a JOIN\n {PAY} b USING (k)", ["pay", "tx"]),
-    (f"SELECT a.k, ts FROM {TX} a,\n {PAY} b WHERE a.k = b.k", ["pay", "tx"]),
-    (f"SELECT a.k, ts FROM {TX} a LEFT JOIN (\n SELECT k FROM {PAY}) b USING (k)", ["pay", "tx"]),
-    (
-        f"WITH p AS (SELECT k, SUM(x) AS x FROM {PAY} GROUP BY k) SELECT a.k, ts FROM {TX} a JOIN\n p USING (k)",
-        ["pay", "tx"],
-    ),
-    (
-        f"WITH p AS (SELECT * FROM {PAY}), q AS (SELECT * FROM p), r AS (SELECT a.k FROM {TX} a JOIN\n q USING (k)) "
-        "SELECT k, ts FROM r",
-        ["pay", "tx"],
-    ),
-    (f"SELECT k, ts FROM {TX} WHERE k IN (SELECT\n k FROM {PAY})", ["pay", "tx"]),
-    (f"SELECT k, ts, (SELECT\n MAX(x) FROM {PAY} p WHERE p.k = t.k) AS m FROM {TX} t", ["pay", "tx"]),
-    (f"SELECT a.k, ts FROM {TX} a SEMI JOIN\n {PAY} b USING (k)", ["pay", "tx"]),
-    (f"SELECT a.k, ts FROM {TX} a JOIN\n {TX} b USING (k)", ["tx"]),
-    (f"SELECT k, ts FROM ({TX} a JOIN\n {PAY} b USING (k))", ["pay", "tx"]),
-    (f"WITH p AS (SELECT * FROM {PAY}) SELECT k, ts FROM (p JOIN\n {TX} b USING (k))", ["pay", "tx"]),
-]
-
-
-@pytest.mark.parametrize(("sql", "names"), MEETINGS)
-def test_timed_sources_that_meet_without_time(sql: str, names: list[str]) -> None:
-    ((message, place),) = unsafe_joins(parsed(sql), {"tx", "pay"})
-    assert " and ".join(f'source("{n}")' for n in names) in message
-    assert "ASOF JOIN" in message
-    assert place == Where(FILE, 11)
-
-
-SEPARATE = [
-    f"SELECT a.k, ts FROM {TX} a ASOF JOIN {PAY} b ON a.k = b.k AND a.ts >= b.ts",
-    f"SELECT a.k, ts FROM {TX} a ASOF LEFT JOIN (SELECT * FROM {PAY}) b USING (k, ts)",
-    f"SELECT a.k, ts FROM {TX} a LEFT JOIN {REF} r ON r.k = a.k",
-    f'SELECT a.k, ts FROM {TX} a LEFT JOIN "_mlforge_source"."lookup" l USING (k)',
-    f"SELECT k, ts FROM {TX} UNION ALL SELECT k, ts FROM {PAY}",
-    f"WITH tx AS (SELECT 1 AS k) SELECT a.k, ts FROM {PAY} a JOIN tx USING (k)",
-    f"SELECT k, ts, u FROM {TX}, unnest(l) AS x(u)",
-]
-
-
-@pytest.mark.parametrize("sql", SEPARATE)
-def test_timed_sources_that_do_not_meet(sql: str) -> None:
-    assert unsafe_joins(parsed(sql), {"tx", "pay"}) == []
 
 
 ALL = [s for s, *_ in PLACES] + [f"SELECT {i}" for i, *_ in FUNCTIONS] + [s.format(t=TX) for s, _ in AS_OF] + REF_PLACES

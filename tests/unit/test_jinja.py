@@ -116,7 +116,8 @@ def test_a_whole_feature(tmp_path: Path) -> None:
 {{ config(
     entity="user", timestamp="event_time", closed="right", delay="2h", ttl="30d", interval="1d",
     timezone="Europe/Berlin", timestamp_format="%Y", description="What a user spends", columns={"x": "an x"},
-    tags=["users", "daily", "users"], owner="risk", max_age="2d", contract=true, allow_lookahead=false,
+    tags=["users", "daily", "users"], owner="risk", max_age="2d", contract=true, allow_lookahead=false, assume_final=true,
+    plausible=["future", "epoch", "future"],
     validators={"input.amount": [not_null(), greater_than(0)], "x": unique(severity="warn", tolerance=0.5)},
 ) }}
 SELECT user_id, event_time, x
@@ -145,6 +146,8 @@ FROM {{ source("payments") }} JOIN {{ ref("other") }} USING (user_id) JOIN {{ re
         owner="risk",
         max_age=Duration(2, "d"),
         contract=True,
+        assume_final=True,
+        plausible=("future", "epoch"),
         validators=(
             Check(name="not_null", column="amount", side="input"),
             Check(name="greater_than", column="amount", side="input", args={"value": 0}),
@@ -152,8 +155,8 @@ FROM {{ source("payments") }} JOIN {{ ref("other") }} USING (user_id) JOIN {{ re
         ),
     )
     assert mapped(rendered)[1:] == [
-        ("f.sql:8", "SELECT user_id, event_time, x"),
-        ("f.sql:9", rendered.sql.split("\n")[3]),
+        ("f.sql:9", "SELECT user_id, event_time, x"),
+        ("f.sql:10", rendered.sql.split("\n")[3]),
     ]
 
 
@@ -485,6 +488,14 @@ CONFIGS = [
     ("{{ config(entity='user',\n columns=['a']) }}", 2, "columns must be texts by name", None),
     ("{{ config(entity='user',\n columns={'a': 1}) }}", 2, "columns must be texts by name", None),
     ("{{ config(entity='user',\n tags=[1]) }}", 2, "tags must be a list of texts, not [1]", None),
+    (TIMED + ",\n plausible='futur') }}", 2, "plausible: there is no doubt 'futur'", "did you mean 'future'?"),
+    (
+        TIMED + ",\n plausible=['x']) }}",
+        2,
+        "plausible: there is no doubt 'x'",
+        "constant, epoch, future, loaded, midnight",
+    ),
+    (TIMED + ",\n plausible=true) }}", 2, "plausible must be a list of texts, not True", None),
     ("{{ config(entity='user',\n owner=['a']) }}", 2, "owner must be a text", None),
     ("{{ config(entity='user',\n contract='yes') }}", 2, "contract must be true or false, not 'yes'", "without quotes"),
     ("{{ config(entity='user',\n allow_lookahead=1) }}", 2, "allow_lookahead must be true or false, not 1", None),

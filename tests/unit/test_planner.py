@@ -195,6 +195,7 @@ METADATA = [
     (candidate(description="new"), "description changed"),
     (candidate(tags=("daily",)), "tags changed"),
     (candidate(owner="risk"), "owner changed"),
+    (candidate(plausible=("future",)), "plausible changed"),
     (candidate(validators=(Check(name="not_null", column="a"),)), "validators changed"),
     (candidate(columns={"a": "text"}), "columns changed"),
     (candidate(path="features/users/f.sql"), "file features/f.sql -> features/users/f.sql"),

@@ -51,7 +51,7 @@ FEATURES = {
         SELECT k, t, x, y, d, s, z, [x, 1] AS l, {'a': y} AS st FROM {{ source("ev") }}""",
     "plain_left": """{{ config(entity="user", timestamp="t", closed="left") }}
         SELECT k, t, max(x) AS x FROM {{ source("ev") }} GROUP BY k, t""",
-    "static": """{{ config(entity="user") }}
+    "static": """{{ config(entity="user", assume_final=true) }}
         SELECT k, sum(x) AS total, avg(y) AS mean FROM {{ source("ev") }} GROUP BY k""",
     "surrogate": """{{ config(entity="made", timestamp="t") }}
         SELECT {{ surrogate_key("k", "s") }} AS id, t, COUNT(*) OVER ever AS n FROM {{ source("ev") }}""",

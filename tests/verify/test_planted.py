@@ -181,7 +181,7 @@ def test_a_join_without_time(project: Small, leak: bool) -> None:
     if not leak:
         honest(project, head + select + asof)
         return
-    project.feature("f", head + select + join)
+    project.feature("f", head.replace('"t")', '"t", allow_lookahead=true)') + select + join)
     project.good()
     found = caught(project)
     assert found.reason == "rows of source price that lie after the label's time have a part in it"
@@ -194,7 +194,7 @@ def test_a_join_without_time(project: Small, leak: bool) -> None:
 
 
 def test_a_period_that_is_stamped_with_its_start(project: Small) -> None:
-    text = """{{{{ config(entity="user", timestamp="d", delay="{delay}") }}}}
+    text = """{{{{ config(entity="user", timestamp="d", delay="{delay}", allow_lookahead=true) }}}}
     SELECT k, date_trunc('day', t) AS d, SUM(n) AS s FROM {{{{ source("ev") }}}} GROUP BY ALL"""
     honest(project, text.format(delay="1d"))
     project.feature("f", text.format(delay="0s"))
@@ -210,7 +210,8 @@ def test_a_period_that_is_stamped_with_its_start(project: Small) -> None:
 
 def test_a_time_stamp_that_is_earlier_than_the_source_says(project: Small) -> None:
     honest(project, SPEND)
-    project.feature("f", SPEND.replace("k, t,", "k, t - INTERVAL 90 MINUTE AS t,"))
+    early = SPEND.replace("k, t,", "k, t - INTERVAL 90 MINUTE AS t,")
+    project.feature("f", early.replace('timestamp="t"', 'timestamp="t", allow_lookahead=true'))
     project.good()
     found = verified(project)
     (mismatch,) = [m for m in found.mismatches if m.column == "s"]

@@ -101,7 +101,7 @@ def test_a_time_that_the_feature_plainly_copies_cuts_a_source_without_setting(pr
 
 
 def test_a_static_feature_over_a_source_with_a_time_fails(project: Small) -> None:
-    feature(project, "f", 'entity="user"', "SELECT k, max(n) AS most FROM {ev} GROUP BY k")
+    feature(project, "f", 'entity="user", assume_final=true', "SELECT k, max(n) AS most FROM {ev} GROUP BY k")
     project.good()
     found = project.forge.verify("f", "SELECT 1::BIGINT AS k, TIMESTAMP '2024-01-05' AS label_time")
     (mismatch,) = found.mismatches
@@ -265,7 +265,7 @@ def test_a_build_is_verified_after_its_commit(project: Small) -> None:
     feature(project, "f", TIMED, "SELECT k, t, n FROM {ev}")
     said = mlforge("-C", project.root, "build", "--verify")
     assert said.out.splitlines()[-1] == "verify: passed, 1,000 values compared, 0 differ"
-    feature(project, "g", 'entity="user"', "SELECT k, max(n) AS most FROM {ev} GROUP BY k")
+    feature(project, "g", 'entity="user", assume_final=true', "SELECT k, max(n) AS most FROM {ev} GROUP BY k")
     said = mlforge("-C", project.root, "build", "--verify", "--json", code=1)
     last = json.loads(said.out.splitlines()[-1])
     assert (last["exit_code"], last["failed"], last["verification"]["status"]) == (1, False, "failed")

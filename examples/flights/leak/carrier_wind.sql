@@ -4,6 +4,7 @@
     entity="carrier",
     timestamp="due_at",
     description="How windy it is where the carrier's flights of the day leave, from hours that are still to come",
+    allow_lookahead=true,
 ) }}
 WITH windy AS (
     SELECT origin, year, month, day, MAX(wind_speed) AS wind

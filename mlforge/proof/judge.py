@@ -1,0 +1,290 @@
+"""What is known of one feature's leaks when it is planned."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from mlforge.errors import FeatureError, LeakageError, ProjectError, WarehouseError, Where, did_you_mean
+from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, Proof
+from mlforge.proof.known import Leaking, Relation, Unproven, qualified
+from mlforge.proof.origin import Origin, origin
+from mlforge.proof.seen import with_seen
+from mlforge.proof.settled import settled
+from mlforge.render.fence import condition
+from mlforge.render.syntax import ref_name, relations, source_name, where
+from mlforge.sql.templates import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sqlglot import exp
+
+    from mlforge.model import Compiled, FeatureConfig, Project, Source
+    from mlforge.proof.known import Relations
+    from mlforge.render.syntax import Parsed
+
+    Describe = Callable[[str, exp.Expression | None], dict[str, str]]
+    Key = tuple[str, str]
+
+_STAMP = "_mlforge_ts"
+_NONE, _DAY = Duration(0, "s"), Duration(1, "d")
+_TIME_OF_DAY = re.compile("%-?[HIMSfgnpcX]")  # directives of strptime; text that has none of them is a date
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a feature's leaks, and how long after its timestamp a row of it is known."""
+
+    proof: Proof
+    delay: Duration = _NONE
+    inherited: bool = False  # as long as rows of its sources are, whatever the type of its timestamp
+    stamp: Origin = field(default_factory=Origin)  # what its timestamp is made of
+    known: Relations = field(default_factory=dict)  # when rows of what it reads are known
+    seen: exp.Query | None = None  # the event rows with the instant from which each is known, where they must prove it
+    refusal: LeakageError | None = None  # why it is not proven
+    leaks: bool = False  # as it is known to leak for some rows
+
+
+def judge(
+    parsed: Parsed, compiled: Compiled, project: Project, upstream: Mapping[str, Compiled], describe: Describe
+) -> Verdict:
+    """Whether the event rows of a feature, as ``compiled`` makes them before ties are broken, are leak-free.
+
+    What it reads is part of it: the weakest proof of them all holds. Raises ProjectError for settings of a
+    source that do not hold."""
+    import sqlglot
+
+    config = parsed.rendered.config
+    tree = sqlglot.parse_one(compiled.event_sql, dialect="duckdb")
+    known = _relations(tree, config, project, upstream, describe)
+    case = _Case(known, config.delay or _NONE)
+    reason = None
+    try:
+        if compiled.kind == "static":
+            _check_static(known)
+        else:
+            _check(case, tree, config)
+    except Unproven as unproven:
+        reason = unproven
+    assumes = tuple(sorted(n for (s, n), r in case.known.items() if s == SOURCE_SCHEMA and r.time is None))
+    proof = Proof(
+        status="unproven" if reason else "plan" if case.seen is None else "rows", why=reason.why if reason else None,
+        assumes=assumes, notes=case.notes,
+    )  # fmt: skip
+    way_out = next((name for name in ("allow_lookahead", "assume_final") if getattr(config, name)), None)
+    if proof.status != "plan" and way_out:
+        proof, case.seen = replace(proof, status="allowed", why=f"{way_out}=true"), None
+    refusal = _refusal(parsed, reason) if reason and proof.status == "unproven" else None
+    return Verdict(
+        weakest(upstream, proof), case.delay, case.inherited, case.stamp, case.known, case.seen, refusal,
+        isinstance(reason, Leaking),
+    )  # fmt: skip
+
+
+def _refusal(parsed: Parsed, reason: Unproven) -> LeakageError:
+    repair = (
+        reason.repair or "let every use of another row say that it is not later than the row's own time (b.t <= a.t)"
+    )
+    way_out = "if rows do not change after their time, state config(assume_final=true)"
+    return LeakageError(reason.why, where=_place(parsed, reason.node), hint=f"{repair}; {way_out}")
+
+
+def _place(parsed: Parsed, node: exp.Expression | None) -> Where:
+    """Where the user wrote a node of the event relation, in which names are qualified: by its text without them."""
+    if node is not None:
+        alike = list(parsed.tree.find_all(type(node)))
+        same = [n for n in alike if _bare(n) == _bare(node)] or (alike if len(alike) == 1 else [])
+        if same:
+            return where(parsed, same[0])
+    return where(parsed, parsed.tree)
+
+
+def _bare(node: exp.Expression) -> str:
+    return re.sub(r"\b\w+\.|\s", "", node.sql("duckdb").lower().replace('"', ""))
+
+
+def weakest(upstream: Mapping[str, Compiled], own: Proof) -> Proof:
+    """The proof of something together with those of all that it reads: one that is not proven decides."""
+    if own.status not in ("plan", "rows"):
+        return own
+    status, assumes = own.status, set(own.assumes)
+    for name, feature in upstream.items():
+        proof = feature.proof or Proof(status="unproven", why="it was made by an earlier mlforge")
+        assumes |= set(proof.assumes)
+        if proof.status not in ("plan", "rows"):
+            return replace(own, status=proof.status, why=f"it reads {name}, which is {proof}")
+        status = "rows" if proof.status == "rows" else status
+    return replace(own, status=status, assumes=tuple(sorted(assumes)))
+
+
+def _known_after(kind: str, format_: str | None) -> Duration:
+    """How long after its time a row is known of which the source says nothing else: a date is when it is over.
+
+    ``kind`` is the type of the time's column, ``format_`` says how text is read."""
+    timed = kind.startswith("TIMESTAMP") or _TIME_OF_DAY.search((format_ or "").replace("%%", "")) is not None
+    return _NONE if timed else _DAY
+
+
+# -- a feature with a timestamp
+
+
+@dataclass
+class _Case:
+    """What is found out on the way: about relations, the feature's delay, and what the user should be told."""
+
+    known: dict[Key, Relation]
+    delay: Duration
+    inherited: bool = False
+    seen: exp.Query | None = None
+    notes: tuple[str, ...] = ()
+    stamp: Origin = field(default_factory=Origin)
+
+
+def _check(case: _Case, tree: exp.Query, config: FeatureConfig) -> None:
+    """Find when rows are known, and whether the feature is proven; raises Unproven if it is not."""
+    base = case.stamp = origin(qualified(tree, case.known), _STAMP)
+    _declare(case, base, config)
+    if config.delay is None:
+        _inherit(case, base)
+    for (_, name), relation in case.known.items():
+        if relation.time and relation.columns[relation.time] == "VARCHAR" and relation.format is None:
+            repair = "say how: options: {dateformat: ...} and types: of the source, or timestamp_format of the feature"
+            raise Unproven(
+                f"{relation.time}, the time of source {name}, is text that nobody says how to read", None, repair
+            )
+    if not settled(tree, _STAMP, case.delay, case.known):
+        case.seen = _spelled(with_seen(tree, _STAMP, case.known), case.known)
+
+
+def _spelled(tree: exp.Query, known: Relations) -> exp.Query:
+    """The query with the names of sources and features as the project spells them."""
+    from sqlglot import exp
+
+    spelled = {(schema.lower(), name.lower()): name for schema, name in known}
+    for table in tree.find_all(exp.Table):
+        name = spelled.get((table.db.lower(), table.name.lower()))
+        if name is not None:
+            table.set("this", exp.to_identifier(name, quoted=True))
+    return tree
+
+
+def _declare(case: _Case, base: Origin, config: FeatureConfig) -> None:
+    """A source that declares no timestamp is known from its column that the feature's time is made of."""
+    for key, relation in list(case.known.items()):
+        schema, name = key
+        if schema != SOURCE_SCHEMA or relation.time is not None:
+            continue
+        columns = sorted(c for s, n, c in base.columns if (s, n) == (schema.lower(), name.lower()))
+        if not columns:
+            continue
+        column = next(c for c in relation.columns if c.lower() == columns[0])
+        kind = relation.columns[column]
+        if len(columns) > 1 or not (kind == "DATE" or kind.startswith("TIMESTAMP") or kind == "VARCHAR"):
+            raise Unproven(f"source {name} declares no timestamp, so nobody knows when its rows are known")
+        case.known[key] = _timed(relation, column, None, config.timestamp_format)
+        case.notes += (
+            f"{column} is taken as the time at which rows of source {name} are known: declare its timestamp",
+        )
+
+
+def _inherit(case: _Case, base: Origin) -> None:
+    """A feature whose time is that of its sources is known when their rows are."""
+    lowered = {(schema.lower(), name.lower()): (name, relation) for (schema, name), relation in case.known.items()}
+    delays = []
+    for schema, name, column in base.columns if base.copied else ():
+        spelled, relation = lowered.get((schema, name), (name, None))
+        if relation is None or (relation.time or "").lower() != column:
+            return
+        delays.append(
+            (relation.delay.micros or 0, relation.delay, "feature" if schema == REF_SCHEMA else "source", spelled)
+        )
+    micros, delay, what, name = max(delays, default=(0, _NONE, "", ""))
+    case.inherited = bool(delays)
+    if micros:
+        case.delay = delay
+        case.notes += (f"its rows are known {delay} after their time, as those of {what} {name} are",)
+
+
+def _check_static(known: Relations) -> None:
+    timed = ", ".join(sorted(name for (_, name), relation in known.items() if relation.time))
+    if timed:
+        raise Unproven(f"it has no timestamp, and what it reads has: {timed}")
+
+
+# -- what is read
+
+
+def _relations(
+    tree: exp.Query, config: FeatureConfig, project: Project, upstream: Mapping[str, Compiled], describe: Describe
+) -> dict[Key, Relation]:
+    """Every source and feature that a query reads."""
+    found: dict[Key, Relation] = {}
+    for table, joined in _tables(tree):
+        name, ref = source_name(table), ref_name(table)
+        if name and (SOURCE_SCHEMA, name) not in found:
+            columns = describe(sql("proof/columns", schema=SOURCE_SCHEMA, name=name), None)
+            source = project.sources[name]
+            time = next((c for c in columns if source.timestamp and c.lower() == source.timestamp.lower()), None)
+            relation = Relation(columns=columns, known=_known(source, columns, describe))
+            found[SOURCE_SCHEMA, name] = _timed(relation, time, source.delay, config.timestamp_format)
+        elif ref:
+            key = (REF_SCHEMA, ref)
+            own = _feature(upstream[ref], read_at_its_time=joined)
+            found[key] = own if key not in found or found[key].time is None else found[key]
+    return found
+
+
+def _known(source: Source, columns: dict[str, str], describe: Describe) -> dict[str, str]:
+    """The instants of a source's columns that have their own. Raises ProjectError for what are none."""
+    spelled, at = {c.lower(): c for c in columns}, Where(source.file or "mlforge.yaml", source.line)
+    found = {}
+    for column, text in source.known.items():
+        what = f"source {source.name!r}: known: {column}"
+        if column.lower() not in spelled:
+            raise ProjectError(f"{what}: it has no such column", where=at, hint=did_you_mean(column, columns))
+        try:
+            made = condition(text)
+            kind = next(iter(describe(sql("proof/instant", source=source.name, instant=made), None).values()))
+        except (FeatureError, WarehouseError) as error:
+            raise ProjectError(f"{what}: {error.message}", where=at, hint=error.hint) from None
+        if not kind.startswith("TIMESTAMP"):
+            hint = "write SQL for a timestamp; of a DATE it is the end: CAST(day AS TIMESTAMP) + INTERVAL 1 DAY"
+            raise ProjectError(f"{what} is {kind}, not an instant", where=at, hint=hint)
+        found[spelled[column.lower()]] = made
+    return found
+
+
+def _tables(tree: exp.Query) -> Iterator[tuple[exp.Expression, bool]]:
+    """Every table of a query, and whether it is joined; a feature that is joined is read at the left row's time."""
+    from sqlglot import exp
+
+    joined = {
+        id(table)
+        for select in tree.find_all(exp.Select)
+        for table, join in relations(select)
+        if join is not None and ref_name(table)
+    }
+    for table in tree.find_all(exp.Table):
+        yield table, id(table) in joined
+
+
+def _timed(relation: Relation, time: str | None, delay: Duration | None, format_: str | None) -> Relation:
+    """A source with its time, if it has one, and the delay that it states. Text is read as the feature reads its own
+    time."""
+    if time is None:
+        return relation
+    kind = relation.columns[time]
+    format_ = format_ if kind == "VARCHAR" else None
+    return replace(relation, time=time, format=format_, delay=delay or _known_after(kind, format_))
+
+
+def _feature(feature: Compiled, *, read_at_its_time: bool) -> Relation:
+    columns = {k.name: k.type for k in feature.keys} | {o.name: o.type for o in feature.outputs}
+    if feature.timestamp is None:
+        return Relation(columns=columns)
+    columns[feature.timestamp] = "TIMESTAMP"
+    return Relation(columns=columns, time=None if read_at_its_time else feature.timestamp, delay=feature.delay)
