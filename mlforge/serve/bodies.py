@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -106,7 +106,7 @@ def _misfit(decoder: msgspec.json.Decoder[Body], text: str) -> Refused:
     found = _UNKNOWN.match(text)
     if found is None:
         return Refused(400, "bad_request", f"the body does not fit: {text}", "/docs shows what it may hold")
-    of = Reference if found[3] else decoder.type
+    of = Reference if found[3] else cast("type[msgspec.Struct]", decoder.type)
     hint = did_you_mean(found[1], [field.name for field in msgspec.structs.fields(of)])
     return Refused(400, "bad_request", f"the body has an unknown field {found[1]!r}", hint)
 
