@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from mlforge.build import describe, increment, materialise, plausible
+from mlforge.build import describe, increment, materialise, past_changes, plausible
 from mlforge.build.interrupts import interruptible
 from mlforge.build.leaks import leakage
 from mlforge.build.materialise import Runner
@@ -210,6 +210,7 @@ def _increment(work: Work, step: FeatureStep, found: Analysed, compiled: Compile
     plausible.check(work, found, made.counts, increment.new_events(work, step), whole=False)
     stored = replace(_stored(work, step, made.compiled, 0), source_states=made.states)
     stored, checks, stats = increment.described(work, found, stored, made, last)
+    past_changes.check(work, step, found, made.compiled, last)
     moved = made.size.added + made.size.closed > 0
     work.changes[step.feature] = Changes.of(made.compiled, made.events, made.rows) if moved else Changes()
     staged = Staged(
@@ -242,6 +243,8 @@ def _whole(work: Work, step: FeatureStep, found: Analysed, compiled: Compiled, w
     checked, stats = describe.describe(work, found, stored, shown, rows=stored.rows)
     staged = Staged(step, stored, tuple(stats), why=why, event_rows=counts.rows, parts=_parts(step, counts))
     _patch_of_all(work, step, compiled, table, staged)
+    if not step.new_table:
+        past_changes.check(work, step, found, compiled, work.before.features[step.feature].versions[-1])
     return _Made(checks + checked, staged, counts)
 
 

@@ -52,10 +52,11 @@ def check_lookahead(parsed: Parsed, timed_sources: Mapping[str, str]) -> None:
 
     ``timed_sources``: source -> its timestamp, of the sources that have one. Raises LeakageError."""
     config = parsed.rendered.config
-    if not config.allow_lookahead:
-        _check_windows(parsed, timed_sources)
-        _check_subqueries(parsed, timed_sources)
-    if parsed.kind == "static" and not (config.allow_lookahead or config.assume_final):
+    if config.allow_lookahead or config.assume_final:
+        return
+    _check_windows(parsed, timed_sources)
+    _check_subqueries(parsed, timed_sources)
+    if parsed.kind == "static":
         _check_static(parsed, timed_sources)
 
 
