@@ -64,6 +64,18 @@ class MlforgeError(Exception):
         text = f"{self.where}: {self.message}" if self.where else self.message
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows in place of a traceback: the error, then where the user's code called.
+
+        The name is IPython's; ``error.__traceback__`` still has every frame."""
+        import traceback
+        from pathlib import Path
+
+        package = Path(__file__).parent
+        calls = [f for f in traceback.extract_tb(self.__traceback__) if package not in Path(f.filename).parents]
+        lines = f"{type(self).__name__}: {self}".splitlines()
+        return [*lines, f"  called here: {calls[-1].line}"] if calls and calls[-1].line else lines
+
 
 class UsageError(MlforgeError):
     """The call itself is wrong."""

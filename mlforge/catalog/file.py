@@ -42,10 +42,11 @@ def configure(
     import duckdb
 
     spill = None if temp_directory is None else str(temp_directory)
-    if spill == con.execute("SELECT current_setting('temp_directory')").fetchall()[0][0]:
-        spill = None  # DuckDB refuses to set it again once it was used, even to the same value
-    major = int(duckdb.__version__.split(".")[0])
-    script = sql("catalog/configure", major=major, threads=threads, memory_limit=memory_limit, temp_directory=spill)
+    has, progress = con.execute(sql("catalog/configured")).fetchall()[0]
+    script = sql(
+        "catalog/configure", major=int(duckdb.__version__.split(".")[0]), threads=threads, memory_limit=memory_limit,
+        temp_directory=None if spill == has else spill, progress=progress,
+    )  # fmt: skip
     for statement in statements(script):
         con.execute(statement)
 
