@@ -181,8 +181,11 @@ def _check_leaks(parsed: Parsed, project: Project, found: Compilation) -> tuple[
         check_timestamp(parsed, found.timestamp_type, delayed=verdict.inherited)
     if verdict.refusal and project.strict:
         raise verdict.refusal
-    unproven = verdict.proof.status == "unproven"
-    return (f"{parsed.rendered.path}: it may leak, {verdict.proof}",) if unproven else ()
+    if verdict.proof.status != "unproven":
+        return ()
+    refusal = verdict.refusal
+    place, hint = (refusal.where, f"\n  hint: {refusal.hint}") if refusal else (parsed.rendered.path, "")
+    return (f"{place}: it may leak, {verdict.proof}{hint}",)
 
 
 def _why_text(

@@ -15,6 +15,7 @@ from mlforge.proof.origin import Origin, origin
 from mlforge.proof.seen import with_seen
 from mlforge.proof.settled import settled
 from mlforge.render.fence import condition
+from mlforge.render.leaks import of_many_rows
 from mlforge.render.syntax import ref_name, relations, source_name, where
 from mlforge.sql.templates import sql
 
@@ -68,9 +69,11 @@ def judge(
             _check_static(known)
         else:
             _check(case, tree, config)
+        _check_undeclared(parsed, case.known)
     except Unproven as unproven:
         reason = unproven
-    assumes = tuple(sorted(n for (s, n), r in case.known.items() if s == SOURCE_SCHEMA and r.time is None))
+    untimed = {n for (s, n), r in case.known.items() if s == SOURCE_SCHEMA and r.time is None}
+    assumes = tuple(sorted(untimed.difference(_undeclared(parsed, case.known))))
     proof = Proof(
         status="unproven" if reason else "plan" if case.seen is None else "rows", why=reason.why if reason else None,
         assumes=assumes, notes=case.notes,
@@ -184,7 +187,7 @@ def _declare(case: _Case, base: Origin, config: FeatureConfig) -> None:
         column = next(c for c in relation.columns if c.lower() == columns[0])
         kind = relation.columns[column]
         if len(columns) > 1 or not (kind == "DATE" or kind.startswith("TIMESTAMP") or kind == "VARCHAR"):
-            raise Unproven(f"source {name} declares no timestamp, so nobody knows when its rows are known")
+            raise _unstated(name, relation)
         case.known[key] = _timed(relation, column, None, config.timestamp_format)
         case.notes += (
             f"{column} is taken as the time at which rows of source {name} are known: declare its timestamp",
@@ -209,10 +212,45 @@ def _inherit(case: _Case, base: Origin) -> None:
         case.notes += (f"its rows are known {delay} after their time, as those of {what} {name} are",)
 
 
+def _undeclared(parsed: Parsed, known: Relations) -> dict[str, Relation]:
+    """Sources that have times and declare none. Their rows do not hold always, but for a feature without a time that
+    looks them up."""
+    found = {n: r for (s, n), r in known.items() if s == SOURCE_SCHEMA and r.time is None and _times(r)}
+    return {} if parsed.kind == "static" and of_many_rows(parsed, found) is None else found
+
+
+def _check_undeclared(parsed: Parsed, known: Relations) -> None:
+    from sqlglot import exp
+
+    undeclared = _undeclared(parsed, known)
+    for table in parsed.tree.find_all(exp.Table, bfs=False):
+        name = source_name(table)
+        if name in undeclared:
+            raise _unstated(name, undeclared[name], table, static=parsed.kind == "static")
+
+
+def _unstated(name: str, relation: Relation, node: exp.Expression | None = None, *, static: bool = False) -> Unproven:
+    times = _times(relation)
+    which = times[0] if len(times) == 1 else f"one of {', '.join(times)}"
+    repair = f"declare which column says when a row happened, timestamp: {which}, at source {name} in mlforge.yaml"
+    if not static:
+        repair += "; if its rows hold always, read them through a feature without a timestamp and ref()"
+    has = f" and has times ({', '.join(times)})" if times else ""
+    why = f"source {name} declares no timestamp{has}, so nobody knows when its rows are known"
+    return Unproven(why, node, repair if times else "")
+
+
+def _times(relation: Relation) -> list[str]:
+    return [c for c, kind in relation.columns.items() if kind == "DATE" or kind.startswith("TIMESTAMP")]
+
+
 def _check_static(known: Relations) -> None:
     timed = ", ".join(sorted(name for (_, name), relation in known.items() if relation.time))
     if timed:
-        raise Unproven(f"it has no timestamp, and what it reads has: {timed}")
+        raise Unproven(
+            f"it has no timestamp, and what it reads has: {timed}", None,
+            "give it the time, config(timestamp=...), and list that column",
+        )  # fmt: skip
 
 
 # -- what is read

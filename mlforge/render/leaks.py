@@ -226,8 +226,8 @@ def _check_subqueries(parsed: Parsed, timed: Collection[str]) -> None:
             )
 
 
-def _check_static(parsed: Parsed, timed: Mapping[str, str]) -> None:
-    """A feature without a time may look rows up; what it makes of many rows would be made of later ones too."""
+def of_many_rows(parsed: Parsed, timed: Collection[str]) -> tuple[exp.Expression, str] | None:
+    """What makes one value of many rows of a source among ``timed``, or chooses among them, and that source."""
     from sqlglot import exp
 
     for select in parsed.tree.find_all(exp.Select, bfs=False):
@@ -236,17 +236,33 @@ def _check_static(parsed: Parsed, timed: Mapping[str, str]) -> None:
             (select.args[c] for c in ("group", "having", "qualify", "distinct", "limit") if select.args.get(c)), None
         )
         found = chosen or next((n for n in select.walk() if isinstance(n, exp.Window) or is_aggregate(n)), None)
-        if not below or found is None:
-            continue
-        time = timed[below[0]]
+        if below and found is not None:
+            return found, below[0]
+    return None
+
+
+def _check_static(parsed: Parsed, timed: Mapping[str, str]) -> None:
+    """A feature without a time may look rows up; what it makes of many rows would be made of later ones too."""
+    found = of_many_rows(parsed, timed)
+    if found is not None:
+        node, source = found
+        time = timed[source]
         raise _leak(
             parsed,
-            found,
+            node,
             f"a feature without a timestamp holds for all time, and this one makes its value of many rows of "
-            f'source("{below[0]}"), later ones too',
-            f'give it the time, config(timestamp="{time}"): list {time}, and write SUM(x) OVER ever for SUM(x) and its '
-            "GROUP BY; if rows never change after they are read, state config(assume_final=true)",
+            f'source("{source}"), later ones too',
+            f'give it the time, config(timestamp="{time}"): list {time}, and {_instead(node)}; if rows never change '
+            "after they are read, state config(assume_final=true)",
         )
+
+
+def _instead(node: exp.Expression) -> str:
+    from sqlglot import exp
+
+    if isinstance(node, (exp.Window, exp.Qualify, exp.Distinct)):
+        return "write the rows without choosing among them: retrieval takes the last one"
+    return "write SUM(x) OVER ever for SUM(x) and its GROUP BY"
 
 
 def _is_expression(select: exp.Select) -> bool:

@@ -58,7 +58,28 @@ SAID = {
         "proven (plan); t is taken as the time at which rows of source bare are known: declare its timestamp"),
     "a source that declares none, and its time is two columns": (
         TIMED + "SELECT k, t + to_days(x::INTEGER) AS t, x FROM {{ source('bare') }}",
-        "unproven: source bare declares no timestamp, so nobody knows when its rows are known; bare is taken as known always"),
+        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known"),
+    "another source that has times and declares none": (
+        TIMED + "SELECT e.k, e.t, SUM(b.x) AS s FROM {{ source('ev') }} e LEFT JOIN {{ source('bare') }} b USING (k) GROUP BY ALL",
+        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known"),
+    "another source that has days and declares none": (
+        TIMED + "SELECT e.k, e.t, (SELECT MAX(b.x) FROM {{ source('bare_days') }} b WHERE b.k = e.k) AS s FROM {{ source('ev') }} e",
+        "unproven: source bare_days declares no timestamp and has times (day), so nobody knows when its rows are known"),
+    "totals of a source that has times and declares none": (
+        '{{ config(entity="user") }} SELECT k, SUM(x) AS s FROM {{ source("bare") }} GROUP BY k',
+        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known"),
+    "the newest of a source that has times and declares none": (
+        '{{ config(entity="user") }} WITH a AS (SELECT *, row_number() OVER (PARTITION BY k ORDER BY t DESC) AS n '
+        'FROM {{ source("bare") }}) SELECT k, x FROM a WHERE n = 1',
+        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known"),
+    "totals that are said to be final": (
+        '{{ config(entity="user", assume_final=true) }} SELECT k, SUM(x) AS s FROM {{ source("bare") }} GROUP BY k',
+        "allowed: assume_final=true"),
+    "rows that are looked up": (
+        '{{ config(entity="user") }} SELECT k, x FROM {{ source("bare_days") }}', "proven (plan); bare_days is taken as known always"),
+    "totals of a source without any times": (
+        '{{ config(entity="user") }} SELECT k, COUNT(*) AS n FROM {{ source("names") }} GROUP BY k',
+        "proven (plan); names is taken as known always"),
     "static": ('{{ config(entity="user") }} SELECT k, name FROM {{ source("names") }}',
                "proven (plan); names is taken as known always"),
     "rows without the time": ('{{ config(entity="user") }} SELECT k, x FROM {{ source("ev") }}',
@@ -92,6 +113,36 @@ def test_what_plan_says(case: str, project: Small) -> None:
     text, expected = SAID[case]
     project.feature("f", text)
     assert said(project) == expected
+
+
+def test_a_source_that_has_times_and_declares_none_says_what_to_write(project: Small) -> None:
+    project.feature("f", SAID["another source that has times and declares none"][0])
+    (warning,) = project.forge.plan().warnings
+    assert warning[1] == (
+        "features/f.sql:1: it may leak, unproven: source bare declares no timestamp and has times (t), so nobody knows when its "
+        "rows are known\n  hint: declare which column says when a row happened, timestamp: t, at source bare in mlforge.yaml; if "
+        "its rows hold always, read them through a feature without a timestamp and ref(); if rows do not change after their "
+        "time, state config(assume_final=true)"
+    )
+    project.feature("up", '{{ config(entity="user") }} SELECT k, x FROM {{ source("bare_days") }}')
+    project.feature(
+        "f", TIMED + "SELECT e.k, e.t, u.x FROM {{ source('ev') }} e LEFT JOIN {{ ref('up') }} u ON e.k = u.k"
+    )
+    assert said(project) == "proven (plan); bare_days is taken as known always"
+    project.config(CONFIG.replace("bare: {path: data/ev.parquet}", "bare: {path: data/ev.parquet, timestamp: t}"))
+    project.feature("f", SAID["another source that has times and declares none"][0])
+    assert "later row of bare: " in str(next(s.error for s in project.build().features if s.feature == "f"))
+
+
+def test_what_is_undeclared_does_not_hide_a_leak_of_what_is_declared(project: Small) -> None:
+    sql = TIMED + (
+        "SELECT e.k, e.t, SUM(f.x) AS s FROM {{ source('ev') }} e JOIN {{ source('bare_days') }} b ON b.k = e.k "
+        "JOIN {{ source('ev') }} f ON f.k = e.k GROUP BY ALL"
+    )
+    project.feature("f", sql)
+    assert said(project).startswith("unproven: source bare_days declares no timestamp")
+    (failed,) = project.build().features
+    assert "f: 2 rows hold what was not known at the row's time" in (failed.error or "")
 
 
 def of_days(source: str, config: str = "") -> str:
