@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlforge.build.materialise import forget
-from mlforge.errors import LeakageError, Where
+from mlforge.errors import LeakageError
 from mlforge.model import SOURCE_SCHEMA
 from mlforge.proof.known import NEVER
+from mlforge.proof.seen_joins import micros_of
+from mlforge.render.parse import parse
+from mlforge.render.stamps import timestamp_place
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ def leakage(work: Work, found: Analysed) -> LeakageError:
     message = f"{name}: {one} what was not known at the row's time{said}"
     return LeakageError(
         "\n".join([message, *rows, *later]),
-        where=Where(found.candidate.path),
+        where=timestamp_place(parse(work.analysis.rendered[name])),
         hint="let the SQL use no row that is later than the row's own time (b.t <= a.t), or stamp a time at which all "
         "that a row is made of is known, or state how long that takes, config(delay=...); if rows do not change after "
         "their time, state config(assume_final=true)",
@@ -59,27 +62,25 @@ def leakage(work: Work, found: Analysed) -> LeakageError:
 
 
 def _later(work: Work, found: Analysed, at: int, key: Mapping[str, object]) -> list[str]:
-    """The source rows that are known at an instant, those that a leaking row holds too early: of its key, if the source
-    has such columns and rows."""
+    """The source rows, and values of columns with an instant of their own, that are known at an instant: those that a
+    leaking row holds too early, of its key, if the source has such columns and rows."""
     lines: list[str] = []
     for (schema, name), relation in found.compilation.verdict.known.items():
         if schema != SOURCE_SCHEMA or relation.time is None:
             continue
         columns = list(relation.columns)
         own = {c: key[k] for c in columns for k in key if c.lower() == k.lower()}
-        context = {"schema": schema, "name": name, "columns": columns, "most": _MOST - len(lines)}
-        context |= {"seen": relation.seen("_mlforge_s"), "at": at}
-        rows: list[tuple[object, ...]] = []
-        for same in (own, {}):
-            rows = (
-                rows
-                or work.runner.con.execute(
-                    sql("proof/later_rows", same=same, **context), list(same.values())
-                ).fetchall()
-            )
-        for values in rows:
-            shown = ", ".join(f"{c}={_text(v)}" for c, v in zip(columns, values, strict=True))
-            lines.append(f"  later row of {name}: {shown}")
+        instants = {f"row of {name}": relation.seen("_mlforge_s")}
+        instants |= {f"value of {name}.{c}": micros_of(known) for c, known in relation.known.items()}
+        for what, seen in instants.items():
+            context = {"schema": schema, "name": name, "columns": columns, "seen": seen, "at": at}
+            rows: list[tuple[object, ...]] = []
+            for same in (own, {}):
+                query = sql("proof/later_rows", same=same, most=_MOST - len(lines), **context)
+                rows = rows or work.runner.con.execute(query, list(same.values())).fetchall()
+            for values in rows:
+                shown = ", ".join(f"{c}={_text(v)}" for c, v in zip(columns, values, strict=True))
+                lines.append(f"  later {what}: {shown}")
     return lines
 
 

@@ -27,6 +27,7 @@ class Change:
 
     what: str
     repair: str = ""
+    node: exp.Expression | None = field(default=None, compare=False)  # that makes it so
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mlforge.proof import seen_groups, seen_joins, seen_subqueries, seen_windows
 from mlforge.proof.known import SEEN, Leaking, Relations, Unproven, qualified
 from mlforge.proof.pruned import prune
-from mlforge.proof.rows import FIXED, Column, Rows, always, greatest, named, own, seen_of
+from mlforge.proof.rows import FIXED, PERIOD, Column, Rows, always, greatest, named, own, seen_of
 from mlforge.proof.seen_level import Env, Level, plain, reads_time
 from mlforge.proof.settled import Settled, settled_source
 from mlforge.render.functions import is_aggregate
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
     from mlforge.proof.known import Relation
-    from mlforge.proof.rows import Scope
+    from mlforge.proof.rows import Change, Scope
 
 _CLAUSES = {"expressions", "from_", "joins", "where", "group", "having", "qualify", "windows", "order", "distinct"}
 _CLAUSES |= {"with_"}
 _SIDES = ("_mlforge_left", "_mlforge_right")
+_INSTEAD = dict.fromkeys(
+    ("limit", "fetch"), "number the rows by the time: QUALIFY row_number() OVER (PARTITION BY ... ORDER BY t) <= n"
+) | {
+    "sample": "choose rows by a column, as in WHERE user_id % 10 = 0",
+    "pivots": "name the columns: FOR g IN ('a', 'b')",
+}
 _WORDS = {"sample": "SAMPLE", "limit": "LIMIT", "offset": "OFFSET", "pivots": "PIVOT", "fetch": "FETCH"}
 
 
@@ -54,11 +60,16 @@ def with_seen(tree: exp.Query, stamp: str, relations: Relations) -> exp.Query:
     if rows.timed and column.change is not None:
         raise Leaking(
             f"the timestamp itself changes as later rows arrive: it is made of {column.change.what}",
-            _item(made, stamp),
-            column.change.repair,
+            column.change.node or _item(made, stamp),
+            _repair(column.change),
         )
     _rename(made, tree, relations)
     return _with_always(made, rows)
+
+
+def _repair(change: Change) -> str:
+    so_far = "; or, for a total up to each row, stamp the row's own time, and write SUM(x) OVER ever without GROUP BY"
+    return change.repair + (so_far if change.repair == PERIOD else "")
 
 
 def _item(query: exp.Query, name: str) -> exp.Expression:
@@ -195,7 +206,9 @@ class _Writer:
             if value and key not in _CLAUSES:
                 word = _WORDS.get(key, key.upper().strip("_"))
                 raise Leaking(
-                    f"{word} over rows with a time: later rows take the place of others", _first(value) or select
+                    f"{word} over rows with a time: later rows take the place of others",
+                    _first(value) or select,
+                    _INSTEAD.get(key, ""),
                 )
         chosen = select.args.get("distinct")
         on = chosen is not None and chosen.args.get("on")

@@ -9,6 +9,7 @@ from mlforge.proof.known import SEEN, Leaking, Unproven
 from mlforge.proof.rows import FIXED, Change, Changing, Column, Rows, conjuncts, queries, seen_of
 from mlforge.proof.seen_level import around, reads_time, tie
 from mlforge.proof.seen_subqueries import lateral
+from mlforge.proof.settled import lag_after
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -108,20 +109,19 @@ def _source(table: exp.Table, relation: Relation, level: Level) -> tuple[exp.Exp
     name = exp.to_identifier(alias, quoted=True)
     star = exp.Column(this=exp.Star(), table=name.copy())
     query = exp.select(star, exp.alias_(seen, SEEN, quoted=True)).from_(table.copy())
-    columns = {}
+    columns, after = {}, lag_after(relation, read)
     for column, kind in relation.columns.items():
-        is_time = column == relation.time and kind in _INSTANTS and not late
-        lag = relation.delay.micros if is_time else None
+        lag = after if column == relation.time and kind in _INSTANTS else None
         columns[column.lower()] = Column(lag=lag, unique=column in relation.unique)
     return exp.Subquery(this=query, alias=exp.TableAlias(this=name)), Rows(columns)
 
 
 def micros_of(instant: str) -> str:
     """SQL for the microseconds of a column's own instant; NEVER where it has none."""
-    from mlforge.proof.known import NEVER
+    from mlforge.proof.known import ALWAYS, NEVER
     from mlforge.sql.templates import sql
 
-    return sql("proof/known", instant=instant, never=NEVER)
+    return sql("proof/known", instant=instant, always=ALWAYS, never=NEVER)
 
 
 # -- joins
@@ -130,7 +130,7 @@ def micros_of(instant: str) -> str:
 def _join(join: exp.Join, level: Level) -> None:
     from sqlglot import exp
 
-    alias, repair = join.this.alias_or_name, tie(join.this, level)
+    alias, repair = join.this.alias_or_name, f"{tie(join.this, level)} in ON"
     side, kind, method = (str(x or "").upper() for x in (join.side, join.kind, join.method))
     if (
         method not in ("", "ASOF")

@@ -124,7 +124,7 @@ class Level:
                 return self._each(node.this)
             return Change(f"a window over other rows, {_short(node)}", "order the window by the time, ascending")
         if is_aggregate(node) and not has_over(node):
-            return None if id(node) in self.free else Change(f"a total, {_short(node)}", PERIOD)
+            return None if id(node) in self.free else Change(f"a total, {_short(node)}", PERIOD, node)
         if isinstance(node, exp.Column):
             found = self.find(node)
             return found.change or (self.why if self.keys is not None else None)
@@ -205,10 +205,22 @@ def around(level: Level) -> dict[str, plan.Rows]:
 
 def tie(node: exp.Expression, level: Level) -> str:
     """What to write so that a relation is tied to the row's time."""
-    name, column = next(((a, c) for a, r in level.timed_rows().items() for c in r.lags), ("a", "t"))
+    name, column, lag = next(
+        ((a, c, n) for a, r in level.timed_rows().items() for c, n in r.lags.items()), ("a", "t", 0)
+    )
     settled = level.writer.settled.relation(node, level.env.settled, around(level))
-    its = next(iter(settled.lags), "t")
-    return f"AND {node.alias_or_name or 'b'}.{its} <= {name}.{column}"
+    its, after = next(iter(settled.lags.items()), ("t", 0))
+    alias = node.alias_or_name or "b"
+    apart = "" if alias != name else "name the two apart, as in AS b: "
+    wait = f" + INTERVAL {_spelled(after - lag)}" if after > lag else ""
+    return f"{apart}AND {'b' if apart else alias}.{its}{wait} <= {name}.{column}"
+
+
+def _spelled(micros: int) -> str:
+    """A length of time, as an interval is written."""
+    units = {"DAY": 86_400_000_000, "HOUR": 3_600_000_000, "MINUTE": 60_000_000, "SECOND": 1_000_000}
+    unit = next((unit for unit, length in units.items() if not micros % length), "MICROSECOND")
+    return f"{micros // units.get(unit, 1)} {unit}"
 
 
 def reads_time(writer: Writer, node: exp.Expression, env: Env) -> bool:

@@ -90,7 +90,7 @@ def _chooses(guard: exp.Expression, level: Level) -> bool:
     if found.change is None or found.ranks is None:
         return False
     rows = level.rows[column.table]
-    changed = rows.changed(CHOSEN).columns
+    changed = rows.changed(replace(CHOSEN, node=guard)).columns
     columns = {name: c if name in found.ranks else changed[name] for name, c in rows.columns.items()}
     level.rows[column.table] = replace(rows, columns=columns, exact=False)
     level.exact = False

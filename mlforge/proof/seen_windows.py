@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlforge.proof.known import Leaking, Unproven
@@ -166,7 +167,7 @@ def _qualify(qualify: exp.Qualify, level: Level) -> None:
     if top is None:
         raise Leaking(f"QUALIFY reads {change.what}, which changes as later rows arrive", qualify, WRITE_ROWS)
     partition, _, _ = resolved(top, level.select)
-    _chosen(partition, level)
+    _chosen(partition, level, qualify)
 
 
 def _first_of(guard: exp.Expression) -> exp.Window | None:
@@ -177,11 +178,11 @@ def _first_of(guard: exp.Expression) -> exp.Window | None:
     return window if isinstance(window, exp.Window) and function_name(window.this) in RANKS else None
 
 
-def _chosen(keys: list[exp.Expression], level: Level) -> None:
+def _chosen(keys: list[exp.Expression], level: Level, node: exp.Expression) -> None:
     """Of the rows with the same keys some are chosen: others are as later rows arrive."""
     texts = {text(level.named(key)) for key in keys}
     level.keys = texts if level.keys is None else level.keys & texts
-    level.why = CHOSEN
+    level.why = replace(CHOSEN, node=node)
     level.exact = False
 
 
@@ -207,4 +208,4 @@ def _distinct_on(keys: list[exp.Expression], level: Level) -> None:
         return
     if forward and isinstance(first, exp.Column) and level.lag(first) is not None:
         return
-    _chosen(nodes, level)
+    _chosen(nodes, level, level.select.args["distinct"])

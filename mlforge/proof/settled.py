@@ -17,7 +17,7 @@ from mlforge.proof.windows import runs_along
 from mlforge.render.functions import has_over, is_aggregate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from sqlglot import exp
 
@@ -64,12 +64,25 @@ def settled_source(relation: Relation, query: exp.Query) -> Rows:
 
     if relation.time is None:
         return _FIXED
-    late = {name.lower() for name in relation.known}
-    if any(column.name in late for column in query.find_all(exp.Column)):
-        return _UNKNOWN
-    if relation.columns[relation.time] not in _INSTANTS or relation.delay.micros is None:
-        return _UNKNOWN
-    return Rows({relation.time.lower(): relation.delay.micros})
+    lag = lag_after(relation, {column.name for column in query.find_all(exp.Column)})
+    return _UNKNOWN if lag is None else Rows({relation.time.lower(): lag})
+
+
+def lag_after(relation: Relation, read: Collection[str]) -> int | None:
+    """How long after its time, always, a row is known of which these columns (lower case) are read; None if not always
+    so long."""
+    import sqlglot
+
+    lag = relation.delay.micros
+    if relation.time is None or relation.columns[relation.time] not in _INSTANTS or lag is None:
+        return None
+    for name, instant in relation.known.items():
+        if name.lower() in read:
+            made = bound(sqlglot.parse_one(instant, dialect="duckdb"))
+            if made is None or made.column.name.lower() != relation.time.lower() or made.low != made.high:
+                return None
+            lag = max(lag, made.low)
+    return lag
 
 
 @dataclass(frozen=True)

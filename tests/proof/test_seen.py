@@ -17,7 +17,7 @@ from mlforge.proof.known import ALWAYS, SEEN, Relation, Unproven
 from mlforge.proof.known import NEVER as NEVER_
 from mlforge.proof.seen import with_seen
 from tests.proof.figures import judged
-from tests.proof.test_settled import TABLES, drawn, source
+from tests.proof.test_settled import TABLES, drawn, proven, source
 from tests.proof.truth import NEVER, SCHEMA, Table, Truth, relations
 
 if TYPE_CHECKING:
@@ -144,19 +144,19 @@ END = "add the period to GROUP BY, and stamp its end"
 # form -> why (its beginning), the SQL that it is at, the repair
 UNPROVEN = {
     "max(t)": ("SELECT k, MAX(t) AS ts, SUM(x) AS s FROM @ev GROUP BY k",
-               "the timestamp itself changes as later rows arrive: it is made of a total, MAX(ev.t)", 'MAX("ev"."t") AS "ts"', END),
+               "the timestamp itself changes as later rows arrive: it is made of a total, MAX(ev.t)", 'MAX("ev"."t")', END),
     "the latest": ("SELECT k, t AS ts, x FROM @ev QUALIFY row_number() OVER (PARTITION BY k ORDER BY t DESC, x) = 1",
-                   "the timestamp itself changes as later rows arrive: it is made of the row that is chosen", '"ev"."t" AS "ts"', ROWS),
+                   "the timestamp itself changes as later rows arrive: it is made of the row that is chosen", "QUALIFY ROW_NUMBER()", ROWS),
     "the latest, distinct on": ("SELECT DISTINCT ON (k) k, t AS ts, x FROM @ev ORDER BY k, t DESC, x",
-                                "the timestamp itself changes", '"ev"."t" AS "ts"', ROWS),
+                                "the timestamp itself changes", 'DISTINCT ON ("k")', ROWS),
     "not exists": ("SELECT k, t AS ts FROM @ev e WHERE NOT EXISTS (FROM @late b WHERE b.k = e.k)",
-                   "NOT EXISTS: a later row takes this one away", 'EXISTS(SELECT 1 AS "_mlforge_none"', "AND b.t2 <= e.t"),
+                   "NOT EXISTS: a later row takes this one away", 'EXISTS(SELECT 1 AS "_mlforge_none"', "AND b.t2 + INTERVAL 36 HOUR <= e.t"),
     "not in": ("SELECT k, t AS ts FROM @ev e WHERE k NOT IN (SELECT k FROM @late)",
-               "NOT IN: a later row takes this one away", '"e"."k" IN', "AND late.t2 <= e.t"),
+               "NOT IN: a later row takes this one away", '"e"."k" IN', "AND late.t2 + INTERVAL 36 HOUR <= e.t"),
     "anti": ("SELECT e.k, e.t AS ts FROM @ev e ANTI JOIN @late b ON b.k = e.k",
-             "ANTI JOIN: a later row takes this one away", "ANTI JOIN", "AND b.t2 <= e.t"),
+             "ANTI JOIN: a later row takes this one away", "ANTI JOIN", "AND b.t2 + INTERVAL 36 HOUR <= e.t"),
     "is null": ("SELECT e.k, e.t AS ts FROM @ev e LEFT JOIN @late b ON b.k = e.k WHERE b.k IS NULL",
-                "WHERE reads the outer side of a join", '"b"."k" IS NULL', "AND b.t2 <= e.t"),
+                "WHERE reads the outer side of a join", '"b"."k" IS NULL', "AND b.t2 + INTERVAL 36 HOUR <= e.t"),
     "having": ("SELECT k, TIMESTAMP '2024-02-01' AS ts, SUM(x) AS s FROM @ev GROUP BY k HAVING COUNT(*) < 3",
                "HAVING reads a total, COUNT(*)", "COUNT(*) < 3", END),
     "a filter on a total": ("SELECT k, TIMESTAMP '2024-02-01' AS ts, n FROM (SELECT k, COUNT(*) AS n FROM @ev GROUP BY k) WHERE n < 3",
@@ -165,16 +165,16 @@ UNPROVEN = {
         "SELECT n AS k, TIMESTAMP '2024-02-01' AS ts, COUNT(*) AS c FROM (SELECT k, COUNT(*) AS n FROM @ev GROUP BY k) GROUP BY n",
         "GROUP BY a total, COUNT(*)", '"n"', END),
     "full": ("SELECT e.k, e.t AS ts FROM @ev e FULL JOIN @late b ON b.k = e.k", "FULL JOIN over rows with a time", 'FULL JOIN "_mlforge_source"."late" AS "b"', "UNION ALL"),
-    "limit": ("SELECT k, t AS ts FROM @ev ORDER BY t LIMIT 3", "LIMIT over rows with a time", "LIMIT 3", ""),
+    "limit": ("SELECT k, t AS ts FROM @ev ORDER BY t LIMIT 3", "LIMIT over rows with a time", "LIMIT 3", "QUALIFY row_number()"),
     "offset": ("SELECT k, t AS ts FROM @ev ORDER BY t OFFSET 3", "OFFSET over rows with a time", "OFFSET 3", ""),
-    "sample": ("SELECT k, t AS ts FROM @ev USING SAMPLE 10%", "SAMPLE over rows with a time", "", ""),
+    "sample": ("SELECT k, t AS ts FROM @ev USING SAMPLE 10%", "SAMPLE over rows with a time", "", "WHERE user_id % 10 = 0"),
     "except": ("SELECT k, t AS ts FROM @ev EXCEPT SELECT k, t2 FROM @late", "EXCEPT takes rows away", "EXCEPT", "NOT EXISTS"),
     "in as a value": ("SELECT k, t AS ts, k IN (SELECT k FROM @late) AS b FROM @ev", "IN (SELECT ...) as a value", "SELECT", "EXISTS"),
     "any one": ("SELECT k, t AS ts, (SELECT y FROM @late b WHERE b.k = e.k) AS y FROM @ev e", "a subquery that is not one total", "SELECT", "b.t2"),
     "the last as numbered, and a filter": (
         "SELECT k, TIMESTAMP '2024-02-01' AS ts FROM (SELECT k, x, row_number() OVER (PARTITION BY k ORDER BY t DESC) AS rn FROM @ev) "
         "WHERE rn = 1 AND x > 1", "WHERE reads the row that is chosen", '"x" > 1', ROWS),
-    "compared in where": ("SELECT k, t AS ts FROM @ev WHERE x > (SELECT AVG(x) FROM @ev)", "WHERE compares the value of a subquery", "AVG", "AND ev.t <= ev.t"),
+    "compared in where": ("SELECT k, t AS ts FROM @ev WHERE x > (SELECT AVG(x) FROM @ev)", "WHERE compares the value of a subquery", "AVG", "name the two apart, as in AS b: AND b.t <= ev.t"),
     "recursive": ("WITH RECURSIVE r AS (SELECT k, t FROM @ev UNION ALL SELECT k, t FROM r WHERE FALSE) SELECT k, t AS ts FROM r",
                   "a recursive CTE over rows with a time", "r", ""),
     "lateral": ("SELECT k, t AS ts, l.s FROM @ev e, LATERAL (SELECT SUM(y) AS s FROM @late b WHERE b.k = e.k) l", "LATERAL is not understood", "LATERAL", "a join"),
@@ -219,6 +219,25 @@ def test_what_the_rules_do_not_decide_says_why_and_where(name: str) -> None:
     assert at in raised.value.node.sql("duckdb")
     assert repair in raised.value.repair
     assert bool(repair) == bool(raised.value.repair)
+
+
+TIED = {
+    "not exists": "SELECT k, t AS ts FROM @ev e WHERE NOT EXISTS (FROM @late b WHERE b.k = e.k {})",
+    "not in": "SELECT k, t AS ts FROM @ev e WHERE NOT EXISTS (FROM @late WHERE late.k = e.k AND late.y > 1 {})",
+    "anti": "SELECT e.k, e.t AS ts FROM @ev e ANTI JOIN @late b ON b.k = e.k {}",
+    "is null": "SELECT e.k, e.t AS ts FROM @ev e LEFT JOIN @late b ON b.k = e.k {} WHERE b.k IS NULL",
+    "compared in where": "SELECT k, t AS ts FROM @ev e WHERE x > (SELECT AVG(b.x) FROM @ev b WHERE b.k = e.k {})",
+    "of the later one": "SELECT k, t2 AS ts FROM @late b WHERE NOT EXISTS (FROM @ev e WHERE e.k = b.k {})",
+}
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_what_is_written_as_it_was_said_is_proven(name: str) -> None:
+    with pytest.raises(Unproven) as raised:
+        written(TIED[name].format(""))
+    said = raised.value.repair.removesuffix(" in ON")
+    assert said.startswith("AND ")
+    assert proven(TIED[name].format(said), "36h" if name == "of the later one" else "0s")
 
 
 def test_places_are_kept() -> None:

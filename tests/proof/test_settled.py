@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import msgspec
 import pytest
 import sqlglot
 
@@ -36,10 +37,13 @@ def source(text: str) -> str:
     return text
 
 
-def proven(text: str, delay: str = "0s") -> bool:
+def proven(text: str, delay: str = "0s", known: dict[str, str] | None = None) -> bool:
+    """Whether the SQL alone proves it. ``known``: of columns of ev."""
     tree = sqlglot.parse_one(source(text), dialect="duckdb")
     assert isinstance(tree, sqlglot.exp.Query)
-    return settled(tree, "ts", Duration.parse(delay), relations(TABLES))
+    read = relations(TABLES)
+    read[SCHEMA, "ev"] = msgspec.structs.replace(read[SCHEMA, "ev"], known=known or {})
+    return settled(tree, "ts", Duration.parse(delay), read)
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +222,32 @@ def replace_known(relation: Any, known: dict[str, str]) -> Any:
 
 
 # -- random queries
+
+
+# SQL, the instant of column x of ev -> the least delay in hours with which it is proven; None: with none
+OWN_INSTANTS = {
+    ("SELECT k, t AS ts, x FROM @ev", "t + INTERVAL 30 HOUR"): 30,
+    ("SELECT k, t AS ts, x FROM @ev", "(ev.t + INTERVAL 1 DAY) + INTERVAL 1 DAY"): 48,
+    ("SELECT k, t AS ts, x FROM @ev", "CAST(t AS TIMESTAMP)"): 0,
+    ("SELECT k, t AS ts, x FROM @ev", "t - INTERVAL 30 HOUR"): 0,
+    ("SELECT k, t + INTERVAL 30 HOUR AS ts, x FROM @ev", "t + INTERVAL 30 HOUR"): 0,
+    ("SELECT k, t AS ts, g FROM @ev", "t + INTERVAL 30 HOUR"): 0,
+    ("SELECT k, t AS ts, g FROM @ev WHERE x > 1", "t + INTERVAL 30 HOUR"): 30,
+    ("SELECT k, t2 AS ts FROM @late l WHERE NOT EXISTS (FROM @ev e WHERE e.k = l.k AND e.x > 1 AND e.t + INTERVAL 4 HOUR <= l.t2)", "t + INTERVAL 40 HOUR"): 36,
+    ("SELECT k, t AS ts, x FROM @ev", "t + INTERVAL 1 MONTH"): None,
+    ("SELECT k, t AS ts, x FROM @ev", "date_trunc('day', t) + INTERVAL 1 DAY"): None,
+    ("SELECT k, t AS ts, x FROM @ev", "make_timestamp(x)"): None,
+    ("SELECT k, t AS ts, x FROM @ev", "greatest(t, make_timestamp(x))"): None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OWN_INSTANTS)
+def test_a_column_that_is_known_a_fixed_time_after_its_row(case: tuple[str, str]) -> None:
+    text, instant = case
+    least = OWN_INSTANTS[case]
+    assert [proven(text, f"{h}h", {"x": instant}) for h in range(60)] == [
+        least is not None and h >= least for h in range(60)
+    ]
 
 
 class Writer:
