@@ -16,6 +16,7 @@ from mlforge.model import Duration
 from mlforge.proof.known import ALWAYS, SEEN, Relation, Unproven
 from mlforge.proof.known import NEVER as NEVER_
 from mlforge.proof.seen import with_seen
+from mlforge.proof.seen_joins import micros_of
 from tests.proof.figures import judged
 from tests.proof.test_settled import TABLES, drawn, proven, source
 from tests.proof.truth import NEVER, SCHEMA, Table, Truth, relations
@@ -257,6 +258,15 @@ def test_columns_with_an_instant_of_their_own(truth: Truth) -> None:
     assert accused(truth, reads, written(reads, known)) == sum(rows_of(truth, source(reads)).values()) > 0
     assert accused(truth, reads, written(reads, known), delay=86_400_000_000) == 0
     assert accused(truth, does_not, written(does_not, known)) == 0
+
+
+@pytest.mark.parametrize(
+    ("instant", "seen"),
+    [("TIMESTAMP '-infinity'", ALWAYS), ("TIMESTAMP 'infinity'", NEVER_), ("NULL::TIMESTAMP", NEVER_),
+     ("TIMESTAMPTZ '1969-12-31 23:59:59+00'", -1000000), ("DATE '1970-01-02' + INTERVAL 1 HOUR", 90_000_000_000)],
+)  # fmt: skip
+def test_when_a_column_with_an_instant_of_its_own_is_known(instant: str, seen: int, truth: Truth) -> None:
+    assert truth.con.execute(f"SELECT {micros_of(instant)}").fetchone() == (seen,)
 
 
 @pytest.mark.parametrize(
