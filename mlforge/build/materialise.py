@@ -10,12 +10,11 @@ from msgspec.structs import replace
 
 from mlforge.build import reach
 from mlforge.build.scales import with_scales
+from mlforge.sql.alike import alike
 from mlforge.sql.physical import Physical, content_order, tiles
 from mlforge.sql.templates import ident, sql, statements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import Compiled, Duration
@@ -151,9 +150,9 @@ def fill_table(
 
 def _exact(runner: Runner, compiled: Compiled, table: str, *, temporary: bool) -> None:
     """The rows that ASOF joins and frames read."""
-    columns = [o.name for o in compiled.outputs]
+    columns = {o.name: o.type for o in compiled.outputs}
     if compiled.kind == "windows":
-        columns = [c.name for c in (*compiled.rows, *compiled.inputs)]
+        columns = {c.name: c.type for c in (*compiled.rows, *compiled.inputs)}
     runner.run(
         sql(
             "feature/plain" if compiled.kind == "plain" else "feature/events",
@@ -231,24 +230,24 @@ def make_patch(
     """Replace the fresh table by what changes from ``current``: rows to close and rows to add.
 
     With ``spans`` or ``keyed`` the fresh table is right for these times and keys alone, and no others are touched."""
-    columns = table_columns(runner.con, fresh)
+    types = table_columns(runner.con, fresh)
     repeats = compiled.kind == "windows" and compiled.interval is None
     keys = [k.name for k in compiled.keys]
     timed = compiled.kind != "static"
     runner.run(
         sql(
-            "feature/patch", table=table, current=current, fresh=fresh, columns=columns, repeats=repeats,
-            timed=timed, spans=spans, keyed=keyed, keys=keys,
+            "feature/patch", table=table, current=current, fresh=fresh, columns=list(types), repeats=repeats,
+            timed=timed, spans=spans, keyed=keyed, keys=keys, alike=alike(types),
         )
     )  # fmt: skip
     found = runner.run(sql("feature/patch_size", table=table, timed=timed))[0]
     return PatchSize(*found)  # type: ignore[arg-type]
 
 
-def table_columns(con: DuckDBPyConnection, table: str) -> Sequence[str]:
-    """The columns of a feature's table without those that say which PATCHes a row belongs to."""
+def table_columns(con: DuckDBPyConnection, table: str) -> dict[str, str]:
+    """The columns, with their types, of a feature's table without those that say which PATCHes a row belongs to."""
     rows = con.execute(f"DESCRIBE {table}").fetchall()
-    return [name for name, *_ in rows if name not in ("_mlforge_from", "_mlforge_to")]
+    return {name: kind for name, kind, *_ in rows if name not in ("_mlforge_from", "_mlforge_to")}
 
 
 def staged(name: str) -> str:

@@ -73,7 +73,7 @@ def patched(work: Work, stored: StoredVersion) -> str:
     """A staged PATCH as a whole: the rows of the catalog's table that stay, and those that are added."""
     name = f"{stored.compiled.table}__patched"
     current = f"{CURRENT}.store.{ident(stored.compiled.table)}"
-    columns = materialise.table_columns(work.runner.con, current)
+    columns = list(materialise.table_columns(work.runner.con, current))
     work.runner.con.execute(
         sql("feature/patched", name=name, table=stored.compiled.table, columns=columns, current=current)
     )

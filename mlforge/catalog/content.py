@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from mlforge.sql.bind import bind
-from mlforge.sql.physical import view
+from mlforge.sql.physical import FLOATS, view
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlforge.model import CatalogState, StoredVersion
 
 VIEW = "_mlforge_content"
-_PLAIN = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT)|FLOAT|DOUBLE|BOOLEAN|DATE|UUID|DECIMAL\(\d+,\d+\))")
+_PLAIN = re.compile(r"(U?(TINYINT|SMALLINT|INTEGER|BIGINT)|BOOLEAN|DATE|UUID|DECIMAL\(\d+,\d+\))")
 
 
 def version_hash(con: DuckDBPyConnection, state: CatalogState, stored: StoredVersion) -> str | None:
@@ -38,6 +38,8 @@ def version_hash(con: DuckDBPyConnection, state: CatalogState, stored: StoredVer
 
 def _how(kind: str) -> str:
     """How a type becomes text: plain where no separator can be in it."""
+    if kind in FLOATS:
+        return "float"
     if kind == "TIMESTAMP":
         return "micros"
     return "plain" if _PLAIN.fullmatch(kind) else "sized"

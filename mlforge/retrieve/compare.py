@@ -11,6 +11,7 @@ from mlforge.errors import UsageError, did_you_mean
 from mlforge.plan.diff import DefinitionDiff, compare
 from mlforge.plan.versions import resolve_pin
 from mlforge.project.refs import parse_pin
+from mlforge.sql.alike import alike
 from mlforge.sql.bind import bind
 from mlforge.sql.physical import view
 from mlforge.sql.templates import sql
@@ -107,15 +108,21 @@ def _data(con: DuckDBPyConnection, state: CatalogState, old: StoredVersion, new:
     match = [(k.name, k.name) for k in new.compiled.keys]
     if new.compiled.timestamp:
         match.append((str(old.compiled.timestamp), new.compiled.timestamp))
-    before = {o.name for o in old.compiled.outputs}
-    shared = [o.name for o in new.compiled.outputs if o.name in before]
+    before = {o.name: o.type for o in old.compiled.outputs}
+    shared = {o.name: (before[o.name], o.type) for o in new.compiled.outputs if o.name in before}
     return _counted(con, match, shared)
 
 
-def _counted(con: DuckDBPyConnection, match: list[tuple[str, str]], shared: list[str]) -> DataDiff:
-    counts = con.execute(sql("feature/compare", match=match, columns=shared)).fetchall()[0]
+def _counted(con: DuckDBPyConnection, match: list[tuple[str, str]], types: dict[str, tuple[str, str]]) -> DataDiff:
+    """``types``: of each column that both have, the old and the new type."""
+    shared = list(types)
+    same = alike({c: new for c, (old, new) in types.items() if old == new})
+    counts = con.execute(sql("feature/compare", match=match, columns=shared, alike=same)).fetchall()[0]
     rows_old, rows_new, both, changed, *by_column = counts
-    sample = con.execute(sql("feature/changed_rows", match=match, columns=shared, limit=SAMPLE)).fetchall()
+    intervals = [c for c, kinds in types.items() if any("INTERVAL" in kind for kind in kinds)]
+    sample = con.execute(
+        sql("feature/changed_rows", match=match, columns=shared, limit=SAMPLE, alike=same, shown=intervals)
+    ).fetchall()
     names = [new for _, new in match] + [f"{c} ({side})" for c in shared for side in ("old", "new")]
     return DataDiff(
         rows_old=rows_old, rows_new=rows_new, only_old=rows_old - both, only_new=rows_new - both, changed=changed,

@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlforge.model import Compiled, Duration, Output
+from mlforge.sql.alike import alike
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlforge.model import Aggregate, FeatureRef, Input
 
@@ -193,10 +194,10 @@ def view(schema: str, name: str, feature: Physical, probes: str | None = None) -
     return sql("feature/view", schema=schema, name=name, f=feature, probes=probes)
 
 
-def content_order(columns: Sequence[str], loaded: bool) -> str:
-    """ORDER BY terms of the documented total order of rows that share keys and time."""
+def content_order(columns: Mapping[str, str], loaded: bool) -> str:
+    """ORDER BY terms of the documented total order of rows that share keys and time, by columns and their types."""
     names = (["_mlforge_loaded"] if loaded else []) + list(columns)
-    return ", ".join(f"{ident(n)} NULLS FIRST" for n in names) or "1"
+    return sql("feature/content_order", columns=names, alike=alike(columns))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import replace as changed
 from typing import TYPE_CHECKING, Any
 
 from mlforge.model import SOURCE_SCHEMA
+from mlforge.sql.alike import how
 from mlforge.sql.physical import FLOATS
 from mlforge.sql.templates import ident, sql
 from mlforge.verify.result import Mismatch, Row
@@ -17,7 +18,8 @@ from mlforge.verify.values import Bounds, Case, stated
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mlforge.model import Closed
+    from mlforge.model import Closed, Output
+    from mlforge.sql.alike import How
 
 SHOWN = 20
 """Mismatches of a feature that are listed."""
@@ -32,14 +34,15 @@ _EPOCH = datetime.datetime(1970, 1, 1)
 
 @dataclass(frozen=True)
 class Compared:
-    """An output column: its name and number in the feature, its name in the result, its type, and by what share of its
-    size it may differ."""
+    """An output column: its name and number in the feature, its name in the result, its type, by what share of its
+    size it may differ, and how equal values of it are told apart."""
 
     name: str
     shown: str
     number: int
     type: str
     share: float
+    alike: How | None = None
 
     @property
     def size(self) -> str:
@@ -61,22 +64,18 @@ def compared(case: Case, columns: Sequence[tuple[str, str]]) -> list[Compared]:
     """The columns to compare; ``columns`` pairs an output with its name in the result."""
     numbers = {o.name: n for n, o in enumerate(case.f.outputs)}
     outputs = case.f.outputs
-    return [
-        Compared(name, shown, numbers[name], outputs[numbers[name]].type, _share(case, numbers[name]))
-        for name, shown in columns
-    ]
+    return [_compared(case, name, shown, numbers[name], outputs[numbers[name]]) for name, shown in columns]
 
 
-def _share(case: Case, number: int) -> float:
-    """Floats are exact where they are copied from one row, and nowhere else."""
-    output = case.f.outputs[number]
-    if output.type not in FLOATS:
-        return 0.0
+def _compared(case: Case, name: str, shown: str, number: int, output: Output) -> Compared:
+    """A column is the same to the last bit where it is copied from one row. Elsewhere floats may differ a little, and
+    0.0 may be -0.0."""
     words = set(re.findall(r"\w+", output.sql))
     summed = any(a.name in words for a in case.f.aggregates)
     if not summed and case.f.kind != "on_demand" and case.row_wise and not case.stored.definition.refs:
-        return 0.0
-    return SHARE if output.type == "DOUBLE" else SHARE_OF_FLOAT
+        return Compared(name, shown, number, output.type, 0.0, how(output.type))
+    share = SHARE if output.type == "DOUBLE" else SHARE_OF_FLOAT
+    return Compared(name, shown, number, output.type, share if output.type in FLOATS else 0.0)
 
 
 def differences(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace as with_changes
 
 from mlforge.model import SOURCE_SCHEMA, Version
+from mlforge.sql.alike import alike
 from mlforge.sql.bind import bind
 from mlforge.sql.physical import FLOATS
 from mlforge.sql.refs import ref_values, with_ref_times
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import Aggregate, Closed, Compiled, Duration, Output, StoredVersion
+    from mlforge.sql.alike import How
     from mlforge.sql.refs import TimedJoin
     from mlforge.verify.engine import Engine
 
@@ -121,9 +123,18 @@ class Case:
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of an event row beside keys and times."""
+        return tuple(self._types)
+
+    @property
+    def _types(self) -> dict[str, str]:
         if self.f.kind == "windows":
-            return tuple(i.name for i in (*self.f.rows, *self.f.inputs))
-        return tuple(o.name for o in self.stored.compiled.outputs)
+            return {i.name: i.type for i in (*self.f.rows, *self.f.inputs)}
+        return {o.name: o.type for o in self.stored.compiled.outputs}
+
+    @property
+    def alike(self) -> dict[str, How]:
+        """Those of the columns in which equal values may differ."""
+        return alike(self._types)
 
     @property
     def content(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from msgspec import structs
 from mlforge.errors import CatalogError, FeatureError, ProjectError, WarehouseError, Where, engine_words
 from mlforge.masking import masked, without_login
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, FileState, Slice, SourceState
+from mlforge.sql.alike import alike
 from mlforge.sql.missing import unknown_column
 from mlforge.sql.templates import ident, sql, statements
 from mlforge.warehouses.filetable import FileTable, explained, table_of
@@ -424,7 +425,9 @@ class DuckDB:
                 digest=_digest(map(str, rows)), slices=slices, rows=sum(s.rows for s in slices)
             )  # fmt: skip
         relation = f"{ident(SOURCE_SCHEMA)}.{ident(source.name)}"
-        rows, digest = self.asked(source, sql("warehouse/state", relation=relation))[0]
+        types = self.describe(f"FROM {relation}")
+        text = sql("warehouse/state", relation=relation, types=types, alike=alike(types))
+        rows, digest = self.asked(source, text)[0]
         return SourceState(digest=f"{rows}:{digest}", rows=rows)
 
     def grown(self, source: Source, slices: Mapping[str, int]) -> dict[str, tuple[int, str]]:
