@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mlforge.catalog import writer
 from mlforge.model import FeatureRef, proof_text
+from mlforge.plan.versions import shared_name
 from mlforge.sql.bind import bind, member_version
 from mlforge.sql.physical import Physical, macro, member, view
 from mlforge.sql.templates import ident, sql
@@ -51,13 +52,16 @@ def _show_versions(
 
 
 def show_set(con: DuckDBPyConnection, state: CatalogState, stored: StoredSet, *, newest: bool) -> None:
-    """The macro of one version of a feature set, and of the set's name if it is the newest."""
+    """The macro of one version of a feature set, and of the set's name if it is the newest. Where two members have a
+    column of one name it is an error, as a training set of the set is."""
     members = [
         _member(n, bind(state, member_version(state.features[ref.name], ref)), ref)
         for n, ref in enumerate(stored.members)
     ]
+    found = shared_name((m.feature.c.feature, [out for _, out in m.columns]) for m in members)
+    refusal = found and f"feature set {stored.name}: {found}: give one of them a prefix, or name its columns"
     for name in [f"{stored.name}@{stored.version}", *([stored.name] if newest else [])]:
-        con.execute(macro("feature_sets", name, members))
+        con.execute(macro("feature_sets", name, members, refusal))
 
 
 def _member(number: int, physical: Physical, ref: FeatureRef | None) -> Member:

@@ -13,6 +13,7 @@ from mlforge.online.keys import Unfit, encoder, unfit
 from mlforge.online.manifest import Member, OnDemand, Table, name
 from mlforge.online.rows import value_of
 from mlforge.online.values import row_decoder
+from mlforge.plan.versions import shared_name
 from mlforge.project.refs import parse_ref
 
 if TYPE_CHECKING:
@@ -191,15 +192,11 @@ class Planner:
             raise OnlineError("no feature is asked for", hint="name features, or a feature set")
         reads: dict[tuple[Any, ...], tuple[int, Read]] = {}
         parts: list[Part] = []
-        owners: dict[str, str] = {}
         for member in (m for item in listed for m in self._members(item)):
-            part = self._part(member, full_names, reads)
-            for column, _ in part.columns:
-                if column.lower() in owners:
-                    both = f"{owners[column.lower()]} and from {part.feature.feature}"
-                    raise OnlineError(f"column {column!r} comes from {both}", hint=_NAMES)
-                owners[column.lower()] = part.feature.feature
-            parts.append(part)
+            parts.append(self._part(member, full_names, reads))
+        shared = shared_name((part.feature.feature, [n for n, _ in part.columns]) for part in parts)
+        if shared:
+            raise OnlineError(shared, hint=_NAMES)
         columns = frozenset(n for part in parts for n, _ in part.columns)
         return Plan(tuple(r for _, r in reads.values()), tuple(parts), columns)
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from mlforge.errors import ProjectError, Where, did_you_mean
 from mlforge.model import Definition, Pin, Version
 from mlforge.plan.steps import SetStep
-from mlforge.plan.versions import newest
+from mlforge.plan.versions import newest, shared_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -60,6 +60,7 @@ def plan_sets(
             continue
         step = _step(feature_set, state, steps, upgrade)
         if step:
+            notes += _shared(step, state, steps)
             number = max((numbers or {}).get(step.name, 0), step.version_to)
             made.append(replace(step, version_to=number))
     return SetPlan(tuple(made), tuple(notes))
@@ -98,6 +99,19 @@ def _step(
         written=tuple(written(m) for m in feature_set.members),
         reasons=_reasons(last, members),
     )
+
+
+def _shared(step: SetStep, state: CatalogState, steps: Mapping[str, FeatureStep]) -> list[str]:
+    """A note if members have a column of one name."""
+    given = []
+    for member in step.members:
+        known = _after(member.name, state, steps)
+        version = newest(known.versions, member.version)
+        columns = member.columns or (tuple(c.name for c in known.versions[version].columns) if version else ())
+        given.append((member.name, [member.prefix + c for c in columns]))
+    found = shared_name(given)
+    way = "give one of them a prefix, or name its columns; until then only full_names=True reads the set"
+    return [f"feature set {step.name}: {found}: {way}"] if found else []
 
 
 def _after(name: str, state: CatalogState, steps: Mapping[str, FeatureStep]) -> _Known:

@@ -10,7 +10,7 @@ from mlforge.errors import UsageError, did_you_mean
 from mlforge.model import SourceState, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mlforge.model import CatalogState, Pin, StoredFeature, StoredSet, StoredVersion
     from mlforge.plan.diff import Bump
@@ -68,3 +68,14 @@ def resolve_set(state: CatalogState, reference: str) -> StoredSet:
             return stored
     listed = ", ".join(str(s.version) for s in versions)
     raise UsageError(f"feature set {name} has no version {wanted!r}", hint=f"versions in the catalog: {listed}")
+
+
+def shared_name(given: Iterable[tuple[str, Sequence[str]]]) -> str | None:
+    """Which name of a column two of them have, in whatever case, as a sentence; of each, what it is and its columns."""
+    owners: dict[str, str] = {}
+    for owner, names in given:
+        for name in names:
+            if name.lower() in owners:
+                return f"column {name!r} comes from {owners[name.lower()]} and from {owner}"
+            owners[name.lower()] = owner
+    return None

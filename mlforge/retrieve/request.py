@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from mlforge.errors import RetrievalError, UsageError, did_you_mean
 from mlforge.model import FeatureRef, Version
-from mlforge.plan.versions import resolve_pin, resolve_set
+from mlforge.plan.versions import resolve_pin, resolve_set, shared_name
 from mlforge.project.refs import parse_pin, parse_ref
 from mlforge.sql.bind import bind, member_version
 from mlforge.sql.physical import Physical, member
@@ -105,19 +105,16 @@ def named(requests: Sequence[Request], labels: Sequence[str], *, full_names: boo
     """For each request the names of its columns in the result.
 
     Raises RetrievalError for a name that two features, or a feature and a label column, share."""
-    owners = {name.lower(): "the label rows" for name in labels}
     result = []
     for request in requests:
         lead = f"{request.ref.name}__" if full_names else ""
-        names = tuple(request.ref.prefix + lead + c for c in request.columns)
-        for name in names:
-            if name.lower() in owners:
-                raise RetrievalError(
-                    f"column {name!r} comes from {owners[name.lower()]} and from {request.ref.name}",
-                    hint="full_names=True gives feature__column; or give one of them a prefix, or name its columns",
-                )
-            owners[name.lower()] = request.ref.name
-        result.append(names)
+        result.append(tuple(request.ref.prefix + lead + c for c in request.columns))
+    given = [("the label rows", labels), *((r.ref.name, names) for r, names in zip(requests, result, strict=True))]
+    found = shared_name(given)
+    if found:
+        raise RetrievalError(
+            found, hint="full_names=True gives feature__column; or give one of them a prefix, or name its columns"
+        )
     return result
 
 

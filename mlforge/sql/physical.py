@@ -181,8 +181,10 @@ def training_set(
     )  # fmt: skip
 
 
-def macro(schema: str, name: str, members: Sequence[Member]) -> str:
-    """SQL that makes the table macro over these members."""
+def macro(schema: str, name: str, members: Sequence[Member], refusal: str | None = None) -> str:
+    """SQL that makes the table macro over these members; with ``refusal``, one that raises it."""
+    if refusal:
+        return sql("feature/macro", schema=schema, name=name, body=sql("feature/refusal", text=refusal))
     body = training_set(members, "query_table(labels)", label_time="COLUMNS([ts])", label_type=None)
     return sql("feature/macro", schema=schema, name=name, body=body)
 
