@@ -14,7 +14,7 @@
     ├── RetrievalError        label rows or requested features do not fit
     └── OnlineError           the online store does not hold what is asked, or cannot take what is published
         ├── NotPublishedError a feature, a feature set, or everything
-        ├── CannotServeError  what is published cannot be had here: an expression without DuckDB, a date before year 1
+        ├── CannotServeError  what is published cannot be had here: an expression without DuckDB
         └── StoreDownError    it cannot be reached, or is full
             └── StoreRefusedError   it is there, but does not let us in
 

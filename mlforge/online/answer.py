@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlforge.errors import CannotServeError, OnlineError
+from mlforge.errors import OnlineError
 from mlforge.online.expressions import evaluate
 from mlforge.online.manifest import Table
 from mlforge.online.records import GONE, entry_head, visible
 from mlforge.online.rows import value_of
+from mlforge.online.times import timely
 from mlforge.online.values import EXPIRED, MISSING, Value, find, moment, points_head
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mlforge.online.manifest import OnDemand, Output
     from mlforge.online.records import Head
@@ -62,36 +63,47 @@ def _found(
     read: Read, names: Sequence[bytes | None], records: Sequence[bytes | None], head: Head, at: int
 ) -> tuple[list[Found], list[int]]:
     """What one table says of every row, and the steps of their keys."""
+    try:
+        return _decoded(read, names, records, head, at, read.opened.decode)
+    except msgspec.ValidationError:  # a time that Python does not have
+        pass
+    try:
+        return _decoded(read, names, records, head, at, read.opened.patient)
+    except msgspec.ValidationError as error:
+        raise OnlineError(
+            f"a value of {read.opened.table.feature} is none of its type: {error}",
+            hint="mlforge publish --full writes all of them anew",
+        ) from error
+
+
+def _decoded(
+    read: Read, names: Sequence[bytes | None], records: Sequence[bytes | None], head: Head, at: int,
+    decode: Callable[[bytes], Found],
+) -> tuple[list[Found], list[int]]:  # fmt: skip
     opened = read.opened
-    decode, empty, nothing = opened.decode, opened.empty, (None,) * (len(opened.empty) - 2)
+    empty, nothing = opened.empty, (None,) * (len(opened.empty) - 2)
     unknown = empty if at >= opened.table.since else (None, OUT_OF_RANGE, *nothing)
     found: list[Found] = []
     steps: list[int] = []
     add, add_step = found.append, steps.append
     generation, dead = head.generation, head.dead
-    try:
-        for name, record in zip(names, records, strict=True):
-            if record is not None:  # nearly always: one entry that readers see, one point that has begun
-                newest, length = entry_head(record)
-                if newest <= generation and newest not in dead and length != GONE:
-                    step, count, first = points_head(record, 8)
-                    if count == 1 and first <= at:
-                        add(decode(record[32 : 8 + length]))
-                        add_step(step)
-                        continue
-            payload = visible(record, generation, dead) if record is not None else None
-            if payload is None:
-                add((None, NO_KEY, *nothing) if name is None else unknown)
-                add_step(0)
-                continue
-            packed, step = find(payload, at)
-            add((None, OUT_OF_RANGE, *nothing) if packed is None else decode(packed))
-            add_step(step)
-    except msgspec.ValidationError as error:
-        raise CannotServeError(
-            f"a value of {opened.table.feature} is none that Python can hold: {error}",
-            hint="dates and timestamps must lie in the years 1 to 9999",
-        ) from error
+    for name, record in zip(names, records, strict=True):
+        if record is not None:  # nearly always: one entry that readers see, one point that has begun
+            newest, length = entry_head(record)
+            if newest <= generation and newest not in dead and length != GONE:
+                step, count, first = points_head(record, 8)
+                if count == 1 and first <= at:
+                    add(decode(record[32 : 8 + length]))
+                    add_step(step)
+                    continue
+        payload = visible(record, generation, dead) if record is not None else None
+        if payload is None:
+            add((None, NO_KEY, *nothing) if name is None else unknown)
+            add_step(0)
+            continue
+        packed, step = find(payload, at)
+        add((None, OUT_OF_RANGE, *nothing) if packed is None else decode(packed))
+        add_step(step)
     return found, steps
 
 
@@ -108,7 +120,7 @@ def _add_stored(
     engine = _by_engine(part, table, found, whens)
     for number, (row, values) in enumerate(zip(result, found, strict=True)):
         for name, output in part.columns:
-            value = _value(output, values, whens[number], engine, number)
+            value = _python(table, output, _value(output, values, whens[number], engine, number))
             row[name] = _with_status(value, output, values, table.version, steps[number]) if with_status else value
 
 
@@ -130,6 +142,11 @@ def _value(output: Output, values: Found, at: int, engine: Mapping[str, list[Any
     if output.expression is not None:
         return evaluate(output.expression, values[2:], at)
     return engine[output.name][number]
+
+
+def _python(table: Table, output: Output, value: Any) -> Any:
+    """The value for a reader: stored nanoseconds are text."""
+    return value if output.position is None else timely(value, table.stored[output.position].tree)
 
 
 def _by_engine(part: Part, table: Table, found: list[Found], whens: Sequence[int]) -> dict[str, list[Any]]:

@@ -5,6 +5,7 @@ imported when it is first needed (extra ``online-sql``)."""
 
 from __future__ import annotations
 
+import datetime
 import decimal
 import math
 import threading
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import CannotServeError, OnlineError, engine_words
 from mlforge.online.keys import scalar
+from mlforge.online.times import holds, timely
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +48,9 @@ def run(engine: Engine, feature: str, lists: Sequence[list[Any]]) -> list[tuple[
     except duckdb.Error as error:
         first = engine_words(error)
         raise OnlineError(f"{feature} cannot be evaluated for these entity rows: {first}") from error
-    return list(found)
+    if not any(map(holds, engine.trees)):
+        return list(found)
+    return [tuple(map(timely, row, engine.trees)) for row in found]
 
 
 def _connection() -> tuple[DuckDBPyConnection, dict[str, Any]]:
@@ -77,10 +81,13 @@ def _kept(statements: dict[str, Any], sql: str, con: DuckDBPyConnection) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Decimals and UUIDs as text: the parameter's type makes them what they were, whatever else the list holds. NaN
-    too, at any depth, which DuckDB takes for NULL otherwise. What numpy and Arrow have made is Python's own."""
+    """Decimals, UUIDs and times as text: the parameter's type makes them what they were, whatever else the list holds,
+    as the text of a time that Python does not have. NaN too, at any depth, which DuckDB takes for NULL otherwise. What
+    numpy and Arrow have made is Python's own."""
     value = scalar(value)
-    if isinstance(value, (decimal.Decimal, uuid.UUID)):
+    if isinstance(value, (decimal.Decimal, uuid.UUID)) or type(value) in (datetime.date, datetime.time):
+        return str(value)
+    if type(value) is datetime.datetime and value.tzinfo is None:
         return str(value)
     if isinstance(value, float):
         return "nan" if math.isnan(value) else value

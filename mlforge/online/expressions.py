@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from mlforge.online.values import micros, moment
+from mlforge.online.times import ENDLESS, far, instant, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +26,10 @@ CALENDAR = {"month": 1, "quarter": 3, "year": 12}
 
 
 def evaluate(tree: Sequence[Any], row: Sequence[Any], at: int) -> Any:
-    """The value of an expression over stored columns at an instant, in microseconds. Timestamps come as datetimes."""
+    """The value of an expression over stored columns at an instant, in microseconds. Timestamps come as datetimes, or
+    as text where Python has none."""
     result = _value(tree, row, at)
-    return moment(result.at) if isinstance(result, _Time) else result
+    return said(result.at) if isinstance(result, _Time) else result
 
 
 class _Time:
@@ -50,7 +51,7 @@ def _value(tree: Sequence[Any], row: Sequence[Any], at: int) -> Any:
         return row[tree[1]]
     if kind == "time":
         value = row[tree[1]]
-        return None if value is None else _Time(micros(value))
+        return None if value is None else _Time(instant(value))
     if kind == "coalesce":
         return next((v for t in tree[1] if (v := _value(t, row, at)) is not None), None)
     values = [_value(t, row, at) for t in tree[-1]]
@@ -58,6 +59,8 @@ def _value(tree: Sequence[Any], row: Sequence[Any], at: int) -> Any:
         left, right = values
         return None if left is not None and right is not None and left == right else left
     if any(v is None for v in values):
+        return None
+    if any(isinstance(v, _Time) and abs(v.at) == ENDLESS for v in values):
         return None
     if kind == "diff":
         return _diff(tree[1], values[0].at, values[1].at)
@@ -72,8 +75,8 @@ def _diff(unit: str, start: int, end: int) -> int:
 
 
 def _months(at: int) -> int:
-    then = moment(at)
-    return (then.year * 12 + then.month - 1) if then else 0
+    year, then = far(at)
+    return year * 12 + then.month - 1
 
 
 def _divided(a: float, b: float) -> float:

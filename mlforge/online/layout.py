@@ -14,11 +14,12 @@ from mlforge.model import Aggregate, proof_text
 from mlforge.model import Output as CompiledOutput
 from mlforge.online.compiling import expression
 from mlforge.online.manifest import Engine, Key, OnDemand, Output, Stored
+from mlforge.online.times import holds
 from mlforge.sql.keys import kind_of
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mlforge.model import Compiled, Input
     from mlforge.sql.physical import Physical
@@ -31,7 +32,7 @@ _TREES = {
     "tinyint": "int", "smallint": "int", "integer": "int", "bigint": "int", "hugeint": "int", "utinyint": "int",
     "usmallint": "int", "uinteger": "int", "ubigint": "int", "float": "float", "double": "float", "boolean": "bool",
     "varchar": "text", "blob": "bytes", "date": "date", "time": "time", "timestamp": "timestamp",
-    "timestamp_s": "timestamp", "timestamp_ms": "timestamp", "timestamp_ns": "timestamp",
+    "timestamp_s": "timestamp", "timestamp_ms": "timestamp", "timestamp_ns": "nanos",
     "timestamp with time zone": "timestamp", "decimal": "decimal", "uuid": "uuid",
 }  # fmt: skip
 
@@ -62,7 +63,7 @@ def layout(feature: Physical) -> Layout:
     places = {s.name: (n, s.type) for n, s in enumerate(stored)}
     outputs = [_output(c, o, places) for o in c.outputs]
     beyond = [o for o, made in zip(c.outputs, outputs, strict=True) if made.position is None and not made.expression]
-    engine = _as_of_engine(beyond, stored) if beyond else None
+    engine = _as_of_engine(c, beyond, stored) if beyond else None
     f, latest, expired = _with_event(feature, columns, stored)
     return Layout(f, stored, outputs, engine, latest, expired)
 
@@ -169,13 +170,24 @@ def key_sql(c: Compiled) -> str:
     return sql("online/key", keys=[(k.name, kind_of(k.type)) for k in c.keys], kinds=_KINDS, tags=_TAGS)
 
 
-def _as_of_engine(outputs: list[CompiledOutput], stored: list[Stored]) -> Engine:
+def _as_of_engine(c: Compiled, outputs: list[CompiledOutput], stored: list[Stored]) -> Engine:
     used = [(n, s) for n, s in enumerate(stored) if any(re.search(rf"\b{s.name}\b", o.sql) for o in outputs)]
     parameters: list[tuple[list[Any], str]] = [(["stored", n], s.type) for n, s in used]
     plain = [(s.name, i) for i, (_, s) in enumerate(used)] + [(AT, len(used))]
     parameters.append((["at"], "TIMESTAMP"))
-    text = sql("online/engine", outputs=outputs, structs={}, plain=plain, types=[t for _, t in parameters])
-    return Engine(text, parameters, [o.name for o in outputs])
+    return _engine(c, outputs, parameters, {}, plain)
+
+
+def _engine(
+    c: Compiled, outputs: Sequence[CompiledOutput], parameters: list[tuple[list[Any], str]],
+    structs: Mapping[str, list[tuple[str, int]]], plain: Sequence[tuple[str, int]],
+) -> Engine:  # fmt: skip
+    trees = [type_tree(o.type, c.feature, o.name) for o in outputs]
+    text = sql(
+        "online/engine", outputs=outputs, trees=trees, late=any(map(holds, trees)), structs=structs, plain=plain,
+        types=[t for _, t in parameters],
+    )  # fmt: skip
+    return Engine(text, parameters, [o.name for o in outputs], trees)
 
 
 def on_demand(feature: Physical, version: str, identity: str, tables: Mapping[str, str]) -> OnDemand:
@@ -192,13 +204,10 @@ def on_demand(feature: Physical, version: str, identity: str, tables: Mapping[st
         for name in names:
             structs.setdefault(alias, []).append((name, len(parameters)))
             parameters.append((["ref", alias, name], types[alias, name]))
-    text = sql("online/engine", outputs=c.outputs, structs=structs, plain=[], types=[t for _, t in parameters])
-    for output in c.outputs:
-        type_tree(output.type, c.feature, output.name)
     return OnDemand(
         feature=c.feature, version=version, identity=identity, keys=keys(c), parts=list(c.parts), request=c.request,
         reads=dict(tables), columns=columns, outputs=[Output(o.name, o.type) for o in c.outputs],
-        engine=Engine(text, parameters, [o.name for o in c.outputs]), proof=proof_text(c.proof),
+        engine=_engine(c, c.outputs, parameters, structs, []), proof=proof_text(c.proof),
     )  # fmt: skip
 
 

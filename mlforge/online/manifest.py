@@ -55,6 +55,7 @@ class Engine(Struct, frozen=True, array_like=True):
     sql: str
     parameters: list[tuple[list[Any], str]]
     outputs: list[str]
+    trees: list[Any] = []  # of the outputs, whose times come as text; none of what was published before
 
 
 class Table(Struct, frozen=True, kw_only=True):

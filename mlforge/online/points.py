@@ -44,13 +44,13 @@ def batch(con: DuckDBPyConnection, layout: Layout, number: int, start: int, max_
 
     ``start``: microseconds since the epoch, the first instant that can be read."""
     key = key_sql(layout.f.c)
-    columns = [s.name for s in layout.stored]
     if layout.f.c.kind == "static":
-        query = sql("online/static", f=layout.f, table=CHANGED, key=key, batch=number, always=ALWAYS)
+        query = sql("online/static", f=layout.f, table=CHANGED, key=key, batch=number, always=ALWAYS,
+                    stored=layout.stored)  # fmt: skip
     else:
         query = sql(
             "online/points", f=layout.f, latest=layout.latest, expired=layout.expired, table=CHANGED, key=key,
-            batch=number, start=start, steps=STEPS, most=max_points, columns=columns,
+            batch=number, start=start, steps=STEPS, most=max_points, stored=layout.stored,
         )  # fmt: skip
     yield from _packed(_rows(con, query))
     for (name,) in _rows(con, sql("online/gone", f=layout.f, table=CHANGED, key=key, batch=number)):
@@ -86,5 +86,8 @@ def _packed(rows: Iterator[tuple[Any, ...]]) -> Iterator[Item]:
 
 def empty(con: DuckDBPyConnection, layout: Layout) -> bytes:
     """The packed values where no row of the key is known."""
-    row = con.execute(sql("online/empty", outputs=layout.empties)).fetchall()[0] if layout.empties else ()
+    if not layout.empties:
+        return pack((None, MISSING))
+    trees = {s.name: s.tree for s in layout.stored}
+    row = con.execute(sql("online/empty", outputs=layout.empties, trees=trees)).fetchall()[0]
     return pack((None, MISSING, *row))

@@ -12,7 +12,8 @@ from mlforge.model import FeatureRef, Version
 from mlforge.online.keys import Unfit, encoder, unfit
 from mlforge.online.manifest import Member, OnDemand, Table, name
 from mlforge.online.rows import value_of
-from mlforge.online.values import row_decoder
+from mlforge.online.times import holds
+from mlforge.online.values import patient_decoder, row_decoder
 from mlforge.plan.versions import shared_name
 from mlforge.project.refs import parse_ref
 
@@ -29,6 +30,7 @@ class Opened:
     id: str
     table: Table
     decode: Callable[[Any], tuple[Any, ...]]
+    patient: Callable[[Any], tuple[Any, ...]]  # for what ``decode`` refuses
     empty: tuple[Any, ...]
     encoders: list[Callable[[Any], bytes]]
     lead: bytes  # of the names of its records
@@ -36,9 +38,10 @@ class Opened:
     @classmethod
     def of(cls, namespace: str, id_: str, table: Table) -> Opened:
         """Open a table of a manifest."""
-        decode = row_decoder([s.tree for s in table.stored]).decode
+        trees = [s.tree for s in table.stored]
+        decode, patient = row_decoder(trees).decode, patient_decoder(trees)
         encoders = [encoder(k.kind, k.type) for k in table.keys]
-        return cls(id_, table, decode, decode(table.empty), encoders, name(namespace, "t", table.prefix, ""))
+        return cls(id_, table, decode, patient, patient(table.empty), encoders, name(namespace, "t", table.prefix, ""))
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Part:
     def stored(self) -> tuple[tuple[str, ...], Callable[[tuple[Any, ...]], tuple[Any, ...]]] | None:
         """Names of the columns and what picks them from decoded values, where all of them are stored as they are."""
         places = [o.position + 2 for _, o in self.columns if o.position is not None]
+        if isinstance(self.feature, Table) and any(holds(self.feature.stored[p - 2].tree, ("nanos",)) for p in places):
+            return None
         if len(places) != len(self.columns):
             return None
         names = tuple(n for n, _ in self.columns)

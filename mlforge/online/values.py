@@ -2,8 +2,8 @@
 
 What is stored for a key is every instant at which its values change if no new row arrives, and the values from then on.
 A reader finds the last instant at or before T by bisection and decodes the values of that one only. msgpack keeps
-integers, floats (NaN too), text, lists and structs as they are; dates, timestamps, decimals and UUIDs travel as text
-and come back by the column's type, which the manifest tells as a small tree: ``"int"``, ``["list", "int"]``,
+integers, floats (NaN too), text, lists and structs as they are; dates, timestamps (times.py), decimals and UUIDs travel
+as text and come back by the column's type, which the manifest tells as a small tree: ``"int"``, ``["list", "int"]``,
 ``["struct", [["a", "int"]]]``."""
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import msgspec
 
 from mlforge.duration import in_utc
 from mlforge.errors import OnlineError
+from mlforge.online.times import as_texts, holds, timely
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Status = Literal["PRESENT", "EXPIRED", "MISSING", "OUT_OF_RANGE"]
 PRESENT, EXPIRED, MISSING = 0, 1, 2
@@ -91,7 +92,7 @@ def values_of(payload: bytes) -> list[bytes]:
 
 _PLAIN: dict[str, Any] = {
     "int": int, "float": float, "bool": bool, "text": str, "bytes": bytes, "date": datetime.date, "time": datetime.time,
-    "timestamp": datetime.datetime, "decimal": decimal.Decimal, "uuid": uuid.UUID,
+    "timestamp": datetime.datetime, "nanos": str, "decimal": decimal.Decimal, "uuid": uuid.UUID,
 }  # fmt: skip
 
 
@@ -113,8 +114,22 @@ def _nested(kind: str, inner: Any) -> Any:
 
 
 def row_decoder(trees: Sequence[Any]) -> msgspec.msgpack.Decoder[tuple[Any, ...]]:
-    """Decodes the packed values of one point: event time, state, columns."""
+    """Decodes the packed values of one point: event time, state, columns. Nanoseconds come as text.
+
+    Raises msgspec.ValidationError for times that Python does not have."""
     return msgspec.msgpack.Decoder(tuple[(Optional[int], int, *(python_type(tree) for tree in trees))])  # type: ignore[misc]  # noqa: UP045
+
+
+def patient_decoder(trees: Sequence[Any]) -> Callable[[bytes], tuple[Any, ...]]:
+    """As ``row_decoder``, but such times come as text."""
+    decode = row_decoder([as_texts(tree) for tree in trees]).decode
+    kinds = [tree if holds(tree) and not holds(tree, ("nanos",)) else "text" for tree in trees]
+
+    def decoded(packed: bytes) -> tuple[Any, ...]:
+        event, state, *values = decode(packed)
+        return event, state, *map(timely, values, kinds)
+
+    return decoded
 
 
 def micros(at: datetime.datetime | datetime.date | str | None) -> int:

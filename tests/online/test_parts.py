@@ -21,8 +21,10 @@ from mlforge.online.clock import boundary
 from mlforge.online.compiling import expression
 from mlforge.online.expressions import evaluate
 from mlforge.online.layout import key_sql, type_tree
-from mlforge.online.values import ALWAYS, find, micros, moment, pack, pack_points, row_decoder
+from mlforge.online.times import timely
+from mlforge.online.values import ALWAYS, find, micros, moment, pack, pack_points, patient_decoder, row_decoder
 from mlforge.sql.keys import kind_of
+from mlforge.sql.templates import sql
 from tests.oracle.clock import boundary as expected_boundary
 from tests.oracle.strategies import INTERVALS, ZONES
 
@@ -203,11 +205,13 @@ VALUES = [
 @pytest.mark.parametrize("null", [False, True])
 def test_types_survive(con: duckdb.DuckDBPyConnection, duckdb_type: str, literal: str, null: bool) -> None:
     text = "NULL" if null else literal
-    ((value,),) = con.execute(f"SELECT CAST({text} AS {duckdb_type})").fetchall()
-    decode = row_decoder([type_tree(duckdb_type, "f", "c")]).decode
-    (_, _, found) = decode(pack((None, 0, value)))
-    wanted = list(value) if isinstance(value, tuple) else value
-    assert repr(found) == repr(wanted)
+    ((wanted,),) = con.execute(f"SELECT CAST({text} AS {duckdb_type})").fetchall()
+    tree = type_tree(duckdb_type, "f", "c")
+    made = sql("online/timely", x=f"CAST({text} AS {duckdb_type})", tree=tree)
+    ((stored,),) = con.execute(f"SELECT {made}").fetchall()
+    for decode in (row_decoder([tree]).decode, patient_decoder([tree])):
+        (_, _, found) = decode(pack((None, 0, stored)))
+        assert repr(timely(found, tree)) == repr(list(wanted) if isinstance(wanted, tuple) else wanted)
 
 
 @pytest.mark.parametrize("duckdb_type", ["INTERVAL", "BIT", "UNION(a INTEGER)", "BIT[]"])

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from mlforge.errors import RetrievalError, engine_words
 from mlforge.online.canonical import text
 from mlforge.online.engine import plain
-from mlforge.online.layout import key_sql
+from mlforge.online.layout import key_sql, type_tree
+from mlforge.online.times import holds, timely
 from mlforge.retrieve.handover import dicts
 from mlforge.retrieve.training import training_set
-from mlforge.sql.templates import sql
+from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,10 +42,10 @@ def expected(
     labels = label_rows(con, [(n, t, [row.get(n) for row in rows]) for n, t in types.items()], at)
     made = training_set(con, state, [found.ref], labels, timestamp=AT, full_names=True).table
     outputs = {o.name: o.type for o in c.outputs}
-    try:
-        return {name: _texts(made.column(f"{c.feature}__{name}"), outputs[name]) for name in columns}
-    except (ValueError, OverflowError) as error:
-        raise RetrievalError(f"a value of {c.feature} is none that Python can hold: {error}") from error
+    return {
+        name: _texts(made.column(f"{c.feature}__{name}"), outputs[name], type_tree(outputs[name], c.feature, name))
+        for name in columns
+    }
 
 
 def label_rows(con: DuckDBPyConnection, columns: Sequence[tuple[str, str, list[Any]]], at: Sequence[int]) -> pa.Table:
@@ -61,16 +62,23 @@ def label_rows(con: DuckDBPyConnection, columns: Sequence[tuple[str, str, list[A
         raise RetrievalError(f"these are no entity rows: {engine_words(error)}") from error
 
 
-def _texts(column: pa.ChunkedArray, type_: str) -> list[str | None]:
-    import pyarrow as pa
-
+def _texts(column: pa.ChunkedArray, type_: str, tree: Any) -> list[str | None]:
     make = canonical(type_)
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    if holds(tree):
+        return [make(timely(v, tree)) for v in _with_texts(column, tree)]
     values = column.to_pylist()
     if "MAP(" in type_:
         values = dicts(values, type_)
     return [make(v) for v in values]
+
+
+def _with_texts(column: pa.ChunkedArray, tree: Any) -> list[Any]:
+    """The values with text for times: Arrow hands infinite ones, and nanoseconds, to Python as others or not at all."""
+    import duckdb
+    import pyarrow as pa
+
+    relation = duckdb.from_arrow(pa.table({"v": column}))
+    return [v for (v,) in relation.project(sql("online/timely", x=ident("v"), tree=tree)).fetchall()]
 
 
 def canonical(type_: str) -> Callable[[Any], str | None]:
