@@ -74,6 +74,20 @@ class Folder:
             self.read(known)
         return str(error.value)
 
+    def told(self) -> str:
+        """The error of a build that reads the column."""
+        with duckdb.connect() as con:
+            configure(con)
+            warehouse = DuckDB(con, str(self.root))
+            try:
+                warehouse.bind_source(self.source)
+                con.execute(f"SELECT v FROM {SOURCE_SCHEMA}.ev").fetchall()
+            except ProjectError as error:
+                return str(error)
+            except duckdb.Error as error:
+                return str(warehouse.explained(error))
+        raise AssertionError("nothing was refused")
+
 
 def same(folder: Folder, first: tuple[str, Cells, str], second: tuple[str, Cells, str]) -> tuple[str, Cells]:
     """What both files hold together: read at once, and the second when the first is known already."""
@@ -124,7 +138,7 @@ REFUSED = {
     "date and time": ("DATE", [DAY], "TIMESTAMP", [NOON], "types: {v: TIMESTAMP}"),
     "boolean and number": ("BOOLEAN", [True], "INTEGER", [1], "types: {v: VARCHAR}"),
     "decimal and double": ("DECIMAL(5,2)", [D("0.1")], "DOUBLE", [0.1], "types: {v: DOUBLE}"),
-    "decimals too wide": ("DECIMAL(38,0)", [D(1)], "DECIMAL(38,38)", [D("0.1")], "types: {v: DOUBLE}"),
+    "decimals too wide": ("DECIMAL(38,0)", [D(1)], "DECIMAL(38,38)", [D("0.1")], "types: {v: 'DECIMAL(38,9)'}"),
     "fields": ("STRUCT(a INTEGER)", [{"a": 1}], "STRUCT(a VARCHAR)", [{"a": "x"}], "types: {v: VARCHAR}"),
     "zones": ("TIMESTAMP", [NOON], "TIMESTAMPTZ", [NOON], "types: {v: TIMESTAMPTZ}"),
     "lists": ("INTEGER[]", [[1]], "VARCHAR[]", [["x"]], "types: {v: 'VARCHAR[]'}"),
@@ -292,6 +306,53 @@ def test_integers_in_lists_and_objects_that_no_double_holds(
     assert f"types: {{v: '{keeps}'}}" in message
     kind, cells, _ = Folder(tmp_path, "json", types={"v": keeps}).read()
     assert (kind, str(cells[1]).count(str(BIG))) == (keeps, 1)
+
+
+PROPOSED = {
+    "fractions beside a large integer": ("csv", ["1.5", str(BIG)], [], {}, "DECIMAL(38,9)"),
+    "in another file": ("csv", ["1.5"], [str(BIG)], {}, "DECIMAL(38,9)"),
+    "a long fraction": ("csv", ["0.123456789012", str(BIG)], [], {}, "DECIMAL(38,18)"),
+    "a tiny one": ("csv", ["1e-20", str(BIG)], [], {}, "VARCHAR"),
+    "a tiny one in another file": ("csv", ["1e-20"], [str(BIG)], {}, "VARCHAR"),
+    "objects": ("json", ["1.5", str(BIG)], [], {}, "DECIMAL(38,9)"),
+    "a tiny one in objects": ("json", ["1e-20", str(BIG)], [], {}, "VARCHAR"),
+    "a tiny one in lists": ("json", ["[1e-20]", f"[{BIG}]"], [], {}, "VARCHAR[]"),
+    "declared": ("csv", ["1.5", str(BIG)], [], {"v": "DOUBLE"}, "DECIMAL(38,9)"),
+    "a declared integer": ("csv", ["1", "2.5"], [], {"v": "BIGINT"}, "DOUBLE"),
+    "and a word": ("csv", ["1", "2.5", "N/A"], [], {"v": "BIGINT"}, "VARCHAR"),
+    "too narrow": ("csv", ["1", "40000"], [], {"v": "SMALLINT"}, "BIGINT"),
+    "too narrow for BIGINT": ("csv", ["1", "9" * 30], [], {"v": "BIGINT"}, "DECIMAL(38,0)"),
+    "too many digits": ("csv", ["1", "9" * 50], [], {"v": "DECIMAL(38,0)"}, "VARCHAR"),
+    "Parquet": ("parquet", ([BIG], "BIGINT"), ([0.5], "DOUBLE"), {}, "DECIMAL(38,9)"),
+    "Parquet with more": ("parquet", ([BIG], "BIGINT"), ([0.1 + 0.2], "DOUBLE"), {}, "DECIMAL(38,18)"),
+    "Parquet with anything": ("parquet", ([BIG], "BIGINT"), ([5e-324], "DOUBLE"), {}, "VARCHAR"),
+    "a decimal cut": ("parquet", ([D("1.25")], "DECIMAL(5,2)"), ([], "DECIMAL(5,2)"), {"v": "DECIMAL(5,1)"}, "DECIMAL(5,2)"),
+    "a decimal as integer": ("parquet", ([D("1.25")], "DECIMAL(5,2)"), ([], "DECIMAL(5,2)"), {"v": "BIGINT"}, "DECIMAL(5,2)"),
+    "a decimal beside doubles": ("parquet", ([D(2**53 + 1) / 4], "DECIMAL(20,2)"), ([0.5], "DOUBLE"), {}, "DECIMAL(38,9)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PROPOSED)
+def test_the_type_that_an_error_proposes_keeps_every_value(tmp_path: Path, case: str) -> None:
+    format_, one, two, types, proposed = PROPOSED[case]
+    folder = Folder(tmp_path, format_, types=types)
+    parts = [part if isinstance(part, tuple) else (part, "") for part in (one, two)]
+    for name, (cells, kind) in zip("ab", parts, strict=True):
+        if cells:
+            folder.write(name, cells, kind)
+    shown = f"'{proposed}'" if "(" in proposed or "[" in proposed else proposed
+    assert f"types: {{v: {shown}}}" in folder.told()
+    kind, cells, _ = Folder(tmp_path, format_, types={"v": proposed}).read()
+    wrote = [v for cells, _ in parts for v in cells]
+    assert kind == proposed
+    if proposed == "VARCHAR":
+        assert [float(v) if v != "N/A" else v for v in cells] == [float(v) if v != "N/A" else v for v in wrote]
+        assert str(BIG) not in map(str, wrote) or str(BIG) in cells
+    elif proposed == "VARCHAR[]":
+        assert [[D(v) for v in cell] for cell in cells] == [[D("1e-20")], [D(BIG)]]
+    else:
+        assert [float(v) for v in cells] == [float(v) for v in wrote]
+        assert BIG not in wrote or D(BIG) in cells
 
 
 def test_lists_of_files_of_different_types(tmp_path: Path) -> None:

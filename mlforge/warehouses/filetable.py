@@ -17,7 +17,17 @@ from mlforge.errors import ProjectError
 from mlforge.model import FileLayout, TypeChange
 from mlforge.sql.templates import sql
 from mlforge.warehouses.layouts import look
-from mlforge.warehouses.misfits import Misfit, Misread, find, is_word, mixed_width, nothing, odd_one, two_truths
+from mlforge.warehouses.misfits import (
+    Misfit,
+    Misread,
+    find,
+    is_word,
+    keeping,
+    mixed_width,
+    nothing,
+    odd_one,
+    two_truths,
+)
 from mlforge.warehouses.nested import Shape, shape, texts
 from mlforge.warehouses.ragged import values
 from mlforge.warehouses.types import NULL, common, is_number, is_safe
@@ -144,6 +154,7 @@ class FileTable:
                     column, f"{text}: row {found[0]} of {self.shown(said)} says {found[1]!r}", (kind, before)
                 )
                 misfit.word = found[1] if self.reader.format == "csv" and is_word(found[1]) else None
+        misfit.keeps = keeping(self.con, self.reader, self.layouts, column, misfit.candidates)
         return misfit
 
     def _first_misfit(self, file: str, column: str, kind: str) -> tuple[int, str] | None:
@@ -327,9 +338,11 @@ class FileTable:
         row = find(self.con, self.reader, file, self.layouts[file], column, old, whole, declared=True) if file else None
         at = f"{self.shown(file or said)}{f', row {row[0]}' if row else ''}"
         found = Misfit(column, f"column {column!r} is {whole}, and {at} holds {value!r} ({old})", (old, new), value)
+        kinds = found.candidates
         if whole != new:
-            leaves = (steps for steps, kind in shape(whole).leaves() if kind == new)
-            found.keeps = shape(whole).with_leaves(dict.fromkeys(leaves, found.proposed))
+            leaves = [steps for steps, kind in shape(whole).leaves() if kind == new]
+            kinds = [shape(whole).with_leaves(dict.fromkeys(leaves, kind)) for kind in kinds]
+        found.keeps = keeping(self.con, self.reader, self.layouts, column, kinds)
         found.word = value if self.reader.format == "csv" and is_word(value) else None
         return found
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from mlforge.errors import engine_words
 from mlforge.model import FileLayout
 from mlforge.sql.templates import sql
-from mlforge.warehouses.misfits import ZONED, Misfit, Misread, count, find, is_word, mixed_width, two_truths
+from mlforge.warehouses.misfits import ZONED, Misfit, Misread, count, find, is_word, keeping, mixed_width, two_truths
 from mlforge.warehouses.nested import shape, texts
 from mlforge.warehouses.ragged import are_blank, first_line, uneven
 from mlforge.warehouses.types import NULL, zoned_micros
@@ -201,7 +201,9 @@ def _proven(
     for file in files:
         types, padded = dict(guess.types), {}
         for column, kind in asked:
-            types[column], width = _type_of(con, reader, guess, file, column, kind, counts.get((file, column, kind)))
+            types[column], width = _type_of(
+                con, reader, guess, file, column, kind, counts.get((file, column, kind)), files
+            )
             if width:
                 padded[column] = width
         spelled = {c: _spelled(con, reader, guess, file, c, t) for (f, c), t in truths.items() if f == file}
@@ -225,9 +227,10 @@ def _spelled(
 
 def _type_of(
     con: DuckDBPyConnection, reader: Reader, layout: FileLayout, file: str, column: str, kind: str,
-    counts: list[int] | None,
+    counts: list[int] | None, files: list[str],
 ) -> tuple[str, int | None]:  # fmt: skip
-    """The type of a column of a file, and the width of its numbers if they have leading zeros."""
+    """The type of a column of a file, and the width of its numbers if they have leading zeros. ``files`` have the same
+    layout."""
     values, fit, *digits = counts or [0, 0]
     if not values:
         return NULL, None
@@ -248,6 +251,7 @@ def _type_of(
     text = f"it is {wanted} in the first rows of {reader.shown(file)}, and row {row} says {value!r}, {held}"
     misfit = Misfit(column, text, ("BIGINT" if held.startswith("an") else held, wanted), value)
     misfit.word = value if reader.format == "csv" and kind != "BOOLEAN" and is_word(value) else None
+    misfit.keeps = keeping(con, reader, dict.fromkeys(files, layout), column, misfit.candidates)
     raise misfit
 
 
@@ -297,7 +301,9 @@ def _whole_json(
     for file in files:
         found = dict(types)
         for column, kind in doubles:
-            found[column], _ = _type_of(con, reader, layout, file, column, kind, counts.get((file, column, kind)))
+            found[column], _ = _type_of(
+                con, reader, layout, file, column, kind, counts.get((file, column, kind)), [file]
+            )
         for column, kind in times:  # 01-02-24 is one for DuckDB, in an order that it guesses
             values, fit, *_ = counts.get((file, column, kind), [0, 0])
             found[column] = types[column] if values == fit else "VARCHAR"
@@ -321,7 +327,10 @@ def _whole_nested(con: DuckDBPyConnection, reader: Reader, file: str, column: st
         alone = made.with_leaves({steps: "DOUBLE"}, "VARCHAR")
         row, value = find(con, reader, file, FileLayout(types={column: kind}), column, "VARCHAR", alone) or (0, "")
         text = f"it is {kind}, and row {row} of {reader.shown(file)} says {value!r} in it, an integer that no DOUBLE is"
-        raise Misfit(column, text, ("BIGINT", "DOUBLE"), value, made.with_leaves({steps: "DECIMAL(38,9)"}))
+        misfit = Misfit(column, text, ("BIGINT", "DOUBLE"), value)
+        kinds = [made.with_leaves({steps: leaf}) for leaf in misfit.candidates]
+        misfit.keeps = keeping(con, reader, {file: FileLayout(types={column: kind})}, column, kinds)
+        raise misfit
     return made.with_leaves(found | large)
 
 

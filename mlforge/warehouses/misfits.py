@@ -11,7 +11,7 @@ import msgspec
 
 from mlforge.sql.templates import sql
 from mlforge.warehouses.nested import shape, texts
-from mlforge.warehouses.types import is_integer, is_number, normal
+from mlforge.warehouses.types import common, is_number, normal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +25,8 @@ _FILE = "_mlforge_file"
 _OURS = {"columns", "types", "names", "all_varchar", "sample_size", "union_by_name", "filename"}
 _FOLDERS = {"hive_partitioning", "hive_types"}
 ZONED = "TIMESTAMP WITH TIME ZONE"
+_DECIMALS = ("DECIMAL(38,9)", "DECIMAL(38,18)")  # of whole numbers beside fractions
+_NUMBER = re.compile(r"\s*[+-]?\d*(\d|\.\d+)\s*")
 _SPOILED = ("DOUBLE", "DATE", ZONED)  # what a column would be without a word among its values
 
 
@@ -63,17 +65,22 @@ class Misfit(Exception):
     @property
     def proposed(self) -> str:
         """The type that keeps every value, as it is written there."""
-        if self.keeps:
-            return f"'{self.keeps}'"
+        kind = self.keeps or self.candidates[0]
+        return f"'{kind}'" if re.search(r"[^\w ]", kind) else kind
+
+    @property
+    def candidates(self) -> list[str]:
+        """Types that may keep every value, the best first; the last one does."""
         old, new = self.types
         instant = next((t for t in (ZONED, *self.types) if t in self.types and t.startswith("TIMESTAMP")), None)
         if instant and all(t == "DATE" or t.startswith("TIMESTAMP") for t in self.types):
-            return "TIMESTAMPTZ" if instant == ZONED else instant
+            return ["TIMESTAMPTZ" if instant == ZONED else instant]
         if all(t.endswith("[]") for t in self.types):
-            return "'VARCHAR[]'"
+            return ["VARCHAR[]"]
         if is_number(old) and is_number(new):
-            return "'DECIMAL(38,9)'" if is_integer(old) else "DOUBLE"
-        return "DOUBLE" if old == "VARCHAR" and is_integer(new) and _is_fraction(self.value or "") else "VARCHAR"
+            return list(dict.fromkeys([old, common(old, new) or old, *_DECIMALS, "VARCHAR"]))
+        number = old == "VARCHAR" and is_number(new) and _NUMBER.fullmatch(self.value or "")
+        return ["BIGINT", "DOUBLE", "DECIMAL(38,0)", *_DECIMALS, "VARCHAR"] if number else ["VARCHAR"]
 
 
 def _plain(text: str) -> str:
@@ -176,6 +183,21 @@ def find(
     return min(found, default=None)
 
 
+def keeping(
+    con: DuckDBPyConnection, reader: Reader, layouts: Mapping[str, FileLayout], column: str, kinds: Iterable[str]
+) -> str:  # fmt: skip
+    """The first of these types that every value of a column in these files is, or else the last."""
+    *tried, last = kinds
+    held = [
+        (file, layout, name, "VARCHAR" if reader.format != "parquet" else old)
+        for file, layout in layouts.items() for name, old in layout.types.items() if name.lower() == column.lower()
+    ]  # fmt: skip
+    for kind in tried:
+        if not any(find(con, reader, *at, kind, declared=True) for at in held):
+            return kind
+    return last
+
+
 Counts = dict[tuple[str, str, str], list[int]]
 
 
@@ -222,11 +244,6 @@ def odd_one(
         if fit < values < 2 * fit and (found := find(con, reader, file, layout, column, "VARCHAR", kind)):
             return kind, *found
     return None
-
-
-def _is_fraction(text: str) -> bool:
-    whole, point, part = text.strip().lstrip("+-").partition(".")
-    return bool(point) and f"{whole}{part}".isdigit()
 
 
 def mixed_width(file: str, found: tuple[int, str], beside: str) -> str:
