@@ -30,7 +30,8 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*"|\'(?:[^\']|\'\')*\'')
 # Behind a type stands a bracket, a comma or the end; behind the name of a field, which may be the same word, its type.
 _NOT_IN_ARROW = re.compile(r"\b(?:BIT|BIGNUM|VARINT|VARIANT|UHUGEINT|TIME WITH TIME ZONE)(?=[,)\[]|$)")
 _HUGE = re.compile(r"\bHUGEINT(?=[,)\[]|$)")  # a decimal of 38 digits there
-_ALONE = ("INTERVAL", "ENUM", "NULL", '"NULL"')
+_ALONE = ("INTERVAL", "ENUM")
+_UNTYPED = re.compile(r'"NULL"(?=[,)\[]|$)')  # a field of that name has its type behind it
 
 
 def check_outputs(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expression]) -> None:
@@ -66,6 +67,12 @@ def _check_keys(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Expr
 
 def _check_type(parsed: Parsed, name: str, kind: str, node: exp.Expression) -> None:
     refuse_nameless(parsed, f"column {name!r}", kind, node)
+    if _UNTYPED.search(kind):
+        what = "is NULL in all rows" if kind == '"NULL"' else f"is of type {kind}"
+        raise GrammarError(
+            f"column {name!r} {what}: nothing says its type", where=where(parsed, node),
+            hint="cast it, as in CAST(NULL AS DOUBLE) or CAST([] AS BIGINT[]); in a frame, give the column its type",
+        )  # fmt: skip
     if ZONED in kind or "TIMESTAMPTZ_NS" in kind:
         raise GrammarError(
             f"column {name!r} has type {kind}: a zone within it would follow each reader's session",

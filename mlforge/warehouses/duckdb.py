@@ -105,9 +105,12 @@ class DuckDB:
 
         try:
             rows = self.con.execute(f"DESCRIBE {query}").fetchall()
+            kinds = [kind for _, kind, *_ in rows]
+            if duckdb.__version__.startswith("1.") and any("INTEGER" in kind for kind in kinds):
+                (kinds,) = self.con.execute(sql("warehouse/true_types", query=query)).fetchall()
         except duckdb.Error as error:
             raise WarehouseError(engine_words(error)) from error
-        return {name: kind for name, kind, *_ in rows}
+        return {name: kind for (name, *_), kind in zip(rows, kinds, strict=True)}
 
     def bind_source(self, source: Source, reading: Reading = ALL) -> None:
         """Make the view that stands for a source, or for what ``reading`` names of it.
