@@ -144,6 +144,44 @@ def test_a_word_among_good_times_and_numbers(tmp_path: Path, word: str) -> None:
     )
 
 
+TAKEN = {
+    "MAX(x) OVER last_7d": ("MAX", "x", "DOUBLE"),
+    "ARG_MIN(k, x) OVER ever": ("ARG_MIN", "x", "DOUBLE"),
+    "MODE(x) FILTER (WHERE k > 0) OVER ever": ("MODE", "x", "DOUBLE"),
+    "LAST(t) OVER ever": ("LAST", "t", "TIMESTAMP WITH TIME ZONE"),
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_aggregates_that_take_the_texts_warn(tmp_path: Path, form: str) -> None:
+    """They would give 9 as the greatest of 9 and 10. Under strict they are refused; a CAST, or types, say what is meant."""
+    small = Small(tmp_path, CONFIG.format(form=form, more=""))
+    rows: list[dict[str, Any]] = [
+        {"k": 1, "t": "2024-01-02 10:00:00", "t2": "2024-01-02 10:00:00", "x": x} for x in ("9", "10", "11")
+    ]
+    _write(small.root / f"data/ev.{form}", [*rows, {**rows[0], "t": "N/A", "x": "N/A"}])
+    head = "{{ config(entity='user', timestamp='t') }}\nSELECT k, t2 AS t, "
+    for call, (name, column, kind) in TAKEN.items():
+        small.feature("f", f"{head}{call} AS a, COUNT(*) OVER ever AS n FROM {{{{ source('ev') }}}}")
+        small.config(CONFIG.format(form=form, more=""))
+        [(_, said)] = [w for w in small.forge.plan().warnings if "takes texts" in w[1]]
+        where = (
+            f"column '{column}' of source 'ev' is text: data/ev.{form}, row 4 says 'N/A', among values that are {kind}"
+        )
+        assert said.startswith(f"features/f.sql:2: {name} takes texts: {where}; ")
+        assert said.endswith(f"if it is meant to be text: types: {{{column}: VARCHAR}}")
+        small.config("strict: true\n" + CONFIG.format(form=form, more=""))
+        with pytest.raises(FeatureError, match=f"{name} takes texts"):
+            small.forge.plan()
+        for more, changed in (
+            (f", types: {{{column}: VARCHAR}}", call),
+            ("", call.replace(f"{column})", f"{column}::VARCHAR)", 1)),
+        ):
+            small.config(CONFIG.format(form=form, more=more))
+            small.feature("f", f"{head}{changed} AS a, COUNT(*) OVER ever AS n FROM {{{{ source('ev') }}}}")
+            assert not [w for w in small.forge.plan().warnings if "takes texts" in w[1]]
+
+
 def test_texts_that_are_numbers_at_times_are_not_blamed(tmp_path: Path) -> None:
     small = Small(tmp_path, CONFIG.format(form="csv", more=""))
     _write(small.root / "data/ev.csv", [{"k": 1, "t": "2024-01-02 10:00:00", "x": x} for x in ("a", "b", "7")])

@@ -11,6 +11,7 @@ from mlforge.model import Candidate
 from mlforge.plan import graph as graphs
 from mlforge.project.calling import call_functions, is_python
 from mlforge.quality.checks import assign_sides
+from mlforge.render.functions import is_aggregate, primary_name
 from mlforge.render.jinja import Renderer
 from mlforge.render.leaks import check_lookahead, check_repeatable
 from mlforge.render.parse import parse
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from mlforge.render.syntax import Parsed
     from mlforge.sql.compile import WhyText
     from mlforge.warehouses.duckdb import DuckDB
+
+
+CHOOSING = frozenset(["min", "max", "arg_min", "arg_max", "first", "last", "any_value", "mode"])
+"""Aggregates that take texts as they take numbers, and give one of them."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def _analyse(analysis: Analysis, warehouse: DuckDB, rendered: Rendered, state: C
     why_text = partial(_why_text, warehouse, parsed, project)
     describe = _describe(warehouse, parsed, analysis.described, why_text)
     found = compile_feature(parsed, project, describe, upstream, why_text)
-    warnings = _check_leaks(parsed, project, found)
+    warnings = (*_check_leaks(parsed, project, found), *_check_texts(parsed, project, why_text))
     compiled = found.compiled
     if compiled.kind != "on_demand":
         warehouse.bind_ref(compiled)
@@ -186,6 +191,26 @@ def _check_leaks(parsed: Parsed, project: Project, found: Compilation) -> tuple[
     refusal = verdict.refusal
     place, hint = (refusal.where, f"\n  hint: {refusal.hint}") if refusal else (parsed.rendered.path, "")
     return (f"{place}: it may leak, {verdict.proof}{hint}",)
+
+
+def _check_texts(parsed: Parsed, project: Project, why_text: WhyText) -> list[str]:
+    """Warnings, errors under ``strict``, of aggregates that choose among texts which are numbers or times but for a
+    word: 9 is the greatest of 9 and 10 then."""
+    from sqlglot import exp
+
+    warnings = []
+    for call in parsed.tree.walk():
+        if not is_aggregate(call) or primary_name(call) not in CHOOSING:
+            continue
+        for column in (c for c in call.iter_expressions() if isinstance(c.unnest(), exp.Column)):
+            if found := why_text(column.unnest()):
+                at, (_, why, hint) = where(parsed, column), found
+                said = f"{primary_name(call).upper()} takes texts: {why}"
+                hint = f"{hint}; if it is meant to be text: types: {{{column.unnest().name}: VARCHAR}}"
+                if project.strict:
+                    raise FeatureError(said, where=at, hint=hint)
+                warnings.append(f"{at}: {said}; {hint}")
+    return list(dict.fromkeys(warnings))
 
 
 def _why_text(

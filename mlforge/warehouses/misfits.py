@@ -25,6 +25,7 @@ _FILE = "_mlforge_file"
 _OURS = {"columns", "types", "names", "all_varchar", "sample_size", "union_by_name", "filename"}
 _FOLDERS = {"hive_partitioning", "hive_types"}
 ZONED = "TIMESTAMP WITH TIME ZONE"
+GUESSED = 20_480  # rows
 _DECIMALS = ("DECIMAL(38,9)", "DECIMAL(38,18)")  # of whole numbers beside fractions
 _NUMBER = re.compile(r"\s*[+-]?\d*(\d|\.\d+)\s*")
 _SPOILED = ("DOUBLE", "DATE", ZONED)  # what a column would be without a word among its values
@@ -202,23 +203,26 @@ Counts = dict[tuple[str, str, str], list[int]]
 
 
 def count(
-    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, files: list[str], asked: list[tuple[str, str]]
-) -> tuple[Counts, dict[tuple[str, str], list[str | None]]]:
-    """For each file, column and type asked for what ``count_fits`` counts, and how files spell truth values."""
+    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, files: list[str], asked: list[tuple[str, str]],
+    rows: int | None = None,
+) -> tuple[Counts, dict[tuple[str, str], list[str | None]]]:  # fmt: skip
+    """For each file, column and type asked for what ``count_fits`` counts, in the first ``rows`` of them all, and how
+    files spell truth values."""
     options = {**reader.call(layout, dict.fromkeys(layout.types, "VARCHAR")), "filename": _FILE}
-    rows = con.execute(
+    found = con.execute(
         sql(
             "warehouse/count_fits",
             format=reader.format,
             files=files,
             options=options,
             asked=asked,
+            rows=rows,
             how={**reader.how(layout), "guessed": True},
         )
     ).fetchall()
-    counts = {(file, c, k): n for file, *found, _ in rows for (c, k), n in zip(asked, found, strict=True)}
+    counts = {(file, c, k): n for file, *numbers, _ in found for (c, k), n in zip(asked, numbers, strict=True)}
     truths = [c for c, kind in asked if kind == "BOOLEAN"]
-    spelled = {(row[0], c): row[-1][4 * n : 4 * n + 4] for row in rows for n, c in enumerate(truths)}
+    spelled = {(row[0], c): row[-1][4 * n : 4 * n + 4] for row in found for n, c in enumerate(truths)}
     return counts, spelled
 
 
@@ -237,8 +241,8 @@ def odd_one(
     con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str
 ) -> tuple[str, int, str] | None:  # fmt: skip
     """Of a column of text that holds numbers or times but for a few words: their type, the first row with a word, and
-    that word."""
-    counts, _ = count(con, reader, layout, [file], [(column, kind) for kind in _SPOILED])
+    that word. The rows from which DuckDB guesses say it: of a word behind them a column is no text."""
+    counts, _ = count(con, reader, layout, [file], [(column, kind) for kind in _SPOILED], GUESSED)
     for kind in _SPOILED:
         values, fit = counts.get((file, column, kind), [0, 0])[:2]
         if fit < values < 2 * fit and (found := find(con, reader, file, layout, column, "VARCHAR", kind)):
