@@ -170,8 +170,9 @@ def _windowed(
     inputs = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.inputs.items())
     row_columns = tuple(Input(name=n, sql=t, type=types[n]) for t, n in rows.rows.items())
     aggregates = _typed(parsed, rows, inputs, describe)
-    outputs = in_utc(outputs, [*aggregates, *row_columns])
-    probe = sql("feature/describe_outputs", parts=[*aggregates, *row_columns], outputs=outputs)
+    parts: list[Aggregate | Input] = [*aggregates, *row_columns]
+    outputs = in_utc(outputs, {("", "_mlforge_at"): "TIMESTAMP", **{("", p.name): p.type for p in parts}})
+    probe = sql("feature/describe_outputs", parts=parts, outputs=outputs)
     out_types = _as_written(outputs, describe(probe, select))
     zoned = [n for n, t in out_types.items() if t == ZONED]
     outputs |= {n: f"timezone('UTC', {outputs[n]})" for n in zoned}

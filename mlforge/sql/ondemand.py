@@ -10,6 +10,7 @@ from mlforge.render.grammar import is_as_of
 from mlforge.render.names import check_names
 from mlforge.render.syntax import outermost, ref_name, refuse, relations, where
 from mlforge.sql.level import level
+from mlforge.sql.rowlist import ZONED, in_utc
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ def compile_on_demand(
     request = parsed.rendered.config.request
     uses_as_of = any(is_as_of(n) for e in items.values() for n in e.walk())
     texts = {name: _rewrite(parsed, e, refs, request).sql("duckdb") for name, e in items.items()}
+    asked = {**request, "_mlforge_at": "TIMESTAMP"}
+    types = {("_mlforge_p", n.lower()): ZONED if t.upper() == "TIMESTAMPTZ" else t.upper() for n, t in asked.items()}
+    types |= {(alias, o.name.lower()): o.type for alias, c in refs.items() for o in c.outputs}
+    texts = in_utc(texts, types)
     probe = sqlglot.parse_one(
         sql("feature/describe_on_demand", refs=refs, request=request, outputs=texts), dialect="duckdb"
     )
@@ -50,11 +55,14 @@ def compile_on_demand(
     if probe != written:
         texts = {i.alias: i.this.sql("duckdb") for i in probe.expressions}
     found = describe(sql("feature/describe_on_demand", refs=refs, request=request, outputs=texts), select)
-    types = dict(zip(texts, found.values(), strict=True))  # DuckDB 2 spells names as the columns they come from
+    kinds = dict(zip(texts, found.values(), strict=True))  # DuckDB 2 spells names as the columns they come from
+    zoned = [n for n, t in kinds.items() if t == ZONED]
+    texts |= {n: f"timezone('UTC', {texts[n]})" for n in zoned}
+    kinds |= dict.fromkeys(zoned, "TIMESTAMP")
     compiled = Compiled(
         feature=parsed.rendered.name, kind="on_demand", keys=tuple(keys.values()), request=request,
         refs=tuple(RefJoin(alias=a, feature=c.feature, version="") for a, c in refs.items()),
-        outputs=tuple(Output(name=n, sql=t, type=types[n], empty="NULL") for n, t in texts.items()),
+        outputs=tuple(Output(name=n, sql=t, type=kinds[n], empty="NULL") for n, t in texts.items()),
         uses_as_of=uses_as_of, parts=entity.parts,
     )  # fmt: skip
     return compiled, items

@@ -24,6 +24,7 @@ SORTED = frozenset({
 })  # fmt: skip
 ORDERED = frozenset({"first", "last", "any_value", "arg_min", "arg_max", "list", "string_agg", "mode"})
 ZONED = "TIMESTAMP WITH TIME ZONE"
+_UNZONED = ("TIMESTAMP", "DATE", "TIMESTAMP_S", "TIMESTAMP_MS")
 ZERO_WHEN_EMPTY = frozenset({"count", "count_if", "approx_count_distinct", "regr_count"})
 
 
@@ -182,23 +183,28 @@ def _is_node(value: object) -> bool:
     return isinstance(value, exp.Expression)
 
 
-def in_utc(outputs: Mapping[str, str], parts: Iterable[Aggregate | Input]) -> dict[str, str]:
-    """Output expressions in which instants with a zone are UTC timestamps, so that no session's zone reaches them.
+def in_utc(outputs: Mapping[str, str], types: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """Output expressions in which instants with a zone are UTC timestamps, so that no session's zone reaches them; a
+    time that a cast takes for an instant is one of UTC. ``types``: of columns, by their relation and lower-case name.
 
     Where the expression itself turns one into another zone's wall clock (AT TIME ZONE, a cast) it stays as it is."""
     import sqlglot
     from sqlglot import exp
 
-    zoned = {p.name for p in parts if p.type == ZONED}
+    def kind(node: exp.Expression) -> str:
+        return types.get((node.table, node.name.lower()), "") if isinstance(node, exp.Column) else ""
 
     def swap(node: exp.Expression) -> exp.Expression | None:
-        if isinstance(node, (exp.AtTimeZone, exp.Cast)) and isinstance(node.this, exp.Column):
+        if isinstance(node, (exp.AtTimeZone, exp.Cast)) and isinstance(node.this.unnest(), exp.Column):
+            made = isinstance(node, exp.Cast) and node.is_type(exp.DataType.Type.TIMESTAMPTZ)
+            if made and kind(node.this.unnest()) in _UNZONED:
+                return exp.cast(node.this, "TIMESTAMP", dialect="duckdb")
             return node
-        if isinstance(node, exp.Column) and node.name in zoned:
+        if kind(node) == ZONED:
             return exp.AtTimeZone(this=node, zone=exp.Literal.string("UTC"))
         return None
 
-    if not zoned:
+    if ZONED not in types.values() and not any("TIMESTAMPTZ" in text for text in outputs.values()):
         return dict(outputs)
     parsed = {n: sqlglot.parse_one(t, dialect="duckdb") for n, t in outputs.items()}
     return {n: str(_replace(tree, swap).sql("duckdb")) for n, tree in parsed.items()}
