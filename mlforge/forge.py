@@ -290,14 +290,15 @@ class Forge(OnlineVerbs):
     ) -> TrainingSet:
         """Like ``get_training_data``, with the record of how it was made. ``late``: the sources are asked how many
         values used rows that were loaded after the label's time."""
-        from mlforge.catalog import reader
+        from mlforge.model import FeatureRef
         from mlforge.retrieve import training_set
+        from mlforge.retrieve.holding import held
         from mlforge.retrieve.known import training_set_as_known
         from mlforge.retrieve.late import record_late
         from mlforge.retrieve.replay import keep
 
-        with self._reading() as con:
-            state = reader.state(con)
+        features = [features] if isinstance(features, (str, FeatureRef)) else list(features)
+        with held(self._reading, self.catalog_path, features if record else ()) as (con, state):
             if known_as_of is None:
                 made = training_set(con, state, features, entity_df, timestamp=timestamp, full_names=full_names)
             else:

@@ -9,7 +9,7 @@ import datetime
 import os
 import uuid
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 PUBLISH, SHOWING = "publish", "showing"
 """Records of publishes that are done, and notes of what one is about to show, which are no tables' (recording.py)."""
+
+
+_READING = "reading"
 
 
 def folder(catalog_path: str | Path) -> Path:
@@ -115,6 +118,32 @@ def _warn(text: str) -> None:
 def sweep(catalog_path: str | Path) -> None:
     """Delete what processes left in the folder that died while they wrote into it."""
     whole.sweep(folder(catalog_path))
+
+
+@contextmanager
+def reading(catalog_path: str | Path, features: list[str]) -> Iterator[None]:
+    """Note, until the block ends, versions that are read for what will be recorded. The note of a process that died is
+    swept. Where none can be written nothing can be recorded either."""
+    path = folder(catalog_path) / f"{_READING}.json"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        note = whole.Note(path, msgspec.json.encode({"features": features}))
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        note.delete()
+
+
+def being_read(catalog_path: str | Path) -> list[dict[str, Any]]:
+    """The notes of what is read now. Whoever is still writing one waits for gc, and then looks again."""
+    found = []
+    for path in folder(catalog_path).glob(f".{_READING}.json.*"):
+        with suppress(OSError, msgspec.DecodeError):
+            found.append(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
+    return found
 
 
 def drop(catalog_path: str | Path, kind: str, which: Callable[[dict[str, Any]], bool]) -> None:

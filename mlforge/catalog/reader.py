@@ -253,11 +253,12 @@ def published(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
 
 
 def naming(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:
-    """Records whose ``features`` must stay readable: training sets, what online stores hold, and what they may hold by
-    now, since a publish began that has not come to its end."""
+    """Records whose ``features`` must stay readable: training sets, those that are made right now too, what online
+    stores hold, and what they may hold by now, since a publish began that has not come to its end."""
     from mlforge.catalog import log
 
-    return [*datasets(con, catalog_path), *published(con, catalog_path), *log.read(catalog_path, log.SHOWING)]
+    now = (*log.read(catalog_path, log.SHOWING), *log.being_read(catalog_path))
+    return [*datasets(con, catalog_path), *published(con, catalog_path), *now]
 
 
 def datasets(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Row]:

@@ -46,6 +46,21 @@ def _begun(path: Path) -> tuple[Path, BinaryIO]:
         out.close()
 
 
+class Note:
+    """A file beside ``path`` that is there until it is deleted, or its writer dies and somebody sweeps. Raises
+    OSError."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self._path, self._out = _begun(path)
+        self._out.write(content)
+        self._out.flush()
+
+    def delete(self) -> None:
+        """Delete it: there is nothing more to say."""
+        self._path.unlink(missing_ok=True)
+        self._out.close()
+
+
 def sweep(folder: Path, names: str = ".+") -> None:
     """Delete what dead writers of files in a folder left, of files whose names are as the regular expression says. What
     cannot be deleted stays."""
