@@ -13,7 +13,7 @@ _DAY = 86_400 * _SECOND
 _FIXED = {"MICROSECOND": 1, "MILLISECOND": 1000, "SECOND": _SECOND, "MINUTE": 60 * _SECOND, "HOUR": 3600 * _SECOND}
 _FIXED |= {"DAY": _DAY, "WEEK": 7 * _DAY}
 #: The longest and the shortest that a unit of the calendar can be.
-_CALENDAR = {"MONTH": (28 * _DAY, 31 * _DAY), "QUARTER": (90 * _DAY, 92 * _DAY), "YEAR": (365 * _DAY, 366 * _DAY)}
+_CALENDAR = {"MONTH": (28 * _DAY, 31 * _DAY), "QUARTER": (89 * _DAY, 92 * _DAY), "YEAR": (365 * _DAY, 366 * _DAY)}
 _INSTANTS = ("timestamp", "timestampntz", "timestamptz", "timestamp_ns")
 
 
@@ -62,6 +62,8 @@ def _given(node: exp.Expression) -> list[object]:
 
 def _cast(node: exp.Cast) -> Bound | None:
     inner = bound(node.this)
+    if node.to.expressions:
+        return None  # TIMESTAMP(0) rounds, up too
     if inner is not None and node.to.is_type("date"):
         return replace(inner, low=inner.low - _DAY, period="DAY" if inner.low == inner.high == 0 else None)
     return inner if node.to.is_type(*_INSTANTS) else None

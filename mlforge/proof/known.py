@@ -76,6 +76,9 @@ def qualified(tree: exp.Query, relations: Relations) -> exp.Query:
     row = found.find(exp.TableColumn)
     if row is not None:
         raise Unproven(f"{row.name}, a row as one value, is not understood", row, "name the columns")
+    several = found.find(exp.Columns) if any(relation.known for relation in relations.values()) else None
+    if several is not None:
+        raise Unproven("COLUMNS(...) is not understood", several, "name the columns")
     for join, names in using:
         _expand(join, names, relations)
     return found

@@ -145,8 +145,9 @@ def _chosen_by(total: exp.Expression, name: str) -> exp.Expression | None:
 
     if name not in _CHOOSE or isinstance(total.this, (exp.Distinct, exp.Order)):
         return None
+    given = {key for key, value in total.args.items() if value}
     if name in ("min", "max"):
-        return None if total.expressions or total.args.get("expression") else total.this
-    if isinstance(total, exp.Anonymous) or total.args.get("count") or not isinstance(total.expression, exp.Expression):
+        return total.this if given == {"this"} else None  # more: the first so many
+    if given != {"this", "expression"} or not isinstance(total.expression, exp.Expression):
         return None
     return None if isinstance(total.expression, (exp.Distinct, exp.Order)) else total.expression

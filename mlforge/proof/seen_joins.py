@@ -8,7 +8,7 @@ from mlforge.proof import settled as plan
 from mlforge.proof.known import SEEN, Leaking, Unproven
 from mlforge.proof.rows import FIXED, Change, Changing, Column, Rows, conjuncts, queries, seen_of
 from mlforge.proof.seen_level import around, reads_time, tie
-from mlforge.proof.seen_subqueries import lateral
+from mlforge.proof.seen_subqueries import lateral, tie_of
 from mlforge.proof.settled import lag_after
 
 if TYPE_CHECKING:
@@ -141,12 +141,19 @@ def _join(join: exp.Join, level: Level) -> None:
         raise Unproven(f"{words or 'USING'} JOIN is not understood", join, "JOIN ... ON")
     if alias in level.rows:
         raise Unproven(f"two relations named {alias} are not understood", join, "give each its own name with AS")
-    if isinstance(join.this, exp.Lateral):
-        raise Unproven("LATERAL is not understood", join, "a subquery in the SELECT list, or a join")
-    settled = level.writer.settled.relation(join.this, level.env.settled, around(level))
     on = conjuncts(join.args.get("on"))
     if any(queries(guard) for guard in on):
         raise Unproven("a subquery in ON is not understood", join, "a condition in WHERE")
+    if level.exact and level.writer.settled.each(join, level.timed_rows(), level.env.settled, around(level)):
+        level.rows[alias] = FIXED  # the same for its row at every instant from which that is known on
+        return
+    if isinstance(join.this, exp.Lateral):
+        raise Unproven(
+            "LATERAL over rows that may be later is not understood",
+            join,
+            f"{tie_of(join.this.this, level)} in its WHERE",
+        )
+    settled = level.writer.settled.relation(join.this, level.env.settled, around(level))
     guards = list(on)
     if not side and kind not in ("SEMI", "ANTI") and method != "ASOF":
         guards += conjuncts(level.select.args["where"].this) if level.select.args.get("where") else []

@@ -91,7 +91,8 @@ def _chooses(guard: exp.Expression, level: Level) -> bool:
         return False
     rows = level.rows[column.table]
     changed = rows.changed(replace(CHOSEN, node=guard)).columns
-    columns = {name: c if name in found.ranks else changed[name] for name, c in rows.columns.items()}
+    # The row that is first by this rank need not be by another one, so that no other may choose among these rows.
+    columns = {n: replace(c if n in found.ranks else changed[n], ranks=None) for n, c in rows.columns.items()}
     level.rows[column.table] = replace(rows, columns=columns, exact=False)
     level.exact = False
     return True
@@ -168,12 +169,10 @@ def values(level: Level) -> None:
     listed = {id(item) for item in level.select.expressions}
     for part in parts:
         for query in queries(part) if part is not None else []:
-            if isinstance(query.parent, exp.In) and reads_time(level.writer, query, level.env):
-                raise Leaking(
-                    "IN (SELECT ...) as a value changes as later rows arrive", query, "EXISTS with AND b.t <= a.t"
-                )
             if left_alone(query, level):
                 continue
+            if isinstance(query.parent, exp.In):
+                raise Leaking("IN (SELECT ...) as a value changes as later rows arrive", query, tie_of(query, level))
             if id(part) not in listed or any(isinstance(n, exp.Window) for n in own(part)) or aggregated(level.select):
                 raise Unproven(
                     "a subquery beside totals or windows is not understood", query, "compute it in a CTE first"

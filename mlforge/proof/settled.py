@@ -28,6 +28,7 @@ Name = tuple[str, str]  # relation, column
 _INSTANTS = ("DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE")
 _CLAUSES = {"expressions", "from_", "joins", "where", "group", "having", "qualify", "windows", "order", "distinct"}
 _CLAUSES |= {"with_"}
+_BOUNDED = {*_CLAUSES, "limit", "offset"} - {"joins", "with_"}
 _ALWAYS = -(2**62)  # the lag of what is the same at every instant
 
 
@@ -65,7 +66,9 @@ def settled_source(relation: Relation, query: exp.Query) -> Rows:
     if relation.time is None:
         return _FIXED
     lag = lag_after(relation, {column.name for column in query.find_all(exp.Column)})
-    return _UNKNOWN if lag is None else Rows({relation.time.lower(): lag})
+    if lag is None or (relation.columns[relation.time] == "TIMESTAMP_NS" and _cut(query)):
+        return _UNKNOWN
+    return Rows({relation.time.lower(): lag})
 
 
 def lag_after(relation: Relation, read: Collection[str]) -> int | None:
@@ -83,6 +86,16 @@ def lag_after(relation: Relation, read: Collection[str]) -> int | None:
                 return None
             lag = max(lag, made.low)
     return lag
+
+
+def _cut(query: exp.Query) -> bool:
+    """Whether an instant is made shorter in a query: DuckDB 2 rounds nanoseconds, up too, before it does so."""
+    from sqlglot import exp
+
+    cuts = (exp.TimestampTrunc, exp.DateTrunc, exp.DateBin, exp.LastDay)
+    return query.find(*cuts) is not None or any(
+        c.to.is_type("date", "timestamp", "timestampntz", "timestamptz") for c in query.find_all(exp.Cast)
+    )
 
 
 @dataclass(frozen=True)
@@ -146,25 +159,29 @@ class Settled:
 
     def _from(
         self, select: exp.Select, env: Mapping[str, Rows], around: Mapping[str, Rows]
-    ) -> tuple[dict[str, Rows], dict[str, list[exp.Expression]], list[exp.Expression]] | None:
-        """The relations of FROM by alias; the conditions of those that may stay unmatched; those that hold of all."""
+    ) -> tuple[dict[str, Rows], dict[str, list[exp.Expression]], list[exp.Expression], set[Name]] | None:
+        """The relations of FROM by alias; the conditions of those that may stay unmatched; those that hold of all; and
+        the columns that bound those which are made for each row."""
         first = select.args["from_"].this
         rows = {first.alias_or_name: self.relation(first, env, around)}
         own: dict[str, list[exp.Expression]] = {}
         everywhere: list[exp.Expression] = []
+        tied: set[Name] = set()
         for join in select.args.get("joins") or []:
             alias, on = join.this.alias_or_name, _conjuncts(join.args.get("on"))
             plain = join.method in ("", "ASOF") and join.kind in ("", "INNER", "CROSS", "OUTER", "SEMI", "ANTI")
             if alias in rows or not plain or join.args.get("using") or any(_queries(o) for o in on):
                 return None
-            rows[alias] = self.relation(join.this, env, around)
+            column = self.each(join, rows, env, around)
+            rows[alias] = _FIXED if column else self.relation(join.this, env, around)
+            tied |= {column} if column else set()
             if join.side not in ("", "LEFT") and any(r.timed for r in rows.values()):
                 return None
             if join.side == "LEFT" or join.kind in ("SEMI", "ANTI") or join.method == "ASOF":
                 own[alias] = on
             else:
                 everywhere += on
-        return rows, own, everywhere
+        return rows, own, everywhere, tied
 
     # -- SELECT
 
@@ -178,12 +195,13 @@ class Settled:
         found = self._from(select, env, around)
         if found is None:
             return _UNKNOWN
-        rows, own, everywhere = found
+        rows, own, everywhere, each = found
         where = _conjuncts(select.args["where"].this) if select.args.get("where") else []
         lags = _covered(select, rows, own, everywhere + where)
         tied = self._tied(select, rows, env, around)
         if tied is None:
             return _UNKNOWN
+        tied |= each
         lags = {name: lag for name, lag in lags.items() if all(name == other for other in tied)}
         timed = any(r.timed for r in rows.values()) or bool(tied)
         windows = [w for w in _own(select) if isinstance(w, exp.Window)]
@@ -194,20 +212,29 @@ class Settled:
         self, select: exp.Select, rows: Mapping[str, Rows], env: Mapping[str, Rows], around: Mapping[str, Rows]
     ) -> set[Name] | None:
         """The columns that subqueries in expressions are bounded by; None if one of them is bounded by none."""
-        from sqlglot import exp
 
         found: set[Name] = set()
         for part in _parts(select):
             for query in _queries(part):
                 if not self._changes(query, env):
                     continue
-                column = None
-                if not isinstance(query.parent, exp.In):
-                    column = self.bounded(query, rows, env, around)
+                column = self.bounded(query, rows, env, around)
                 if column is None:
                     return None
                 found.add(column)
         return found
+
+    def each(
+        self, join: exp.Join, rows: Mapping[str, Rows], env: Mapping[str, Rows], around: Mapping[str, Rows]
+    ) -> Name | None:
+        """The column of the relations before a join that its rows, made for each of theirs, are bounded by."""
+        from sqlglot import exp
+
+        if not isinstance(join.this, (exp.Lateral, exp.Subquery)) or join.method or join.side not in ("", "LEFT"):
+            return None
+        if join.kind not in ("", "INNER", "CROSS", "OUTER") or _renames(join.this):
+            return None
+        return self.bounded(join.this.this, rows, env, around)
 
     def _changes(self, query: exp.Expression, env: Mapping[str, Rows]) -> bool:
         """Whether a subquery reads anything whose rows depend on the instant."""
@@ -225,9 +252,9 @@ class Settled:
         while isinstance(query, exp.Subquery):
             query = query.this
         clauses = {key for key, value in query.args.items() if value}
-        if not isinstance(query, exp.Select) or clauses - {"expressions", "from_", "where", "having", "distinct"}:
+        if not isinstance(query, exp.Select) or clauses - _BOUNDED or "from_" not in clauses:
             return None
-        if any(_queries(part) for part in _parts(query)) or "from_" not in clauses:
+        if sum(1 for node in query.walk() if isinstance(node, exp.Select)) > 1 + _selects(query.args["from_"]):
             return None
         inner = query.args["from_"].this
         alias = inner.alias_or_name
@@ -348,6 +375,12 @@ def _text(node: exp.Expression) -> str:
     while isinstance(node, exp.Paren):
         node = node.this
     return str(node.sql("duckdb"))
+
+
+def _selects(node: exp.Expression) -> int:
+    from sqlglot import exp
+
+    return sum(1 for _ in node.find_all(exp.Select))
 
 
 def _bare(table: exp.Table) -> exp.Table:

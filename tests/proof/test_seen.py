@@ -134,6 +134,8 @@ CAUGHT = {
         "SELECT DISTINCT g AS k, TIMESTAMP '2024-01-31' AS ts, n FROM (SELECT k, g, COUNT(*) AS n FROM @ev GROUP BY k, g)"),
     "union": "SELECT k, t AS ts FROM @ev UNION SELECT k, t2 FROM @late",
     "the largest": "SELECT k, TIMESTAMP '2024-01-31' AS ts, MAX(x) AS m, arg_max(g, t) AS g FROM @ev GROUP BY k",
+    "the first two": "SELECT k, MIN(t) AS ts, MIN(t, 2) AS two FROM @ev GROUP BY k",
+    "what was bought first, of two": "SELECT k, MIN(t) AS ts, arg_min(x, t, 2) AS two FROM @ev GROUP BY k",
     "some": "SELECT k, TIMESTAMP '2024-01-31' AS ts, SUM(x) FILTER (WHERE g = 'a') AS m FROM @ev GROUP BY k",
     "all": "SELECT 1 AS k, TIMESTAMP '2024-01-31' AS ts, SUM(x) AS s FROM @ev",
     "the first of all": "SELECT 1 AS k, TIMESTAMP '2024-01-29' AS ts, MIN(t) AS s FROM @ev",
@@ -170,15 +172,20 @@ UNPROVEN = {
     "offset": ("SELECT k, t AS ts FROM @ev ORDER BY t OFFSET 3", "OFFSET over rows with a time", "OFFSET 3", ""),
     "sample": ("SELECT k, t AS ts FROM @ev USING SAMPLE 10%", "SAMPLE over rows with a time", "", "WHERE user_id % 10 = 0"),
     "except": ("SELECT k, t AS ts FROM @ev EXCEPT SELECT k, t2 FROM @late", "EXCEPT takes rows away", "EXCEPT", "NOT EXISTS"),
-    "in as a value": ("SELECT k, t AS ts, k IN (SELECT k FROM @late) AS b FROM @ev", "IN (SELECT ...) as a value", "SELECT", "EXISTS"),
+    "in as a value": ("SELECT k, t AS ts, k IN (SELECT k FROM @late) AS b FROM @ev", "IN (SELECT ...) as a value", "SELECT", "AND late.t2 <= ev.t"),
     "any one": ("SELECT k, t AS ts, (SELECT y FROM @late b WHERE b.k = e.k) AS y FROM @ev e", "a subquery that is not one total", "SELECT", "b.t2"),
     "the last as numbered, and a filter": (
         "SELECT k, TIMESTAMP '2024-02-01' AS ts FROM (SELECT k, x, row_number() OVER (PARTITION BY k ORDER BY t DESC) AS rn FROM @ev) "
         "WHERE rn = 1 AND x > 1", "WHERE reads the row that is chosen", '"x" > 1', ROWS),
+    "the first by two numbers": (
+        "SELECT k, TIMESTAMP '2024-02-01' AS ts FROM (SELECT k, row_number() OVER (PARTITION BY k ORDER BY x, t) AS a, "
+        "row_number() OVER (PARTITION BY k ORDER BY g, t) AS b FROM @ev) WHERE a = 1 AND b = 1",
+        "WHERE reads a window over other rows", '"b" = 1', "ascending"),
     "compared in where": ("SELECT k, t AS ts FROM @ev WHERE x > (SELECT AVG(x) FROM @ev)", "WHERE compares the value of a subquery", "AVG", "name the two apart, as in AS b: AND b.t <= ev.t"),
     "recursive": ("WITH RECURSIVE r AS (SELECT k, t FROM @ev UNION ALL SELECT k, t FROM r WHERE FALSE) SELECT k, t AS ts FROM r",
                   "a recursive CTE over rows with a time", "r", ""),
-    "lateral": ("SELECT k, t AS ts, l.s FROM @ev e, LATERAL (SELECT SUM(y) AS s FROM @late b WHERE b.k = e.k) l", "LATERAL is not understood", "LATERAL", "a join"),
+    "lateral": ("SELECT k, t AS ts, l.s FROM @ev e, LATERAL (SELECT SUM(y) AS s FROM @late b WHERE b.k = e.k) l",
+                "LATERAL over rows that may be later", "LATERAL", "AND b.t2 <= e.t in its WHERE"),
     "pivot": ("SELECT k, t AS ts FROM (PIVOT @ev ON g USING SUM(x) GROUP BY k, t)", "", "", ""),
     "positional": ("SELECT e.k, e.t AS ts FROM @ev e POSITIONAL JOIN @names n", "POSITIONAL JOIN is not understood", "POSITIONAL", "JOIN ... ON"),
     "a row as a value": ("SELECT k, t AS ts, e FROM @ev e", "e, a row as one value, is not understood", "e", "name the columns"),

@@ -140,6 +140,23 @@ PAIRS = {
     "how many before": (
         "SELECT k, t AS ts, (SELECT COUNT(*) FROM @ev b WHERE b.t < e.t AND b.k = e.k) AS n FROM @ev e",
         "SELECT k, t AS ts, (SELECT COUNT(*) FROM @ev b WHERE b.k = e.k) AS n FROM @ev e"),
+    "one of those before": (
+        "SELECT k, t AS ts FROM @ev e WHERE k IN (SELECT k FROM @ev b WHERE b.t < e.t)",
+        "SELECT k, t AS ts FROM @ev e WHERE k IN (SELECT k FROM @ev b WHERE b.t <> e.t)"),
+    "one of those before, as a value": (
+        "SELECT k, t AS ts, x NOT IN (SELECT x FROM @ev b WHERE b.t < e.t) AS n FROM @ev e",
+        "SELECT k, t AS ts, x NOT IN (SELECT x FROM @ev b WHERE b.t <> e.t) AS n FROM @ev e"),
+    "the newest before": (
+        "SELECT k, t AS ts, (SELECT x FROM @ev b WHERE b.k = e.k AND b.t < e.t ORDER BY b.t DESC, x LIMIT 1) AS n FROM @ev e",
+        "SELECT k, t AS ts, (SELECT x FROM @ev b WHERE b.k = e.k ORDER BY b.t DESC, x LIMIT 1) AS n FROM @ev e"),
+    "the newest before, as a join": (
+        "SELECT e.k, e.t AS ts, l.x FROM @ev e LEFT JOIN LATERAL (SELECT x FROM @ev b WHERE b.k = e.k AND b.t < e.t "
+        "ORDER BY b.t DESC, x LIMIT 1) l ON TRUE",
+        "SELECT e.k, e.t AS ts, l.x FROM @ev e LEFT JOIN LATERAL (SELECT x FROM @ev b WHERE b.k = e.k "
+        "ORDER BY b.t DESC, x LIMIT 1) l ON TRUE"),
+    "totals before, as a list": (
+        "SELECT k, t AS ts, ARRAY(SELECT SUM(x) FROM @ev b WHERE b.t < e.t GROUP BY k ORDER BY 1 LIMIT 2) AS n FROM @ev e",
+        "SELECT k, t AS ts, ARRAY(SELECT SUM(x) FROM @ev b GROUP BY k ORDER BY 1 LIMIT 2) AS n FROM @ev e"),
     "one of": ("SELECT k, t AS ts FROM @ev WHERE k IN (SELECT k FROM @names)",
                "SELECT k, t AS ts FROM @ev WHERE k IN (SELECT k FROM @late)"),
     "calendar": (
@@ -181,7 +198,13 @@ UNPROVEN = {
     "full": "SELECT e.k, e.t AS ts FROM @ev e FULL JOIN @ev b ON b.k = e.k AND b.t <= e.t",
     "right": "SELECT e.k, e.t AS ts FROM @ev b RIGHT JOIN @ev e ON b.k = e.k AND b.t <= e.t",
     "an outer side's time": "SELECT e.k, b.t AS ts FROM @ev e LEFT JOIN @ev b ON b.k = e.k AND b.t <= e.t",
-    "in": "SELECT k, t AS ts FROM @ev e WHERE k IN (SELECT k FROM @ev b WHERE b.t < e.t)",
+    "a second that is rounded": "SELECT k, t AS ts, (SELECT COUNT(*) FROM @ev b WHERE b.t <= e.t::TIMESTAMP(0)) AS n FROM @ev e",
+    "ordered by another's total": (
+        "SELECT k, t AS ts, (SELECT x FROM @ev b WHERE b.t < e.t ORDER BY (SELECT MAX(y) FROM @late l WHERE l.k = b.k) LIMIT 1) "
+        "AS n FROM @ev e"),
+    "each its own, by another time": (
+        "SELECT e.k, l.u AS ts, l.x FROM @ev e, LATERAL (SELECT x, t + INTERVAL 9 DAY AS u FROM @ev b WHERE b.t <= e.t) l "
+        "WHERE e.t <= l.u"),
     "shadowed": "SELECT k, t AS ts FROM @ev e WHERE EXISTS (FROM @ev e WHERE e.t < e.t + INTERVAL 1 DAY)",
     "greatest skips NULL": "SELECT k, greatest(t, TIMESTAMP '2024-01-31') AS ts FROM @ev",
     "coalesce": "SELECT k, coalesce(t, TIMESTAMP '2024-01-31') AS ts FROM @ev",
@@ -209,7 +232,8 @@ def test_delays() -> None:
 def test_columns_with_an_instant_of_their_own() -> None:
     known = relations(TABLES)
     known[SCHEMA, "ev"] = replace_known(known[SCHEMA, "ev"], {"x": "t + INTERVAL 1 DAY"})
-    for text, expected in (("SELECT k, t AS ts, g FROM @ev", True), ("SELECT k, t AS ts, x FROM @ev", False)):
+    reads = ("SELECT k, t AS ts, x FROM @ev", "SELECT k, t AS ts, COLUMNS(['x']) + 1 FROM @ev", "SELECT *, t AS ts FROM @ev")
+    for text, expected in (("SELECT k, t AS ts, g FROM @ev", True), *((text, False) for text in reads)):
         tree = sqlglot.parse_one(source(text), dialect="duckdb")
         assert isinstance(tree, sqlglot.exp.Query)
         assert settled(tree, "ts", Duration(0, "s"), known) is expected
