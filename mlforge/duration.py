@@ -45,6 +45,19 @@ class Duration(Struct, frozen=True, order=False):
         return f"{self.n}{self.unit}"
 
 
+def period_of(format_: str) -> Duration:
+    """How long the period at most is that text names which is read by a format of strptime: a day, a month, a year;
+    none for text with a time of day."""
+    text = format_.replace("%%", "")
+    if re.search("%-?[HIpMSfgncX]", text):
+        return Duration(0, "s")
+    if re.search("%-?[djx]", text) or (re.search("%[UWV]", text) and re.search("%[uwaA]", text)):
+        return Duration(1, "d")
+    if re.search("%[UWV]", text):
+        return Duration(7, "d")
+    return Duration(31 if re.search("%-?[mbBh]", text) else 366, "d")
+
+
 def in_utc(at: datetime.datetime) -> datetime.datetime:
     """An instant without a zone, in UTC; without a zone it is in UTC. Raises ValueError beyond the years 1 to 9999."""
     if at.tzinfo is None:

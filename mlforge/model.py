@@ -334,6 +334,7 @@ class Proof(Struct, frozen=True, kw_only=True):
     why: str | None = None  # why it is unproven, or the line that allows it
     assumes: tuple[str, ...] = ()  # sources without a time, which are taken as known always
     notes: tuple[str, ...] = ()  # what was taken from the sources, in words
+    against: dict[str, str] | None = None  # source -> when its rows are known, as its own rows were proven by that
 
     def __str__(self) -> str:
         text = {"plan": "proven (plan)", "rows": "proven (rows)"}.get(self.status, self.status) + (

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlforge.model import Candidate, Compiled, Source, SourceState, Span, StoredVersion
 
 Mode = Literal["whole", "incremental", "by_key"]
+LOOK = "whether its rows leak was not looked at, or its sources were taken to be known at other times"
 
 
 class Scope(Struct, frozen=True, kw_only=True):
@@ -124,6 +125,8 @@ def _why_whole(
     """Why a row-wise feature is made whole all the same."""
     if scope.whole:
         return "asked for"
+    if not looked_at(last, candidate):
+        return LOOK
     if calls_of(last.compiled) != calls_of(candidate.compiled):
         typed = sorted(n for n, s in candidate.source_states.items() if s.changes)
         if typed:
@@ -139,6 +142,19 @@ def _why_whole(
     if news:
         return f"{', '.join(sorted(news))} changed, and any row may read what did"
     return _why_unknown(last, candidate, found.source)
+
+
+def looked_at(last: StoredVersion, candidate: Candidate) -> bool:
+    """Whether the rows of a version are proven not to leak as its sources are known now, if rows must prove it."""
+    before, now = last.compiled.proof, candidate.compiled.proof
+    return not candidate.seen_sql or (before is not None and now is not None and before.against == now.against)
+
+
+def proven_no_more(last: StoredVersion, candidate: Candidate) -> bool:
+    """Whether a version says that it is proven, and its SQL is not as its sources are known now."""
+    before, now = last.compiled.proof, candidate.compiled.proof
+    unproven = now is not None and now.status == "unproven" and now.against is None
+    return unproven and before is not None and before.against is not None
 
 
 def calls_of(compiled: Compiled) -> list[tuple[object, ...]]:

@@ -181,6 +181,7 @@ class _Planner:
             types = (text for name, now in candidate.source_states.items() for text in _type_changes(name, now))
             return diff.bump, (*diff.reasons, *types), increments.first(candidate, self.scope)
         data = (*_source_changes(last.source_states, candidate.source_states), *self._new_data(last, upstream))
+        data = (*data, *_to_look_at(last, candidate))
         asked = self.force or self.scope.restate is not None
         if data or asked or any(s.spans for s in last.source_states.values()):
             increment = self._increment(last, candidate, upstream)
@@ -206,6 +207,15 @@ class _Planner:
         """Features of which another version is read now than the newest version of their reader did."""
         read = last.compiled.reads
         yield from (name for name, version in upstream.items() if read.get(name) != str(version))
+
+
+def _to_look_at(last: StoredVersion, candidate: Candidate) -> tuple[str, ...]:
+    """Why a version is made again that says of its leaks what is not so now. One that says nothing is left alone."""
+    if last.compiled.proof is None:
+        return ()
+    if not increments.looked_at(last, candidate):
+        return (increments.LOOK,)
+    return ("what it says of its leaks is not so now",) if increments.proven_no_more(last, candidate) else ()
 
 
 def _reading(candidate: Candidate, upstream: dict[str, Version]) -> Candidate:

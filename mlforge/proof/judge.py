@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from mlforge.duration import period_of
 from mlforge.errors import FeatureError, LeakageError, ProjectError, WarehouseError, Where, did_you_mean
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, Proof
 from mlforge.proof.known import Leaking, Relation, Unproven, qualified
@@ -15,7 +17,7 @@ from mlforge.proof.origin import Origin, origin
 from mlforge.proof.seen import with_seen
 from mlforge.proof.settled import settled
 from mlforge.render.fence import condition
-from mlforge.render.leaks import of_many_rows
+from mlforge.render.leaks import many_rows
 from mlforge.render.syntax import ref_name, relations, source_name, where
 from mlforge.sql.templates import sql
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 _STAMP = "_mlforge_ts"
 _NONE, _DAY = Duration(0, "s"), Duration(1, "d")
-_TIME_OF_DAY = re.compile("%-?[HIMSfgnpcX]")  # directives of strptime; text that has none of them is a date
+_TRIES = 16  # of columns that may be times
 
 
 @dataclass(frozen=True)
@@ -66,21 +68,22 @@ def judge(
     reason = None
     try:
         if compiled.kind == "static":
-            _check_static(known)
+            _check_static(known, tree)
         else:
             _check(case, tree, config)
-        _check_undeclared(parsed, case.known)
     except Unproven as unproven:
         reason = unproven
-    untimed = {n for (s, n), r in case.known.items() if s == SOURCE_SCHEMA and r.time is None}
-    assumes = tuple(sorted(untimed.difference(_undeclared(parsed, case.known))))
+    looked_up = compiled.kind == "static" and reason is None
+    untimed = (n for (s, n), r in case.known.items() if s == SOURCE_SCHEMA and r.time is None)
+    assumes = tuple(sorted(n for n in untimed if looked_up or not _times(case.known[SOURCE_SCHEMA, n])))
     proof = Proof(
         status="unproven" if reason else "plan" if case.seen is None else "rows", why=reason.why if reason else None,
         assumes=assumes, notes=case.notes,
+        against=None if reason else {n: str(r) for (s, n), r in sorted(case.known.items()) if s == SOURCE_SCHEMA},
     )  # fmt: skip
     way_out = next((name for name in ("allow_lookahead", "assume_final") if getattr(config, name)), None)
     if proof.status != "plan" and way_out:
-        proof, case.seen = replace(proof, status="allowed", why=f"{way_out}=true"), None
+        proof, case.seen = replace(proof, status="allowed", why=f"{way_out}=true", against=None), None
     refusal = _refusal(parsed, reason) if reason and proof.status == "unproven" else None
     return Verdict(
         weakest(upstream, proof), case.delay, case.inherited, case.stamp, case.known, case.seen, refusal,
@@ -128,8 +131,9 @@ def _known_after(kind: str, format_: str | None) -> Duration:
     """How long after its time a row is known of which the source says nothing else: a date is when it is over.
 
     ``kind`` is the type of the time's column, ``format_`` says how text is read."""
-    timed = kind.startswith("TIMESTAMP") or _TIME_OF_DAY.search((format_ or "").replace("%%", "")) is not None
-    return _NONE if timed else _DAY
+    if kind.startswith("TIMESTAMP"):
+        return _NONE
+    return period_of(format_) if format_ else _DAY
 
 
 # -- a feature with a timestamp
@@ -159,8 +163,45 @@ def _check(case: _Case, tree: exp.Query, config: FeatureConfig) -> None:
             raise Unproven(
                 f"{relation.time}, the time of source {name}, is text that nobody says how to read", None, repair
             )
-    if not settled(tree, _STAMP, case.delay, case.known):
-        case.seen = _spelled(with_seen(tree, _STAMP, case.known), case.known)
+    undeclared = {n: r for (schema, n), r in case.known.items() if schema == SOURCE_SCHEMA and _times(r)}
+    if undeclared and _are_tied(case, tree, undeclared):
+        return
+    try:
+        if not settled(tree, _STAMP, case.delay, case.known):
+            case.seen = _spelled(with_seen(tree, _STAMP, case.known), case.known)
+    except Unproven as unproven:
+        if isinstance(unproven, Leaking) or not undeclared:
+            raise
+    for name, relation in undeclared.items():
+        raise _undeclared(name, relation, _first(tree, name))
+
+
+def _are_tied(case: _Case, tree: exp.Query, undeclared: Mapping[str, Relation]) -> bool:
+    """Whether sources that declare no timestamp, though they have times, are tied to the feature's by one of these."""
+    for chosen in islice(product(*(_times(relation) for relation in undeclared.values())), _TRIES):
+        times = dict(zip(undeclared, chosen, strict=True))
+        timed = {(SOURCE_SCHEMA, name): replace(undeclared[name], time=time) for name, time in times.items()}
+        if settled(tree, _STAMP, case.delay, case.known | timed):
+            case.notes += tuple(_taken(time, name) for name, time in times.items())
+            return True
+    return False
+
+
+def _times(relation: Relation) -> list[str]:
+    """The columns that may say when a row is known of which nobody says so."""
+    kinds = relation.columns.items() if relation.time is None else ()
+    return [column for column, kind in kinds if kind == "DATE" or kind.startswith("TIMESTAMP")]
+
+
+def _undeclared(name: str, relation: Relation, node: exp.Expression | None = None, *, static: bool = False) -> Unproven:
+    times = _times(relation)
+    which = times[0] if len(times) == 1 else f"one of {', '.join(times)}"
+    repair = f"declare which column says when a row happened, timestamp: {which}, at source {name} in mlforge.yaml"
+    if not static:
+        repair += "; if its rows hold always, read them through a feature without a timestamp and ref()"
+    has = f" and has times ({', '.join(times)})" if times else ""
+    why = f"source {name} declares no timestamp{has}, so nobody knows when its rows are known"
+    return Unproven(why, node, repair if times else "")
 
 
 def _spelled(tree: exp.Query, known: Relations) -> exp.Query:
@@ -187,11 +228,13 @@ def _declare(case: _Case, base: Origin, config: FeatureConfig) -> None:
         column = next(c for c in relation.columns if c.lower() == columns[0])
         kind = relation.columns[column]
         if len(columns) > 1 or not (kind == "DATE" or kind.startswith("TIMESTAMP") or kind == "VARCHAR"):
-            raise _unstated(name, relation)
+            raise _undeclared(name, relation)
         case.known[key] = _timed(relation, column, None, config.timestamp_format)
-        case.notes += (
-            f"{column} is taken as the time at which rows of source {name} are known: declare its timestamp",
-        )
+        case.notes += (_taken(column, name),)
+
+
+def _taken(column: str, name: str) -> str:
+    return f"{column} is taken as the time at which rows of source {name} are known: declare its timestamp"
 
 
 def _inherit(case: _Case, base: Origin) -> None:
@@ -212,45 +255,33 @@ def _inherit(case: _Case, base: Origin) -> None:
         case.notes += (f"its rows are known {delay} after their time, as those of {what} {name} are",)
 
 
-def _undeclared(parsed: Parsed, known: Relations) -> dict[str, Relation]:
-    """Sources that have times and declare none. Their rows do not hold always, but for a feature without a time that
-    looks them up."""
-    found = {n: r for (s, n), r in known.items() if s == SOURCE_SCHEMA and r.time is None and _times(r)}
-    return {} if parsed.kind == "static" and of_many_rows(parsed, found) is None else found
-
-
-def _check_undeclared(parsed: Parsed, known: Relations) -> None:
-    from sqlglot import exp
-
-    undeclared = _undeclared(parsed, known)
-    for table in parsed.tree.find_all(exp.Table, bfs=False):
-        name = source_name(table)
-        if name in undeclared:
-            raise _unstated(name, undeclared[name], table, static=parsed.kind == "static")
-
-
-def _unstated(name: str, relation: Relation, node: exp.Expression | None = None, *, static: bool = False) -> Unproven:
-    times = _times(relation)
-    which = times[0] if len(times) == 1 else f"one of {', '.join(times)}"
-    repair = f"declare which column says when a row happened, timestamp: {which}, at source {name} in mlforge.yaml"
-    if not static:
-        repair += "; if its rows hold always, read them through a feature without a timestamp and ref()"
-    has = f" and has times ({', '.join(times)})" if times else ""
-    why = f"source {name} declares no timestamp{has}, so nobody knows when its rows are known"
-    return Unproven(why, node, repair if times else "")
-
-
-def _times(relation: Relation) -> list[str]:
-    return [c for c, kind in relation.columns.items() if kind == "DATE" or kind.startswith("TIMESTAMP")]
-
-
-def _check_static(known: Relations) -> None:
+def _check_static(known: Relations, tree: exp.Query) -> None:
     timed = ", ".join(sorted(name for (_, name), relation in known.items() if relation.time))
     if timed:
         raise Unproven(
-            f"it has no timestamp, and what it reads has: {timed}", None,
+            f"it has no timestamp, and what it reads has: {timed}",
+            None,
             "give it the time, config(timestamp=...), and list that column",
-        )  # fmt: skip
+        )
+    for (schema, name), relation in known.items():
+        if schema == SOURCE_SCHEMA and _times(relation) and (many_rows(tree, [name]) or _asks_whether(tree, name)):
+            raise _undeclared(name, relation, _first(tree, name), static=True)
+
+
+def _first(tree: exp.Query, name: str) -> exp.Expression | None:
+    """Where a query reads a source."""
+    from sqlglot import exp
+
+    return next((table for table in tree.find_all(exp.Table, bfs=False) if source_name(table) == name), None)
+
+
+def _asks_whether(tree: exp.Query, name: str) -> bool:
+    """Whether a query asks if a source has a row, which one of many may answer."""
+    from sqlglot import exp
+
+    tables = [table for table in tree.find_all(exp.Table) if source_name(table) == name]
+    kinds = (exp.Exists, exp.In, exp.Except, exp.Intersect)
+    return any(t.find_ancestor(*kinds) or getattr(t.parent, "kind", "") in ("SEMI", "ANTI") for t in tables)
 
 
 # -- what is read

@@ -30,6 +30,14 @@ class Relation(Struct, frozen=True, kw_only=True):
     known: dict[str, str] = {}  # column -> SQL over the row: its own instant, a timestamp
     unique: frozenset[str] = frozenset()  # columns that are unique by themselves
 
+    def __str__(self) -> str:
+        """When its rows are known, in words."""
+        if self.time is None:
+            return "always"
+        read = f" read as {self.format}" if self.format else ""
+        own = "".join(f"; {column}: {instant}" for column, instant in sorted(self.known.items()))
+        return f"{self.delay} after {self.time}{read}{own}"
+
     def seen(self, alias: str) -> str:
         """SQL for the microseconds at which a row is known, over the columns of ``alias``; NEVER without a time."""
         if self.time is None:

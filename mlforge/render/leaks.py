@@ -226,12 +226,12 @@ def _check_subqueries(parsed: Parsed, timed: Collection[str]) -> None:
             )
 
 
-def of_many_rows(parsed: Parsed, timed: Collection[str]) -> tuple[exp.Expression, str] | None:
-    """What makes one value of many rows of a source among ``timed``, or chooses among them, and that source."""
+def many_rows(tree: exp.Query, sources: Collection[str]) -> tuple[exp.Expression, str] | None:
+    """Where a query first makes a value of many rows of one of the sources, or chooses among them, and of which."""
     from sqlglot import exp
 
-    for select in parsed.tree.find_all(exp.Select, bfs=False):
-        below = sorted(timed_below(select, timed))
+    for select in tree.find_all(exp.Select, bfs=False):
+        below = sorted(timed_below(select, sources))
         chosen = next(
             (select.args[c] for c in ("group", "having", "qualify", "distinct", "limit") if select.args.get(c)), None
         )
@@ -243,7 +243,7 @@ def of_many_rows(parsed: Parsed, timed: Collection[str]) -> tuple[exp.Expression
 
 def _check_static(parsed: Parsed, timed: Mapping[str, str]) -> None:
     """A feature without a time may look rows up; what it makes of many rows would be made of later ones too."""
-    found = of_many_rows(parsed, timed)
+    found = many_rows(parsed.tree, timed)
     if found is not None:
         node, source = found
         time = timed[source]

@@ -5,11 +5,11 @@ what it may not see: one query for all labels. Any other SQL is run again for ea
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlforge.model import SOURCE_SCHEMA, Duration
+from mlforge.duration import Duration, period_of
+from mlforge.model import SOURCE_SCHEMA
 from mlforge.render.copies import copied_column
 from mlforge.render.functions import is_aggregate
 from mlforge.render.scopes import find_cte, timed_below
@@ -27,7 +27,7 @@ STAMP = "_mlforge_s"
 _CLAUSES = ("group", "having", "distinct", "qualify", "windows", "limit", "offset", "sample", "pivots")
 
 
-_ATONCE, _WHEN_OVER = Duration(0, "s"), Duration(1, "d")
+_ATONCE, _DAY = Duration(0, "s"), Duration(1, "d")
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,8 @@ def _cut(source: Source, types: Mapping[str, str], copied: tuple[str, str] | Non
     read = format_ if kind == "VARCHAR" and own and column and own.lower() == column.lower() else None
     if not read and not kind.startswith(("TIMESTAMP", "DATE")):
         return Cut(source.name, None)
-    whole_day = kind == "DATE" or bool(read and not _has_time_of_day(read))
-    return Cut(source.name, column, read, source.delay or (_WHEN_OVER if whole_day else _ATONCE))
-
-
-def _has_time_of_day(format_: str) -> bool:
-    """Whether text that is read so is more than a date, which is known when its day is over."""
-    return re.search("%-?[HIpMSfgncX]", format_.replace("%%", "")) is not None
+    period = period_of(read) if read else _DAY if kind == "DATE" else _ATONCE
+    return Cut(source.name, column, read, source.delay or period)
 
 
 def copied_time(stored: StoredVersion) -> tuple[str, str] | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlforge.duration import period_of
 from mlforge.errors import MlforgeError
 from tests.small import Small
 
@@ -27,6 +28,7 @@ sources:
 entities: {user: {key: k}}
 """
 TIMED = '{{ config(entity="user", timestamp="t") }} '
+NOBODY = "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known"
 
 
 @pytest.fixture
@@ -80,6 +82,23 @@ SAID = {
     "totals of a source without any times": (
         '{{ config(entity="user") }} SELECT k, COUNT(*) AS n FROM {{ source("names") }} GROUP BY k',
         "proven (plan); names is taken as known always"),
+    "a source that declares none, and is tied": (
+        TIMED + "SELECT e.k, e.t, b.x FROM {{ source('ev') }} e JOIN {{ source('bare_days') }} b ON b.k = e.k AND b.day = e.t::DATE",
+        "proven (plan); day is taken as the time at which rows of source bare_days are known: declare its timestamp"),
+    "a source that declares none, beside the time": (
+        TIMED + "SELECT e.k, e.t, (SELECT SUM(x) FROM {{ source('bare') }} b WHERE b.k = e.k)::BIGINT AS x FROM {{ source('ev') }} e", NOBODY),
+    "a source that declares none, and a time that cannot be followed": (
+        TIMED + "WITH RECURSIVE a AS (SELECT k, t, max(x) OVER (PARTITION BY k ORDER BY x DESC) AS x FROM {{ source('bare') }}) "
+        "SELECT k, t, x FROM a", NOBODY),
+    "a source that declares none, and a time from a list": (
+        TIMED + "SELECT k, u.t, s FROM (SELECT k, list(t) AS l, max(x) AS s FROM {{ source('bare') }} GROUP BY k), UNNEST(l) u(t)", NOBODY),
+    "totals of a source that declares none": (
+        '{{ config(entity="user") }} SELECT k, max(x) AS x FROM {{ source("bare") }} GROUP BY k', NOBODY),
+    "whether a source that declares none has a row": (
+        '{{ config(entity="user") }} SELECT k, k IN (SELECT k FROM {{ source("bare") }}) AS x FROM {{ source("names") }}',
+        NOBODY + "; names is taken as known always"),
+    "rows of a source that declares none": (
+        '{{ config(entity="user") }} SELECT k, x FROM {{ source("bare") }}', "proven (plan); bare is taken as known always"),
     "static": ('{{ config(entity="user") }} SELECT k, name FROM {{ source("names") }}',
                "proven (plan); names is taken as known always"),
     "rows without the time": ('{{ config(entity="user") }} SELECT k, x FROM {{ source("ev") }}',
@@ -190,6 +209,27 @@ def test_text_is_a_date_unless_its_format_has_a_time_of_day(project: Small) -> N
     project.config(CONFIG.replace("timestamp: day}\n  bare", "timestamp: hour}\n  bare"))
     project.feature("f", text.format("hour", "%d/%m/%Y %-H"))
     assert str(project.forge.plan().steps[0].candidate.compiled.delay) == "0s"
+
+
+PERIODS = {
+    "%d/%m/%Y": "1d", "%-d.%-m.%y": "1d", "%Y%j": "1d", "%x": "1d", "%G-W%V-%u": "1d", "%G-W%V": "7d", "%Y week %W": "7d",
+    "%Y-%m": "31d", "%b %Y": "31d", "%Y": "366d", "%%d of %Y": "366d", "%Y-%m %H": "0s", "%c": "0s",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("format_", PERIODS)
+def test_text_that_names_a_period_is_known_when_that_is_over(format_: str) -> None:
+    assert str(period_of(format_)) == PERIODS[format_]
+
+
+def test_text_that_names_a_month(project: Small) -> None:
+    project.write("data/texts.parquet", "SELECT 1::BIGINT AS k, '2024-02' AS day, 5 AS x")
+    project.feature(
+        "f",
+        '{{ config(entity="user", timestamp="day", timestamp_format="%Y-%m") }} SELECT k, day, x FROM {{ source("texts") }}',
+    )
+    project.good()
+    assert project.ask("f", "(1, '2024-02-29'), (1, '2024-03-03 00:00')") == [(None,), (5,)]
 
 
 def test_a_feature_takes_the_delay_of_the_feature_whose_rows_it_reads(project: Small) -> None:

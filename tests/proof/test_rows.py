@@ -138,6 +138,62 @@ def test_a_later_build_that_leaks_leaves_the_last_version(project: Small) -> Non
     assert project.good() == {"f": "1.0.1"}
 
 
+EARLY = (
+    TIMED
+    + "SELECT k, moment + INTERVAL 0 MINUTE + INTERVAL 1 HOUR AS ts, price FROM {{ source('prices') }} WHERE abs(k) > 0"
+)
+BESIDE = TIMED + (
+    "SELECT e.k, greatest(e.t, e.t) AS ts, p.price FROM {{ source('ev') }} e ASOF LEFT JOIN {{ source('prices') }} p "
+    "ON e.k = p.k AND e.t >= p.moment"
+)
+LATE = TIMED + "SELECT k, t - to_days(x::INTEGER) AS ts, x FROM {{ source('ev') }}"
+FINAL = LATE.replace(") }}", ", assume_final=true) }}", 1)
+# the feature, what is changed in the settings, the feature then, and how many rows leak
+SAID_LATER = {
+    "a delay": (EARLY, ("timestamp: moment,", "timestamp: moment, delay: 3d,"), EARLY, 3),
+    "a delay beside": (BESIDE, ("timestamp: moment,", "timestamp: moment, delay: 3d,"), BESIDE, 3),
+    "an instant of a column": (EARLY, ("settled:", "price:"), EARLY, 3),
+    "a line that is gone": (FINAL, ("", ""), LATE, 4),
+}
+
+
+@pytest.mark.parametrize("case", SAID_LATER)
+def test_rows_are_looked_at_again_where_they_are_known_at_other_times(case: str, project: Small) -> None:
+    before, (was, now), after, count = SAID_LATER[case]
+    project.feature("f", before)
+    assert project.good() == {"f": "1.0.0"}
+    assert project.actions() == {"f": "none"}
+    project.config(CONFIG.replace(was, now))
+    project.feature("f", after)
+    for _ in range(2):  # and again, until it is mended
+        (failed,) = project.build().features
+        assert f"f: {count} rows hold what was not known" in (failed.error or "")
+
+
+def test_a_patch_does_not_prove_rows_that_nobody_looked_at(project: Small) -> None:
+    project.feature("f", FINAL)
+    assert project.good() == {"f": "1.0.0"}
+    project.feature("f", LATE)
+    add(project, "second", "(7, TIMESTAMP '2025-01-01', 0)")
+    (step,) = project.forge.plan().steps
+    assert (step.action, step.increment.mode) == ("patch", "whole")
+    (failed,) = project.build().features
+    assert "f: 4 rows hold what was not known" in (failed.error or "")
+
+
+def test_what_the_sql_proves_is_not_made_again_for_another_delay(project: Small) -> None:
+    project.feature("f", TIMED + "SELECT k, t AS ts, x FROM {{ source('ev') }}")
+    project.feature(
+        "g",
+        TIMED
+        + "SELECT e.k, e.t AS ts, (SELECT max(price) FROM {{ source('prices') }} p WHERE p.moment + INTERVAL 3 DAY "
+        "<= e.t) AS x FROM {{ source('ev') }} e",
+    )
+    project.good()
+    project.config(CONFIG.replace("timestamp: moment,", "timestamp: moment, delay: 3d,"))
+    assert project.actions() == {"f": "none", "g": "none"}
+
+
 def test_a_feature_that_is_refused_now_keeps_its_last_version(project: Small) -> None:
     newest = (
         "SELECT k, t AS ts, x FROM {{ source('ev') }} QUALIFY row_number() OVER (PARTITION BY k ORDER BY t DESC) = 1"

@@ -232,7 +232,11 @@ def test_delays() -> None:
 def test_columns_with_an_instant_of_their_own() -> None:
     known = relations(TABLES)
     known[SCHEMA, "ev"] = replace_known(known[SCHEMA, "ev"], {"x": "t + INTERVAL 1 DAY"})
-    reads = ("SELECT k, t AS ts, x FROM @ev", "SELECT k, t AS ts, COLUMNS(['x']) + 1 FROM @ev", "SELECT *, t AS ts FROM @ev")
+    reads = (
+        "SELECT k, t AS ts, x FROM @ev",
+        "SELECT k, t AS ts, COLUMNS(['x']) + 1 FROM @ev",
+        "SELECT *, t AS ts FROM @ev",
+    )
     for text, expected in (("SELECT k, t AS ts, g FROM @ev", True), *((text, False) for text in reads)):
         tree = sqlglot.parse_one(source(text), dialect="duckdb")
         assert isinstance(tree, sqlglot.exp.Query)
