@@ -19,6 +19,7 @@ from mlforge.plan.increments import Increment, Scope
 from mlforge.plan.sets import plan_sets
 from mlforge.plan.steps import BUILDING, Action, Failure, FeatureStep, Plan
 from mlforge.plan.versions import Adopted, newest
+from mlforge.plan.weakest import with_older
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -102,10 +103,33 @@ class _Planner:
             raise FeatureError(f"feature {name} is {why or 'selected'}, and was not compiled")
         upstream = {ref.name: self._read_version(name, ref) for ref in self.graph[name]}
         candidate = _reading(self.candidates[name], upstream)
+        candidate = self._judged(candidate, upstream)
         stored = self.state.features.get(name)
         step = self._create(candidate, upstream) if stored is None else self._update(stored, candidate, upstream)
         cost = estimate(name, step.increment, candidate, self.state) if step.builds else None
         self.steps[name] = replace(step, reasons=(*step.reasons, *([why] if why else [])), estimate=cost)
+
+    def _judged(self, candidate: Candidate, upstream: dict[str, Version]) -> Candidate:
+        """The candidate with a proof that holds for the versions that it reads, where those are older ones."""
+        older = {
+            name: self.state.features[name].get(version).compiled
+            for name, version in upstream.items()
+            if name in self.state.features and not self._is_planned(name, version)
+        }
+        proof = candidate.compiled.proof
+        if not older or proof is None:
+            return candidate
+        planned = {name: self.candidates[name].compiled for name in older}
+        compiled = replace(candidate.compiled, proof=with_older(older, planned, proof))
+        return replace(candidate, compiled=compiled)
+
+    def _is_planned(self, name: str, version: Version) -> bool:
+        """Whether a version of a feature is the one that the project has, now or after this plan, and as proven."""
+        step = self.steps.get(name)
+        if step is None or step.version_to != version:
+            return False
+        looked = step.builds or self.state.features[name].get(version).compiled.proof is not None
+        return looked or not step.candidate.seen_sql
 
     def _read_version(self, reader: str, ref: FeatureRef) -> Version:
         """The version of an upstream feature that its reader gets after this plan."""

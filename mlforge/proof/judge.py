@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from mlforge.duration import period_of
 from mlforge.errors import FeatureError, LeakageError, ProjectError, WarehouseError, Where, did_you_mean
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, Proof
+from mlforge.plan.weakest import weakest
 from mlforge.proof.known import Leaking, Relation, Unproven, qualified
 from mlforge.proof.origin import Origin, origin
 from mlforge.proof.seen import with_seen
@@ -111,20 +112,6 @@ def _place(parsed: Parsed, node: exp.Expression | None) -> Where:
 
 def _bare(node: exp.Expression) -> str:
     return re.sub(r"\b\w+\.|\s", "", node.sql("duckdb").lower().replace('"', ""))
-
-
-def weakest(upstream: Mapping[str, Compiled], own: Proof) -> Proof:
-    """The proof of something together with those of all that it reads: one that is not proven decides."""
-    if own.status not in ("plan", "rows"):
-        return own
-    status, assumes = own.status, set(own.assumes)
-    for name, feature in upstream.items():
-        proof = feature.proof or Proof(status="unproven", why="it was made by an earlier mlforge")
-        assumes |= set(proof.assumes)
-        if proof.status not in ("plan", "rows"):
-            return replace(own, status=proof.status, why=f"it reads {name}, which is {proof}")
-        status = "rows" if proof.status == "rows" else status
-    return replace(own, status=status, assumes=tuple(sorted(assumes)))
 
 
 def _known_after(kind: str, format_: str | None) -> Duration:

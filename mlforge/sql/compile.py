@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from mlforge.errors import FeatureError, Where, did_you_mean
 from mlforge.model import Column, Compiled, Definition, Input, Key, Output, Proof
-from mlforge.proof.judge import Verdict, judge, weakest
+from mlforge.plan.weakest import weakest
+from mlforge.proof.judge import Verdict, judge
 from mlforge.render.names import check_names
 from mlforge.render.syntax import outermost, ref_name, refuse, relations, source_name, where
 from mlforge.sql.keys import check_parts, rewrite_calls

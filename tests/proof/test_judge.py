@@ -279,3 +279,42 @@ def test_delays_that_are_none(text: str, tmp_path: Path) -> None:
     assert BAD[text] in error.value.message
     assert error.value.where is not None
     assert error.value.where.line == 3
+
+
+AHEAD = (
+    '{{ config(entity="user", timestamp="t", allow_lookahead=true) }} SELECT k, t, lead(x) OVER (PARTITION BY k ORDER BY t) AS x '
+    'FROM {{ source("ev") }}'
+)
+LATER = '{{ config(entity="user", timestamp="t", delay="36h") }} SELECT k, t, x FROM {{ source("ev") }}'
+HELD = {
+    "one that looks ahead": (AHEAD, "allowed: it reads a, which is allowed: allow_lookahead=true"),
+    "one that is known later": (
+        LATER, "unproven: the version of a that it reads has rows that are known 36h after their time"),
+}  # fmt: skip
+READERS = {
+    "rows": TIMED + "SELECT k, t, x FROM {{ ref('a') }}",
+    "joined": TIMED + "SELECT e.k, e.t, a.x FROM {{ source('ev') }} e LEFT JOIN {{ ref('a') }} a ON a.k = e.k",
+    "asked": '{{ config(entity="user", on_demand=true, request={"n": "DOUBLE"}) }} SELECT a.x + n AS y FROM {{ ref("a") }} a',
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_what_reads_a_held_version_is_judged_by_that(held: str, project: Small) -> None:
+    text, expected = HELD[held]
+    project.feature("a", text)
+    project.good()
+    project.feature("a", TIMED + "SELECT k, t, x FROM {{ source('ev') }}")
+    assert project.good() == {"a": "2.0.0"}
+    project.forge.rollback("a", "1.0.0")
+    for name, reader in READERS.items():
+        project.feature(name, reader)
+    project.good()
+    proofs = {name: said(project, name) for name in READERS}
+    assert proofs == dict.fromkeys(READERS, expected)
+    record = project.forge.training_set(
+        ["rows", "joined:x"], "SELECT 1 AS k, TIMESTAMP '2024-03-01' AS label_time", full_names=True
+    )
+    assert set(record.record["proofs"].values()) == {expected}
+    project.forge.rollback("a", release=True)
+    project.good()
+    assert {said(project, name) for name in READERS} == {"proven (plan)"}
