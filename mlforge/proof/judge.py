@@ -68,6 +68,7 @@ def judge(
     case = _Case(known, config.delay or _NONE)
     reason = None
     try:
+        _check_python(known, project)
         if compiled.kind == "static":
             _check_static(known, tree)
         else:
@@ -240,6 +241,17 @@ def _inherit(case: _Case, base: Origin) -> None:
     if micros:
         case.delay = delay
         case.notes += (f"its rows are known {delay} after their time, as those of {what} {name} are",)
+
+
+def _check_python(known: Relations, project: Project) -> None:
+    for schema, name in known:
+        source = project.sources[name] if schema == SOURCE_SCHEMA else None
+        if source is not None and source.format == "data" and "function" in source.options:
+            raise Unproven(
+                "a Python function made its rows, and what those are made of cannot be seen",
+                None,
+                "let the function return SQL over sources",
+            )
 
 
 def _check_static(known: Relations, tree: exp.Query) -> None:

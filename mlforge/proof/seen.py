@@ -147,7 +147,8 @@ class _Writer:
         if not reads_time(self, node, env):
             return node, FIXED
         if odd:
-            raise Unproven(f"{odd[0].replace('_', ' ').upper()} at a {_word(node)} is not understood", node)
+            repair = "list the same columns in the same order on both sides" if odd[0] == "by_name" else ""
+            raise Unproven(f"{odd[0].replace('_', ' ').upper()} at a {_word(node)} is not understood", node, repair)
         _name_apart(node)
         (left, one), (right, other) = self.query(node.this, env, outer), self.query(node.expression, env, outer)
         if not isinstance(node, exp.Union):

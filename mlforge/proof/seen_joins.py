@@ -59,6 +59,9 @@ def _relation(node: exp.Expression, level: Level) -> tuple[exp.Expression, Rows]
         return node, _made(node, level)
     odd = next((key for key, value in node.args.items() if value and key not in ("this", "db", "alias")), None)
     if odd is not None:
+        if odd == "pivots":
+            repair = "SUM(x) FILTER (WHERE g = 'a') AS a for PIVOT, unnest([x, y]) for UNPIVOT"
+            raise Unproven("PIVOT and UNPIVOT are not understood", node, repair)
         raise Unproven(f"{odd.upper()} in FROM is not understood", node)
     if not alias or not isinstance(node, (exp.Table, exp.Subquery)):
         raise Unproven(f"{type(node).__name__.upper()} in FROM is not understood", node)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from mlforge.proof import settled as plan
 from mlforge.proof.bounds import bound
 from mlforge.proof.known import Unproven
-from mlforge.proof.rows import PERIOD, RANKS, Change, Column, Rows, greatest, named, queries, text
+from mlforge.proof.rows import ALONG, PERIOD, RANKS, Change, Column, Rows, greatest, named, queries, text
 from mlforge.proof.windows import resolved
 from mlforge.render.functions import function_name, has_over, is_aggregate
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from mlforge.proof.known import Relation
     from mlforge.proof.rows import Scope
+
+_NO_LEAD = "LAG looks back; and ASOF JOIN ... ON a.t >= b.t finds the row that holds at a time"
 
 
 @dataclass
@@ -122,7 +124,8 @@ class Level:
         if isinstance(node, exp.Window):
             if id(node) in self.free:
                 return self._each(node.this)
-            return Change(f"a window over other rows, {_short(node)}", "order the window by the time, ascending")
+            ahead = function_name(node.this) == "lead"
+            return Change(f"a window over other rows, {_short(node)}", _NO_LEAD if ahead else ALONG)
         if is_aggregate(node) and not has_over(node):
             return None if id(node) in self.free else Change(f"a total, {_short(node)}", PERIOD, node)
         if isinstance(node, exp.Column):

@@ -40,6 +40,7 @@ _ROWS_HINT = {
     "offset": "delete it, or put it into a CTE",
     "sample": "to try a feature on few rows use `mlforge build --sample 1%`; else choose by a column: WHERE id % 9 = 0",
 }
+_FIRST_HINT = "DISTINCT ON takes the first rows in this order: put both into a CTE"
 _MOVE = (
     "compute it in the outermost select list; what needs the result goes into a feature that reads this one with ref()"
 )
@@ -95,7 +96,9 @@ def _check_row_clauses(parsed: Parsed) -> None:
         for key in ("order", "limit", "offset", "sample"):
             if query.args.get(key):
                 name = "USING SAMPLE" if key == "sample" else _CLAUSES[key]
-                raise refuse(parsed, query.args[key], f"{name} in the outermost SELECT", _ROWS_HINT[key])
+                distinct = query.args.get("distinct")
+                hint = _FIRST_HINT if key == "order" and distinct and distinct.args.get("on") else _ROWS_HINT[key]
+                raise refuse(parsed, query.args[key], f"{name} in the outermost SELECT", hint)
     for select in selects:
         _check_select(parsed, select)
     for sample in tree.find_all(exp.TableSample):

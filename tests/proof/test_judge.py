@@ -318,3 +318,36 @@ def test_what_reads_a_held_version_is_judged_by_that(held: str, project: Small) 
     project.forge.rollback("a", release=True)
     project.good()
     assert {said(project, name) for name in READERS} == {"proven (plan)"}
+
+
+ROWS_OF_PYTHON = """
+import datetime
+import mlforge as mlf
+import pyarrow as pa
+
+@mlf.feature(entity="user", timestamp="t"{0})
+def made():
+    return pa.table({{"k": [1], "t": [datetime.datetime(2024, 1, 1)], "x": [1]}})
+
+@mlf.feature(entity="user"{0})
+def still():
+    return pa.table({{"k": [1], "x": [1]}})
+"""
+
+
+def test_rows_that_a_python_function_makes_are_not_proven(project: Small) -> None:
+    file = project.root / "features/made.py"
+    file.write_text(ROWS_OF_PYTHON.format(""))
+    project.feature("f", TIMED + "SELECT k, t, x FROM {{ ref('made') }}")
+    why = "a Python function made its rows, and what those are made of cannot be seen"
+    assert said(project, "made").startswith(f"unproven: {why}")
+    assert said(project, "still").startswith(f"unproven: {why}")
+    assert said(project).startswith(f"unproven: it reads made, which is unproven: {why}")
+    project.good()
+    project.config(CONFIG.replace("name: small", "name: small\nstrict: true"))
+    with pytest.raises(MlforgeError) as error:
+        project.build("made")
+    assert (error.value.message, error.value.where and error.value.where.file) == (why, "features/made.py")
+    file.write_text(ROWS_OF_PYTHON.format(", assume_final=True"))
+    assert said(project, "made").startswith("allowed: assume_final=true")
+    project.good()
