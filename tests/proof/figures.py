@@ -5,17 +5,13 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
-import sqlglot
 
-from mlforge.model import Duration
-from mlforge.proof.known import Unproven
-from mlforge.proof.seen import with_seen
-from mlforge.proof.settled import settled
+from tests.proof.planned import Planned, Planner
 from tests.proof.queries import SOURCES, Queries, drawn
-from tests.proof.truth import NEVER, Row, Truth, relations
+from tests.proof.truth import VERSIONS, Truth
 
 WORLDS = 3
 KINDS = (
@@ -93,63 +89,76 @@ class Figures:
 class Judge:
     """Judges queries over a few worlds of random rows."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, seed: int) -> None:
-        draw = random.Random(seed)
-        con.execute("SET TimeZone = 'UTC'; SET threads = 1")
-        self.truth = Truth(con, *(drawn(draw, spread=world % 2 == 0) for world in range(WORLDS)))
-        self.known = relations(SOURCES)
+    def __init__(self) -> None:
+        self.planner = Planner(SOURCES)
+        self.con = duckdb.connect()
+        self.con.execute("SET TimeZone = 'UTC'; SET threads = 1; PRAGMA disable_optimizer")
 
-    def judge(self, text: str, used: set[str]) -> Judged:
-        query = Judged(text, used)
-        tree = sqlglot.parse_one(text, dialect="duckdb")
-        assert isinstance(tree, sqlglot.exp.Query)
-        plan = settled(tree, "ts", Duration(0, "s"), self.known)
-        made = ""
-        try:
-            made = with_seen(tree, "ts", self.known).sql("duckdb")
-        except Unproven as error:
-            query.why = error.why
-        accused = 0
+    def look_at(self, draw: random.Random) -> None:
+        """Let the sources have other rows."""
+        worlds = [drawn(draw, spread=world % 2 == 0) for world in range(WORLDS)]
+        loads = {
+            name: {n: rows for world, tables in enumerate(worlds) for n, rows in tables[name].versions(world).items()}
+            for name in SOURCES
+        }
+        found = self.planner.fill(loads)
+        chosen = [
+            {
+                name: replace(
+                    table,
+                    rows=found[name][VERSIONS * world],
+                    others=tuple(found[name][VERSIONS * world + 1 + n] for n in range(len(table.others))),
+                )
+                for name, table in tables.items()
+            }
+            for world, tables in enumerate(worlds)
+        ]
+        self.truth = Truth(self.con, *chosen)
+
+    def judge(self, text: str, used: set[str], delay: str | None) -> Judged:
+        """One query, as a feature that states this delay."""
+        query = Judged(text if delay is None else f"{text}  -- delay {delay}", used)
+        feature = self.planner.plan(text, delay)
+        query.why, events = feature.why, feature.stamped
+        plan, rows = feature.status == "plan", feature.status == "rows"
+        accused = False
         for world in range(WORLDS):
             self.truth.world = world
-            at = self.truth.leaks(text, replaced=plan)
+            self.planner.look_at(VERSIONS * world)
+            at = self.truth.leaks(events, feature.delay, replaced=plan)
             query.leaks |= at is not None
-            own = self._accused(query, made) if made else 0
-            accused += own
-            if at is not None and (plan or (made and not own)):
+            own = rows and self._accused(query, feature)
+            accused |= own
+            if at is not None and (plan or (rows and not own)):
                 query.passed = query.passed or f"in world {world} at {at}, proven {'at plan' if plan else 'by rows'}"
             if at is not None:
                 break
-        query.verdict = "plan" if plan else "unproven" if not made else "accused" if accused else "rows"
-        if query.verdict == "accused" and not query.leaks:  # it may be that only other rows than these show the leak
+        query.verdict = "accused" if accused else feature.status
+        if accused and not query.leaks:  # it may be that only other rows than these show the leak
             for world in range(WORLDS):
                 self.truth.world = world
-                query.leaks = query.leaks or self.truth.leaks(text, replaced=True) is not None
+                query.leaks = query.leaks or self.truth.leaks(events, feature.delay, replaced=True) is not None
         return query
 
-    def _accused(self, query: Judged, made: str) -> int:
-        """How many rows are later than their stamp."""
-        found = self.truth.at(made, NEVER + 1)
-        plain: Counter[Row] = Counter()
-        for row, n in found.items():
-            plain[row[:-1]] += n
-        if plain != self.truth.at(query.text, NEVER + 1):
-            query.passed = f"the rows are other ones: {made}"
-        return sum(n for row, n in found.items() if row[0] is not None and row[-1] > row[0])
+    def _accused(self, query: Judged, feature: Planned) -> bool:
+        """Whether a build would fail as a row is later than its stamp."""
+        found = self.planner.events(feature, seen=True)
+        if found is not None and found != self.planner.events(feature, seen=False):
+            query.passed = f"the rows are other ones: {feature.seen}"
+        return found is None
 
 
 def judged(queries: int, seed: int) -> Figures:
     """The figures of so many random queries."""
     figures = Figures()
-    writer = Queries(random.Random(seed))
-    con = duckdb.connect()
-    judge = Judge(con, seed)
+    draw = random.Random(seed)
+    writer, judge = Queries(draw), Judge()
     for number in range(queries):
-        if number % 100 == 99:
-            judge = Judge(con, seed * 1000 + number)
+        if number % 100 == 0:
+            judge.look_at(random.Random(seed * 1000 + number))
+            print(number, *figures.passed, sep="\n", file=sys.stderr, flush=True)
         text = writer.query()
-        figures.add(judge.judge(text, set(writer.used)))
-    con.close()
+        figures.add(judge.judge(text, set(writer.used), writer.delay))
     return figures
 
 

@@ -6,19 +6,29 @@ import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tests.proof.truth import SCHEMA, Row, Table
+from tests.proof.truth import Row, Table
 
 if TYPE_CHECKING:
     import random
 
 _COLUMNS = {"n": "BIGINT", "k": "BIGINT", "t": "TIMESTAMP", "x": "BIGINT"}
+_LOADS = "loaded_at: l, unique_key: [n], deleted: gone"
 SOURCES = {
-    "a": Table(_COLUMNS, "t", unique=("n",)),
-    "b": Table(_COLUMNS, "t", "36h", unique=("n",)),
-    "d": Table(_COLUMNS | {"t": "DATE"}, "t", "1d", unique=("n",)),
-    "s": Table({"k": "BIGINT", "x": "BIGINT"}),
+    "a": Table(_COLUMNS, "t", settings="timestamp: t"),
+    "b": Table(_COLUMNS | {"l": "TIMESTAMP"}, "t", "36h", settings="timestamp: t, delay: 36h, loaded_at: l"),
+    "d": Table(_COLUMNS | {"t": "DATE"}, "t", "1d", settings="timestamp: t"),
+    "u": Table(_COLUMNS | {"l": "TIMESTAMP", "gone": "BOOLEAN"}, "t", settings=f"timestamp: t, {_LOADS}"),
+    "c": Table(_COLUMNS | {"r": "TIMESTAMP"}, "t", known=("x", "r + INTERVAL 12 HOUR"),
+               settings="timestamp: t, known: {x: r + INTERVAL 12 HOUR}"),
+    "w": Table(_COLUMNS | {"r": "TIMESTAMP", "l": "TIMESTAMP", "gone": "BOOLEAN"}, "t", "12h", known=("x", "r"),
+               settings=f"timestamp: t, delay: 12h, known: {{x: r}}, {_LOADS.replace('n]', 'k, n]')}"),
+    "s": Table({"k": "BIGINT", "x": "BIGINT"}, rows=((0, 1), (1, 2))),
     "cal": Table({"t": "TIMESTAMP"}, rows=tuple((dt.datetime(2024, 1, day),) for day in (2, 4, 6))),
-}
+}  # fmt: skip
+#: Of the sources that are read, and what stands in a query that reads them.
+_DRAWN = ("a", "a", "a", "b", "b", "d", "u", "c", "w")
+KINDS = {"b": "source with a delay", "d": "source of dates", "u": "source with unique_key and deleted",
+          "c": "source with known", "w": "source with delay, known, unique_key and deleted"}  # fmt: skip
 _FIRST = dt.datetime(2024, 1, 1)
 _HOURS = (0, 12, 36, 60, 96)
 
@@ -27,30 +37,53 @@ def drawn(draw: random.Random, *, spread: bool) -> dict[str, Table]:
     """The sources with a few rows each, and others that may come later in their place. ``spread``: no two rows of
     a source have the same time; else many do, and some have none."""
 
-    def rows(kind: str, first: int) -> tuple[Row, ...]:
-        hours = draw.sample(_HOURS, 5) if spread and kind == "TIMESTAMP" else draw.choices(_HOURS, k=6)
-        found: list[Row] = []
-        for n, hour in enumerate(hours):
-            at: Any = _FIRST + dt.timedelta(hours=hour)
-            at = None if not spread and kind == "TIMESTAMP" and draw.random() < 0.04 else at
-            found.append(
-                (
-                    n + first,
-                    draw.randrange(2),
-                    at.date() if at and kind == "DATE" else at,
-                    draw.choice((None, 0, 1, 1, 2, 3, 5)),
-                )
-            )
-        return tuple(found)
+    def made(table: Table, cells: dict[str, Any]) -> Row:
+        return tuple(cells[c].date() if kind == "DATE" and cells[c] else cells[c] for c, kind in table.columns.items())
 
-    made = {}
+    def happened(table: Table, first: int) -> list[dict[str, Any]]:
+        hours = draw.sample(_HOURS, 5) if spread and table.columns["t"] == "TIMESTAMP" else draw.choices(_HOURS, k=6)
+        found = []
+        for n, hour in enumerate(hours):
+            at = None if not spread and draw.random() < 0.04 else _FIRST + dt.timedelta(hours=hour)
+            found.append({"n": n + first, "k": draw.randrange(2), "t": at} | said(at or _FIRST))
+        return found
+
+    def said(at: dt.datetime) -> dict[str, Any]:
+        """What one load says of a row: some come late, some are known late or never, some are deletions."""
+        return {
+            "x": draw.choice((None, 0, 1, 1, 2, 3, 5)),
+            "r": None if draw.random() < 0.06 else at + dt.timedelta(hours=draw.choice((-12, 0, 0, 24, 48))),
+            "l": None if draw.random() < 0.05 else at + dt.timedelta(hours=draw.choice((0, 1, 1, 72, 300))),
+            "gone": draw.random() < 0.15,
+        }
+
+    def loads(table: Table, rows: list[dict[str, Any]]) -> tuple[Row, ...]:
+        """The rows; of a source of which one load replaces another, more of them in any order."""
+        if "gone" in table.columns:
+            again = [dict(draw.choice(rows)) for _ in range(draw.randrange(1, 5))]
+            for row in again:
+                row |= said(row["t"] or _FIRST)
+                if not spread or table.columns["t"] == "DATE":
+                    row["t"] = draw.choice(rows)["t"]
+                if draw.random() < 0.15:
+                    row["n"] = None
+            rows = [*rows, *again]
+            draw.shuffle(rows)
+        return tuple(made(table, row) for row in rows)
+
+    def changed(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Other rows: some have other values only, which come later."""
+        others = happened(table, 100)
+        pairs = zip(rows, others, strict=True)
+        return [row | said(row["t"] or _FIRST) if draw.random() < 0.4 else other for row, other in pairs]
+
+    found = {}
     for name, table in SOURCES.items():
+        found[name] = table
         if table.time:
-            kind = table.columns["t"]
-            made[name] = replace(table, rows=rows(kind, 0), others=(rows(kind, 100),))
-        else:
-            made[name] = replace(table, rows=((0, 1), (1, 2))) if name == "s" else table
-    return made
+            rows = happened(table, 0)
+            found[name] = replace(table, rows=loads(table, rows), others=(loads(table, changed(table, rows)),))
+    return found
 
 
 class Queries:
@@ -65,10 +98,22 @@ class Queries:
     def query(self) -> str:
         """A query with the columns k, ts, v, and w in half of them."""
         self.used, self.ctes, self.names, self.count = set(), [], [], 0
+        self.delay = self._one("0s", "12h", "36h", "2d") if self.draw.random() < 0.3 else None
+        if self.delay:
+            self._use("delay of the feature")
+        if self.draw.random() < 0.15:
+            return self._plainest()
         body = self._select(self.draw.choice((0, 0, 1, 1, 2)))
-        w = ", q.n AS w" if self.draw.random() < 0.5 else ""
+        w = ", CAST(q.n AS BIGINT) AS w" if self.draw.random() < 0.5 else ""
         with_ = f"WITH {', '.join(self.ctes)} " if self.ctes else ""
-        return f"{with_}SELECT q.k, q.t AS ts, q.x AS v{w} FROM ({body}) AS q"
+        return f"{with_}SELECT q.k, q.t AS ts, CAST(q.x AS BIGINT) AS v{w} FROM ({body}) AS q"
+
+    def _plainest(self) -> str:
+        """A source's rows with its own time, of which the feature takes the delay."""
+        item, a, source = self._item(0)
+        self._use("time of a source" if source else "rows")
+        v = self._one(f"{a}.x", f"{a}.n", self._window(a))
+        return f"SELECT {a}.k, {a}.t AS ts, CAST({v} AS BIGINT) AS v FROM {item}{self._where(a, 0.3)}"
 
     def _one(self, *choices: str) -> str:
         return self.draw.choice(choices)
@@ -84,8 +129,16 @@ class Queries:
         """A relation for FROM, its alias, and the source that it is."""
         alias = self._alias()
         if depth <= 0 or self.draw.random() < 0.35:
-            name = self._one("a", "a", "a", "b", "b", "d")
-            return f"{SCHEMA}.{name} AS {alias}", alias, name
+            name = self._one(*_DRAWN)
+            if name in KINDS:
+                self._use(KINDS[name])
+            item = f"{{{{ source('{name}') }}}}"
+            known = SOURCES[name].known
+            if known and self.draw.random() < 0.5:
+                self._use("time at which a column is known")
+                t = self._one(known[1], f"greatest(t, {known[1]})", f"greatest(t + INTERVAL 12 HOUR, {known[1]})")
+                return f"(SELECT k, {t} AS t, {self._one('x', 'x', 'n AS x')}, n FROM {item}) AS {alias}", alias, ""
+            return f"{item} AS {alias}", alias, name
         if self.names and self.draw.random() < 0.35:
             self._use("CTE used twice")
             return f"{self._one(*self.names)} AS {alias}", alias, ""
@@ -124,10 +177,13 @@ class Queries:
                          f"make_timestamp(year({t}), month({t}), day({t}), 0, 0, 0.0) + INTERVAL 2 DAY")  # fmt: skip
 
     def _order(self, a: str, first: str = "", *, back: bool = False) -> str:
-        """An order without ties but of equal rows."""
+        """An order that has ties, which a build breaks, or only those of equal rows."""
+        if self.draw.random() < 0.25:
+            self._use("ties in an order")
+            return f"{first or a + '.t'}{' DESC' if back else ''}"
         return f"{first or a + '.t'}{' DESC' if back else ''}, {a}.n, {a}.x, {a}.k, {a}.t"
 
-    def _total(self, a: str, source: str) -> str:
+    def _total(self, a: str) -> str:
         filtered = f" FILTER (WHERE {self._guard(a)})" if self.draw.random() < 0.25 else ""
         if filtered:
             self._use("FILTER")
@@ -135,7 +191,7 @@ class Queries:
         if pick == 4:
             self._use("MIN, MAX")
             return f"{self._one('MIN', 'MAX')}({a}.x){filtered}"
-        if pick == 5 and source:
+        if pick == 5:
             self._use("arg_min, arg_max")
             return f"{self._one('arg_min', 'arg_max')}({a}.x, {a}.t){filtered}"
         if pick == 6:
@@ -202,14 +258,15 @@ class Queries:
         item, a, _ = self._item(depth)
         if self.draw.random() < 0.15:
             self._use("JOIN of a static source")
-            return f"SELECT {a}.k, {self._stamp(a + '.t')} AS t, s1.x, {a}.n FROM {item} {self._one('', 'LEFT ')}JOIN {SCHEMA}.s AS s1 ON {a}.k = s1.k"
+            return f"SELECT {a}.k, {self._stamp(a + '.t')} AS t, s1.x, {a}.n FROM {item} {self._one('', 'LEFT ')}JOIN {{{{ source('s') }}}} AS s1 ON {a}.k = s1.k"
         other, b, _ = self._item(depth - 1)
-        side = self._one("", "", "LEFT ", "LEFT ", "RIGHT ", "FULL ")
+        side = self._one("", "", "LEFT ", "LEFT ", "RIGHT ", "FULL ", "", "LEFT ", "CROSS ")
         self._use(f"{side or 'INNER '}JOIN")
         t = self._one(f"{a}.t", f"{a}.t", f"greatest({a}.t, {b}.t)", f"{b}.t")
         on = self._one(f"ON {a}.k = {b}.k", f"ON {a}.k = {b}.k AND {b}.t <= {a}.t", f"ON {a}.k = {b}.k AND {b}.t <= {a}.t",
                        f"ON {a}.x = {b}.x", f"ON {a}.n = {b}.n", f"ON {a}.k = {b}.k AND {b}.t < {a}.t AND {b}.x > 0",
                        f"ON {a}.k = {b}.k AND {b}.t + INTERVAL 36 HOUR <= {a}.t", "USING (k)", "USING (n)")  # fmt: skip
+        on = "" if side == "CROSS " else on
         where = f" WHERE {self._guard(self._one(a, a, b))}" if self.draw.random() < 0.3 else ""
         k = "k" if on.startswith("USING (k") else f"{a}.k"
         n = "n" if on.startswith("USING (n") else f"{a}.n"
@@ -220,7 +277,7 @@ class Queries:
         item, a, _ = self._item(depth)
         b = self._alias()
         # one row of each instant, or the choice among them were left to chance
-        once = f"(SELECT k, t, MAX(x) AS x FROM {SCHEMA}.{self._one('a', 'b')} GROUP BY k, t) AS {b}"
+        once = f"(SELECT k, t, MAX(x) AS x FROM {{{{ source('{self._one('a', 'b', 'u')}') }}}} GROUP BY k, t) AS {b}"
         sign = self._one(">=", ">=", ">", "<=")
         return (
             f"SELECT {a}.k, {self._stamp(a + '.t')} AS t, {b}.x, {a}.n FROM {item} ASOF {self._one('', 'LEFT ')}JOIN {once} "
@@ -236,7 +293,7 @@ class Queries:
 
     def _grouped(self, depth: int) -> str:
         self._use("GROUP BY")
-        item, a, source = self._item(depth)
+        item, a, _ = self._item(depth)
         having = ""
         if self.draw.random() < 0.15:
             self._use("HAVING")
@@ -251,8 +308,8 @@ class Queries:
             group, at = f"{a}.k", self._one("MIN", "MAX")
             self._use(f"stamp of {at}")
             t = self._stamp(f"{at}({a}.t)")
-        n = self._total(a, source) if self.draw.random() < 0.4 else "1"
-        return f"SELECT {a}.k, {t} AS t, {self._total(a, source)} AS x, {n} AS n FROM {item}{self._where(a)} GROUP BY {group}{having}"
+        n = self._total(a) if self.draw.random() < 0.4 else "1"
+        return f"SELECT {a}.k, {t} AS t, {self._total(a)} AS x, {n} AS n FROM {item}{self._where(a)} GROUP BY {group}{having}"
 
     def _windowed(self, depth: int) -> str:
         item, a, _ = self._item(depth)
@@ -304,8 +361,8 @@ class Queries:
                          f"{b}.x > {a}.x", f"{b}.k = {a}.k AND {b}.t + INTERVAL 36 HOUR <= {a}.t")  # fmt: skip
 
     def _value(self, depth: int) -> str:
-        (item, a, _), (other, b, source) = self._item(depth), self._item(depth - 1)
-        value = f"(SELECT {self._total(b, source)} FROM {other} WHERE {self._one('TRUE', self._tie(a, b), self._tie(a, b))})"
+        (item, a, _), (other, b, _) = self._item(depth), self._item(depth - 1)
+        value = f"(SELECT {self._total(b)} FROM {other} WHERE {self._one('TRUE', self._tie(a, b), self._tie(a, b))})"
         if self.draw.random() < 0.25:
             self._use("scalar subquery in WHERE")
             return f"SELECT {a}.k, {self._stamp(a + '.t')} AS t, {a}.x, {a}.n FROM {item} WHERE {a}.x <= {value}"
@@ -332,7 +389,7 @@ class Queries:
 
     def _calendar(self, depth: int) -> str:
         self._use("calendar")
-        item, a, source = self._item(depth)
+        item, a, _ = self._item(depth)
         sign = self._one("<", "<", "<=", ">")
-        total = self._total(a, source)
-        return f"SELECT {a}.k, cal.t, {total} AS x, 1 AS n FROM {SCHEMA}.cal AS cal JOIN {item} ON {a}.t {sign} cal.t GROUP BY {a}.k, cal.t"
+        total = self._total(a)
+        return f"SELECT {a}.k, cal.t, {total} AS x, 1 AS n FROM {{{{ source('cal') }}}} AS cal JOIN {item} ON {a}.t {sign} cal.t GROUP BY {a}.k, cal.t"

@@ -72,7 +72,6 @@ def verdict(text: str, worlds: list[Truth]) -> str:
         return "unproven"
     late = f"SELECT count(*) FROM ({seen}) WHERE _mlforge_seen > epoch_us(ts::TIMESTAMP)"
     for world in worlds:
-        world.show_all()
         if world.con.execute(late).fetchone() != (0,):
             return "caught"
     return "rows"

@@ -17,7 +17,6 @@ from mlforge.proof.known import ALWAYS, SEEN, Relation, Unproven
 from mlforge.proof.known import NEVER as NEVER_
 from mlforge.proof.seen import with_seen
 from mlforge.proof.seen_joins import micros_of
-from tests.proof.figures import judged
 from tests.proof.test_settled import TABLES, drawn, proven, source
 from tests.proof.truth import NEVER, SCHEMA, Table, Truth, relations
 
@@ -332,20 +331,3 @@ def test_columns_keep_their_letters() -> None:
         names = [d[0] for d in truth.con.execute(made).description]
         expected = [d[0] for d in truth.con.execute(tree.sql("duckdb")).description]
         assert names == [*expected, SEEN]
-
-
-def test_no_random_query_that_is_proven_leaks() -> None:
-    figures = judged(500, 5)
-    print(figures.table())
-    assert not figures.passed, figures.passed[0]
-    assert figures.counts[""]["caught"] > 50
-    assert figures.passing >= 0.97, figures.alarms
-    assert figures.undecided <= 0.25, figures.reasons.keys()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", range(100, 110))
-def test_no_random_query_of_many_that_is_proven_leaks(seed: int) -> None:
-    figures = judged(500, seed)
-    assert not figures.passed, figures.passed[0]
-    assert figures.passing >= 0.95, figures.alarms
