@@ -28,7 +28,6 @@ class Relation(Struct, frozen=True, kw_only=True):
     format: str | None = None  # how that column's text is read, as strptime writes it
     delay: Duration = Duration(0, "s")  # so long after it
     known: dict[str, str] = {}  # column -> SQL over the row: its own instant, a timestamp
-    unique: frozenset[str] = frozenset()  # columns that are unique by themselves
 
     def __str__(self) -> str:
         """When its rows are known, in words."""

@@ -32,12 +32,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Column:
-    """``lag``: the row is known exactly so many microseconds after the column's instant. ``unique``: no value twice.
+    """``lag``: the row is known exactly so many microseconds after the column's instant.
     ``ranks``: it numbers the rows that have the same values in these columns."""
 
     change: Change | None = None
     lag: int | None = None
-    unique: bool = False
     ranks: frozenset[str] | None = None
 
 

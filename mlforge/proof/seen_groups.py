@@ -125,7 +125,7 @@ def _total(total: exp.Expression, row: exp.Expression, level: Level) -> exp.Expr
         return call("max", row, where=where)
     there = exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
     there = there if where is None else exp.and_(there, where.copy())
-    if lag is not None or (isinstance(by, exp.Column) and level.find(by).unique and len(level.rows) == 1):
+    if lag is not None:
         return _chosen(name, row, by, lag, there)
     return call("max", row, where=where)
 

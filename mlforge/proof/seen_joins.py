@@ -115,7 +115,7 @@ def _source(table: exp.Table, relation: Relation, level: Level) -> tuple[exp.Exp
     columns, after = {}, lag_after(relation, read)
     for column, kind in relation.columns.items():
         lag = after if column == relation.time and kind in _INSTANTS else None
-        columns[column.lower()] = Column(lag=lag, unique=column in relation.unique)
+        columns[column.lower()] = Column(lag=lag)
     return exp.Subquery(this=query, alias=exp.TableAlias(this=name)), Rows(columns)
 
 

@@ -161,16 +161,12 @@ class Level:
 
     def listed(self) -> dict[str, Column]:
         """What is known of the columns of the list."""
-        from sqlglot import exp
 
         found = []
         for item in self.select.expressions:
             node = item.unalias()
-            unique = isinstance(node, exp.Column) and len(self.rows) == 1 and not self.grouped
             lag = None if queries(node) or (self.grouped and not self.keys_settle(node)) else self.lag(node)
-            unique = unique and node.table in self.rows and self.find(node).unique
-            column = Column(self.change(node), lag, unique, self._ranks(node))
-            found.append((item.alias_or_name, column))
+            found.append((item.alias_or_name, Column(self.change(node), lag, self._ranks(node))))
         return named(found, self.select)
 
     def _ranks(self, node: exp.Expression) -> frozenset[str] | None:

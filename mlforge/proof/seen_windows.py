@@ -110,24 +110,20 @@ def _hull(window: exp.Window, order: list[exp.Ordered], frame: exp.Expression | 
     from sqlglot import exp
 
     call = window.this
-    skips = False
     while isinstance(call, (exp.Filter, exp.IgnoreNulls, exp.RespectNulls)):
-        skips |= isinstance(call, exp.IgnoreNulls)
         call = call.this
-    skips |= any(isinstance(n, exp.IgnoreNulls) for n in call.walk())
     name = function_name(call)
     if not order or name in _WHOLE:
         return None
-    alone = len(level.rows) == 1 and any(isinstance(o.this, exp.Column) and level.find(o.this).unique for o in order)
     if name in ("lag", "lead"):
-        return _shift(call, name, alone=alone and not skips)
+        return _shift(call, name)
     if name in RANKS:
         return "RANGE", _START, _HERE
     if frame is None:
         return "RANGE", _START, _HERE
     kind = str(frame.args.get("kind") or "RANGE").upper()
     start, end = _edge(frame, "start"), _edge(frame, "end")
-    if kind == "ROWS" and not alone:
+    if kind == "ROWS":  # of rows that are equal in the order any may be among so many
         kind, start, end = "RANGE", _START, _END if "FOLLOWING" in (start[1], end[1]) else _HERE
     if kind != "RANGE":
         end = _HERE if end[1] == "PRECEDING" else end
@@ -142,17 +138,14 @@ def _edge(frame: exp.Expression, name: str) -> tuple[object, str]:
     return (value.upper() if isinstance(value, str) else value), side
 
 
-def _shift(call: exp.Expression, name: str, *, alone: bool) -> Hull | None:
+def _shift(call: exp.Expression, name: str) -> Hull | None:
+    """LAG and LEAD: of rows that are equal in the order any may be so many rows away."""
     from sqlglot import exp
 
     offset = call.args.get("offset")
     if offset is not None and not (isinstance(offset, exp.Literal) and offset.name.isdigit()):
         return None
-    rows: tuple[object, str] = (offset or exp.Literal.number(1), "PRECEDING" if name == "lag" else "FOLLOWING")
-    if not alone:
-        rows = _START if name == "lag" else _END
-    kind = "ROWS" if alone else "RANGE"
-    return (kind, rows, _HERE) if name == "lag" else (kind, _HERE, rows)
+    return ("RANGE", _START, _HERE) if name == "lag" else ("RANGE", _HERE, _END)
 
 
 # -- rows that a window or an order chooses

@@ -300,14 +300,6 @@ def test_columns_that_nothing_reads_do_not_decide_how_many_rows_there_are(truth:
         assert accused(truth, text, written(text)) == 0
 
 
-def test_unique_columns_tell_rows_of_the_same_instant_apart() -> None:
-    text = "SELECT k, t AS ts, SUM(x) OVER (ORDER BY x, k ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS s FROM @ev WHERE t IS NOT NULL"
-    known = relations(TABLES)
-    known[SCHEMA, "ev"] = msgspec.structs.replace(known[SCHEMA, "ev"], unique=frozenset(["k"]))
-    assert "ROWS BETWEEN 1 PRECEDING" in written(text, known).split("MAX(")[1]
-    assert "ROWS BETWEEN 1 PRECEDING" not in written(text).split("MAX(")[1]
-
-
 def test_rows_that_are_always_known(truth: Truth) -> None:
     text = "SELECT k, TIMESTAMP '2024-01-01' AS ts, name FROM @names ORDER BY k LIMIT 1"
     assert accused(truth, text, written(text)) == 0
