@@ -13,8 +13,9 @@ from mlforge.duration import period_of
 from mlforge.errors import FeatureError, LeakageError, ProjectError, WarehouseError, Where, did_you_mean
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, Proof
 from mlforge.plan.weakest import weakest
-from mlforge.proof.known import Leaking, Relation, Unproven, qualified
+from mlforge.proof.known import Leaking, Relation, Unproven
 from mlforge.proof.origin import Origin, origin
+from mlforge.proof.pruned import prepared
 from mlforge.proof.seen import with_seen
 from mlforge.proof.settled import settled
 from mlforge.render.fence import condition
@@ -141,7 +142,8 @@ class _Case:
 
 def _check(case: _Case, tree: exp.Query, config: FeatureConfig) -> None:
     """Find when rows are known, and whether the feature is proven; raises Unproven if it is not."""
-    base = case.stamp = origin(qualified(tree, case.known), _STAMP)
+    query = prepared(tree, case.known)
+    base = case.stamp = origin(query, _STAMP)
     _declare(case, base, config)
     if config.delay is None:
         _inherit(case, base)
@@ -152,11 +154,11 @@ def _check(case: _Case, tree: exp.Query, config: FeatureConfig) -> None:
                 f"{relation.time}, the time of source {name}, is text that nobody says how to read", None, repair
             )
     undeclared = {n: r for (schema, n), r in case.known.items() if schema == SOURCE_SCHEMA and _times(r)}
-    if undeclared and _are_tied(case, tree, undeclared):
+    if undeclared and _are_tied(case, query, undeclared):
         return
     try:
-        if not settled(tree, _STAMP, case.delay, case.known):
-            case.seen = _spelled(with_seen(tree, _STAMP, case.known), case.known)
+        if not settled(query, _STAMP, case.delay, case.known):
+            case.seen = _spelled(with_seen(tree, query, _STAMP, case.known), case.known)
     except Unproven as unproven:
         if isinstance(unproven, Leaking) or not undeclared:
             raise
@@ -164,12 +166,12 @@ def _check(case: _Case, tree: exp.Query, config: FeatureConfig) -> None:
         raise _undeclared(name, relation, _first(tree, name))
 
 
-def _are_tied(case: _Case, tree: exp.Query, undeclared: Mapping[str, Relation]) -> bool:
+def _are_tied(case: _Case, query: exp.Query, undeclared: Mapping[str, Relation]) -> bool:
     """Whether sources that declare no timestamp, though they have times, are tied to the feature's by one of these."""
     for chosen in islice(product(*(_times(relation) for relation in undeclared.values())), _TRIES):
         times = dict(zip(undeclared, chosen, strict=True))
         timed = {(SOURCE_SCHEMA, name): replace(undeclared[name], time=time) for name, time in times.items()}
-        if settled(tree, _STAMP, case.delay, case.known | timed):
+        if settled(query, _STAMP, case.delay, case.known | timed):
             case.notes += tuple(_taken(time, name) for name, time in times.items())
             return True
     return False

@@ -1,23 +1,32 @@
-"""A query without the columns that nothing reads: what is computed and not selected must not accuse."""
+"""A query as the proofs read it: names spelt out, and no columns that nothing reads, since what is computed and not
+selected must not accuse."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlforge.proof.known import Unproven, qualified
 from mlforge.render.functions import function_name, has_over, is_aggregate
 
 if TYPE_CHECKING:
     from sqlglot import exp
+
+    from mlforge.proof.known import Relations
 
     Env = dict[str, set[str] | None]  # CTE -> the columns of it that are read; None: all
 
 _NAMED = ""  # among the columns that are read of a CTE: it stands in a FROM
 
 
-def prune(query: exp.Query) -> None:
-    """Take out the columns of subqueries and CTEs that nothing reads, in place, and CTEs that nothing reads. The query
-    is qualified. The rows of each subquery stay the same but for those columns."""
-    _prune(query, None, {})
+def prepared(tree: exp.Query, relations: Relations) -> exp.Query:
+    """A qualified copy of the query, without CTEs that nothing reads, and columns of subqueries and CTEs that nothing
+    reads; the rows of each stay the same but for those columns. Raises Unproven for SQL that cannot be resolved so."""
+    query = qualified(tree, relations)
+    try:
+        _prune(query, None, {})
+    except RecursionError as error:
+        raise Unproven("it is nested too deeply", tree) from error
+    return query
 
 
 def _prune(node: exp.Expression, needed: set[str] | None, env: Env) -> None:

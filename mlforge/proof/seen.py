@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlforge.proof import seen_groups, seen_joins, seen_subqueries, seen_windows
-from mlforge.proof.known import SEEN, Leaking, Relations, Unproven, qualified
-from mlforge.proof.pruned import prune
+from mlforge.proof.known import SEEN, Leaking, Relations, Unproven
 from mlforge.proof.rows import FIXED, PERIOD, Column, Rows, always, greatest, named, own, seen_of
 from mlforge.proof.seen_level import Env, Level, plain, reads_time
 from mlforge.proof.settled import Settled, settled_source
@@ -38,14 +37,12 @@ _INSTEAD = dict.fromkeys(
 _WORDS = {"sample": "SAMPLE", "limit": "LIMIT", "offset": "OFFSET", "pivots": "PIVOT", "fetch": "FETCH"}
 
 
-def with_seen(tree: exp.Query, stamp: str, relations: Relations) -> exp.Query:
+def with_seen(tree: exp.Query, query: exp.Query, stamp: str, relations: Relations) -> exp.Query:
     """The query with the same rows and columns, and last a column SEEN: the instant from which each row is known.
+    ``query`` is the tree prepared, and is made into the result.
 
     If no row is SEEN later than its ``stamp`` plus the delay, the query does not leak on the rows that it was run over.
     Raises Unproven where the rules do not say from when on a row is known."""
-
-    query = qualified(tree, relations)
-    prune(query)
     known = {(db.lower(), name.lower()): relation for (db, name), relation in relations.items()}
     if len(known) < len(relations):
         raise Unproven("two relations have the same name but for upper and lower case", tree)

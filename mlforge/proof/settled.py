@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlforge.proof.bounds import bound
-from mlforge.proof.known import Unproven, qualified
-from mlforge.proof.pruned import prune
+from mlforge.proof.known import Unproven
 from mlforge.proof.windows import runs_along
 from mlforge.render.functions import has_over, is_aggregate
 
@@ -44,14 +43,12 @@ _UNKNOWN = Rows()
 _FIXED = Rows(timed=False)
 
 
-def settled(tree: exp.Query, stamp: str, delay: Duration, relations: Relations) -> bool:
-    """Whether a query cannot leak, for any data: its column ``stamp``, plus ``delay``, settles it."""
+def settled(query: exp.Query, stamp: str, delay: Duration, relations: Relations) -> bool:
+    """Whether a query, prepared, cannot leak, for any data: its column ``stamp``, plus ``delay``, settles it."""
+    known = {(db.lower(), name.lower()): relation for (db, name), relation in relations.items()}
+    if len(known) < len(relations):
+        return False
     try:
-        query = qualified(tree, relations)
-        prune(query)
-        known = {(db.lower(), name.lower()): relation for (db, name), relation in relations.items()}
-        if len(known) < len(relations):
-            return False
         rows = Settled({key: settled_source(relation, query) for key, relation in known.items()}).query(query, {}, {})
     except (Unproven, RecursionError):
         return False

@@ -14,6 +14,7 @@ import sqlglot
 
 from mlforge.model import Duration
 from mlforge.proof.known import Unproven
+from mlforge.proof.pruned import prepared
 from mlforge.proof.seen import with_seen
 from mlforge.proof.settled import settled
 from tests.proof.realistic import PAIRS, SHOP
@@ -64,10 +65,12 @@ def verdict(text: str, worlds: list[Truth]) -> str:
     """plan, rows, unproven, or caught: in some world a row is known later than it is stamped."""
     tree = sqlglot.parse_one(text, dialect="duckdb")
     assert isinstance(tree, sqlglot.exp.Query)
-    if settled(tree, "ts", Duration(0, "s"), relations(SHOP)):
+    known = relations(SHOP)
+    query = prepared(tree, known)
+    if settled(query, "ts", Duration(0, "s"), known):
         return "plan"
     try:
-        seen = with_seen(tree, "ts", relations(SHOP)).sql("duckdb")
+        seen = with_seen(tree, query, "ts", known).sql("duckdb")
     except Unproven:
         return "unproven"
     late = f"SELECT count(*) FROM ({seen}) WHERE _mlforge_seen > epoch_us(ts::TIMESTAMP)"

@@ -15,6 +15,7 @@ import sqlglot
 from mlforge.model import Duration
 from mlforge.proof.known import ALWAYS, SEEN, Relation, Unproven
 from mlforge.proof.known import NEVER as NEVER_
+from mlforge.proof.pruned import prepared
 from mlforge.proof.seen import with_seen
 from mlforge.proof.seen_joins import micros_of
 from tests.proof.test_settled import TABLES, drawn, proven, source
@@ -46,7 +47,8 @@ def written(text: str, known: Relations | None = None) -> str:
     tree = sqlglot.parse_one(source(text), dialect="duckdb")
     assert isinstance(tree, sqlglot.exp.Query)
     before = tree.sql("duckdb")
-    made = with_seen(tree, "ts", known or relations(TABLES)).sql("duckdb")
+    known = known or relations(TABLES)
+    made = with_seen(tree, prepared(tree, known), "ts", known).sql("duckdb")
     assert tree.sql("duckdb") == before
     return made
 
@@ -319,7 +321,8 @@ def test_columns_keep_their_letters() -> None:
     ):
         tree = sqlglot.parse_one(text.replace("@up", f"{SCHEMA}.up"), dialect="duckdb")
         assert isinstance(tree, sqlglot.exp.Query)
-        made = with_seen(tree, "ts", relations(tables)).sql("duckdb")
+        known = relations(tables)
+        made = with_seen(tree, prepared(tree, known), "ts", known).sql("duckdb")
         names = [d[0] for d in truth.con.execute(made).description]
         expected = [d[0] for d in truth.con.execute(tree.sql("duckdb")).description]
         assert names == [*expected, SEEN]
