@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlforge.online import manifest as m
 from mlforge.online.base import Change
 from mlforge.online.records import Entry, entries, packed
-from mlforge.online.values import pack, pack_points, row_decoder
+from mlforge.online.values import pack, pack_points, patient_decoder
 from mlforge.online.writing import Patient, read_head
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def altered(held: bytes, table: m.Table, column: int) -> bytes:
     (newest, *_) = entries(held)
     assert newest.value is not None
     step, times, values = points(newest.value)
-    decode = row_decoder([s.tree for s in table.stored]).decode
+    decode = patient_decoder([s.tree for s in table.stored])
     rows = [list(decode(v)) for v in values]
     for row in rows:
         row[column + 2] = other(row[column + 2], table.stored[column].tree)
@@ -74,6 +74,7 @@ def other(value: Any, tree: Any) -> Any:
     """Another value of the same type, ready to be packed."""
     made: dict[Any, Any] = {
         "int": 7, "float": 0.75, "bool": True, "text": "x", "date": "2001-01-01", "timestamp": "2001-01-01T00:00:00",
+        "nanos": "2001-01-01 00:00:00.000000001",
         "decimal": "7.5",
     }  # fmt: skip
     if value is None:
