@@ -54,6 +54,7 @@ def grouped(level: Level) -> None:
         everything = any(isinstance(term, exp.Max) for term in terms)  # of all rows, so of the first too
         level.groups = [first, *terms] if select.args.get("group") and not everything else terms
     level.keys, level.grouped = {text(level.named(key)) for key in keys}, True
+    level.always = frozenset(text(level.named(key)) for key in always) - {text(level.named(key)) for key in some}
     level.why = Change("a value of one row of many")
     for guard in conjuncts(select.args["having"].this) if select.args.get("having") else []:
         change = level.change(guard)

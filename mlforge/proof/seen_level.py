@@ -52,7 +52,8 @@ class Writer(Protocol):
 class Level:
     """``parts``: the instants that a row of FROM and WHERE has, of which it is known from the greatest on; ``later``:
     those that windows add; ``groups``: those of a group, in place of both. ``keys``: what groups or chosen rows are
-    told by, as SQL; anything else of them changes. ``free``: windows and totals that are known when their row is."""
+    told by, as SQL; anything else of them changes; ``always``: those of every group. ``free``: windows and totals that
+    are known when their row is."""
 
     writer: Writer
     select: exp.Select
@@ -66,6 +67,7 @@ class Level:
     grouped: bool = False
     later: list[exp.Expression] = field(default_factory=list)
     keys: set[str] | None = None
+    always: frozenset[str] = frozenset()
     why: Change | None = None
     laterals: int = 0
     free: set[int] = field(default_factory=set)
@@ -182,8 +184,8 @@ class Level:
         return frozenset(i.alias_or_name for i in self.select.expressions if text(i.unalias()) in partition)
 
     def keys_settle(self, node: exp.Expression) -> bool:
-        """Whether an expression of the list is made of a key of the groups."""
-        return self.keys is not None and any(text(n) in self.keys for n in node.walk())
+        """Whether an expression of the list is made of a key of all groups; one of some sets is NULL in others."""
+        return any(text(n) in self.always for n in node.walk())
 
 
 def _short(node: exp.Expression) -> str:

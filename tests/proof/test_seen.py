@@ -140,6 +140,12 @@ CAUGHT = {
     "some": "SELECT k, TIMESTAMP '2024-01-31' AS ts, SUM(x) FILTER (WHERE g = 'a') AS m FROM @ev GROUP BY k",
     "all": "SELECT 1 AS k, TIMESTAMP '2024-01-31' AS ts, SUM(x) AS s FROM @ev",
     "the first of all": "SELECT 1 AS k, TIMESTAMP '2024-01-29' AS ts, MIN(t) AS s FROM @ev",
+    "along the time, which sums of several instants do not have": (
+        "SELECT k, coalesce(t, TIMESTAMP '2024-01-31') AS ts, COUNT(*) OVER (PARTITION BY k ORDER BY t) AS n FROM ("
+        "SELECT k, t FROM @ev GROUP BY ROLLUP (k, t))"),
+    "the same, by the time twice": (
+        "SELECT k, coalesce(t, TIMESTAMP '2024-01-31') AS ts, COUNT(*) OVER (PARTITION BY k ORDER BY t) AS n FROM ("
+        "SELECT k, t FROM @ev GROUP BY k, CUBE (t))"),
     "cube": "SELECT k, g, TIMESTAMP '2024-01-31' AS ts, COUNT(*) AS n FROM @ev GROUP BY CUBE (k, g)",
 }  # fmt: skip
 
