@@ -154,10 +154,11 @@ def _check(case: _Case, tree: exp.Query, config: FeatureConfig) -> None:
                 f"{relation.time}, the time of source {name}, is text that nobody says how to read", None, repair
             )
     undeclared = {n: r for (schema, n), r in case.known.items() if schema == SOURCE_SCHEMA and _times(r)}
-    if undeclared and _are_tied(case, query, undeclared):
+    is_text = config.timestamp_format is not None  # SQL compares another instant than is read from it, perhaps
+    if undeclared and not is_text and _are_tied(case, query, undeclared):
         return
     try:
-        if not settled(query, _STAMP, case.delay, case.known):
+        if is_text or not settled(query, _STAMP, case.delay, case.known):
             case.seen = _spelled(with_seen(tree, query, _STAMP, case.known), case.known)
     except Unproven as unproven:
         if isinstance(unproven, Leaking) or not undeclared:

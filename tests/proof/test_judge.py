@@ -120,6 +120,11 @@ SAID = {
         'FROM {{ source("bare_texts") }}',
         "unproven: day, the time of source bare_texts, is text that nobody says how to read; "
         "day is taken as the time at which rows of source bare_texts are known: declare its timestamp"),
+    "a text that SQL reads as another day": (
+        '{{ config(entity="user", timestamp="t", timestamp_format="%Y-%d-%m") }} '
+        "WITH c AS (SELECT unnest(['2024-05-01', '2024-07-01']) AS t) SELECT e.k, c.t, max(e.x) AS x FROM c "
+        "JOIN {{ source('ev') }} e ON e.t <= c.t::TIMESTAMP GROUP BY ALL",
+        "proven (rows)"),
     "not understood": (
         TIMED + "WITH RECURSIVE r AS (SELECT k, t, x FROM {{ source('ev') }} UNION ALL SELECT k, t + INTERVAL 1 DAY, x - 1 FROM r "
         "WHERE x > 0) SELECT k, t, x FROM r",

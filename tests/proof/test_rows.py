@@ -230,3 +230,16 @@ def test_names_of_sources_and_columns_keep_their_letters(tmp_path: Path) -> None
     tables = [t.name for t in sqlglot.parse_one(step.candidate.seen_sql, dialect="duckdb").find_all(exp.Table)]
     assert tables == ["Ev"]
     assert small.sql("SELECT column_name FROM (DESCRIBE features.f)") == [("K",), ("Ts",), ("Odd name",)]
+
+
+def test_a_text_that_sql_reads_as_another_day(project: Small) -> None:
+    add(project, "second", "(1, TIMESTAMP '2024-01-20', 9)")
+    project.feature(
+        "f",
+        '{{ config(entity="user", timestamp="ts", timestamp_format="%Y-%d-%m") }} '
+        "WITH c AS (SELECT unnest(['2024-02-01', '2024-07-01']) AS ts) SELECT e.k, c.ts, max(e.x) AS x FROM c "
+        "JOIN {{ source('ev') }} e ON e.t < c.ts::TIMESTAMP GROUP BY ALL",
+    )
+    (failed,) = project.build().features
+    assert "f: 2 rows hold what was not known" in (failed.error or "")
+    assert "k=1: stamped 2024-01-02 00:00:00, known at 2024-01-20 00:00:00" in (failed.error or "")
