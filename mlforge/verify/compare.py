@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from mlforge.model import Closed, Output
     from mlforge.sql.alike import How
+    from mlforge.verify.cuts import Cut
 
 SHOWN = 20
 """Mismatches of a feature that are listed."""
 EXPLAINED = 5
 """Labels of a feature whose mismatches are explained: each takes recomputing under other bounds."""
 ROWS = 5
-_AFTER = "lie after the label's time"
 SHARE = 1e-9  # of the size of the numbers: two ways of summing floats
 SHARE_OF_FLOAT = 1e-6  # in single precision
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -125,15 +125,19 @@ def _split(row: Sequence[Any]) -> tuple[Any, ...]:
     return (*row[:4], row[4:])
 
 
+def _late(cut: Cut) -> str:
+    after = [f"{cut.delay} after {cut.column}"] if cut.micros else []
+    after += [f"known: {', '.join(column for column, _ in cut.known)}"] if cut.known else []
+    return f"become known after the label's time ({'; '.join(after)})" if after else "lie after the label's time"
+
+
 def _other_bounds(case: Case) -> Iterator[tuple[str, Bounds]]:
     """What may have gone wrong, one thing at a time."""
     b = stated(case.stored)
     other: Closed = "right" if b.closed == "left" else "left"
     timed = [name for name, c in case.cuts.items() if c.column]
     for name in timed:
-        cut = case.cuts[name]
-        late = f"become known after the label's time ({cut.delay} after {cut.column})" if cut.micros else _AFTER
-        yield f"rows of source {name} that {late} have a part in it", changed(b, whole=(name,))
+        yield f"rows of source {name} that {_late(case.cuts[name])} have a part in it", changed(b, whole=(name,))
     if len(timed) > 1:
         yield f"rows of {' and '.join(timed)} after the label's time have a part in it", changed(b, whole=tuple(timed))
     if case.f.timestamp is None:

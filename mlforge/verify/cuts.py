@@ -5,12 +5,15 @@ what it may not see: one query for all labels. Any other SQL is run again for ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlforge.duration import Duration, period_of
 from mlforge.model import SOURCE_SCHEMA
+from mlforge.proof.known import Relation, Unproven
+from mlforge.proof.pruned import prepared
 from mlforge.render.copies import copied_column
+from mlforge.render.fence import condition
 from mlforge.render.functions import is_aggregate
 from mlforge.render.scopes import find_cte, timed_below
 from mlforge.render.syntax import outermost, ref_name, relations, source_name
@@ -38,6 +41,7 @@ class Cut:
     column: str | None
     format: str | None = None  # how its text is read
     delay: Duration = _ATONCE  # so long after that time a row is known
+    known: tuple[tuple[str, str], ...] = ()  # columns that are read and come later, with SQL for the instant
 
     @property
     def micros(self) -> int:
@@ -47,12 +51,42 @@ class Cut:
 
 def cuts(stored: StoredVersion, project: Project, types: Mapping[str, Mapping[str, str]]) -> dict[str, Cut]:
     """How each source of a version is cut: by its ``timestamp`` setting, else by the column that the feature's own
-    timestamp plainly copies; its ``delay`` later. ``types`` are the columns of each source."""
-    copied = copied_time(stored)
+    timestamp plainly copies; its ``delay`` later, and where a column of ``known`` is read, not before that is known.
+    ``types`` are the columns of each source."""
+    copied, late = copied_time(stored), _late(stored, project, types)
     return {
-        name: _cut(project.sources[name], types[name], copied, stored.definition.timestamp_format)
+        name: replace(
+            _cut(project.sources[name], types[name], copied, stored.definition.timestamp_format),
+            known=late.get(name, ()),
+        )
         for name in stored.definition.sources
     }
+
+
+def _late(
+    stored: StoredVersion, project: Project, types: Mapping[str, Mapping[str, str]]
+) -> dict[str, tuple[tuple[str, str], ...]]:
+    """The instants of columns that a version reads of sources that have such. Of a source that it names more than once
+    none, since one of them may read what another does not."""
+    import sqlglot
+    from sqlglot import exp
+
+    wanted = {name: project.sources[name].known for name in stored.definition.sources if project.sources[name].known}
+    if not wanted:
+        return {}
+    tables_of = {(SOURCE_SCHEMA, name): Relation(columns=dict(types[name])) for name in stored.definition.sources}
+    try:
+        query = prepared(sqlglot.parse_one(stored.compiled.event_sql, dialect="duckdb"), tables_of)
+    except Unproven:
+        return {}
+    read = {(c.table.lower(), c.name.lower()) for c in query.find_all(exp.Column)}
+    found = {}
+    for name, known in wanted.items():
+        tables = [t for t in query.find_all(exp.Table) if (source_name(t) or "").lower() == name.lower()]
+        if len(tables) == 1:
+            alias = tables[0].alias_or_name.lower()
+            found[name] = tuple((c, condition(text)) for c, text in known.items() if (alias, c.lower()) in read)
+    return found
 
 
 def _cut(source: Source, types: Mapping[str, str], copied: tuple[str, str] | None, format_: str | None) -> Cut:
@@ -102,7 +136,7 @@ def carried(query: str, cut: Mapping[str, Cut]) -> str | None:
     reads = [t for t in tree.find_all(exp.Table) if source_name(t) in timed]
     if not reads:
         return query
-    if len(reads) > 1 or not _carry(tree, cut, timed):
+    if len(reads) > 1 or cut[str(source_name(reads[0]))].known or not _carry(tree, cut, timed):
         return None
     return str(tree.sql("duckdb"))
 

@@ -264,6 +264,7 @@ class Case:
         timed = [(c.source, str(c.column).lower()) for c in self.cuts.values() if c.column]
         copied = copied_time(self.stored)
         own = copied is not None and timed == [(copied[0], copied[1].lower())]
+        own = own and not any(c.known for c in self.cuts.values())
         return bool(timed) and not (own and (self.stored.definition.delay.micros or 0) >= self.lag)
 
     def _event(self) -> dict[str, object]:

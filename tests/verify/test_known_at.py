@@ -16,6 +16,7 @@ name: known
 sources:
   ev: {path: data/ev.parquet, timestamp: t}
   slow: {path: data/ev.parquet, timestamp: t, delay: 2h}
+  later: {path: data/ev.parquet, timestamp: t, known: {n: "greatest(t, t + INTERVAL 3 HOUR)"}}
   days: {path: data/days.parquet, timestamp: day}
   nights: {path: data/days.parquet, timestamp: day, delay: 29h}
   dawns: {path: data/days.parquet, timestamp: day, delay: 0s}
@@ -48,6 +49,9 @@ TOO_EARLY = {
                       NOON, 9, 8, "1d after day"),
     "windows": ("slow", 'timestamp="t", delay="1h"', "SELECT k, t, MAX(n) OVER last_1d AS n FROM {}",
                 NOON, 226, 225, "2h after t"),
+    "a_column_that_comes_later": ("later", 'timestamp="t", delay="1h"', "SELECT k, t, n FROM {}", NOON, 227, 225, "known: n"),
+    "windows_of_a_column_that_comes_later": ("later", 'timestamp="t"', "SELECT k, t, MAX(n) OVER last_1d AS n FROM {}",
+                                             NOON, 227, 224, "known: n"),
     "text": ("texts", f'timestamp="day", {READ}, delay="0s"', "SELECT k, day, n FROM {}", NOON, 9, 8, "1d after day"),
     "bare_text": ("bare_texts", f'timestamp="day", {READ}, delay="0s"', "SELECT k, day, n FROM {}", NOON, 9, 8, "1d after day"),
     "a_day_that_is_joined": (
@@ -64,6 +68,9 @@ IN_TIME = {
     "a_dawn": ("dawns", 'timestamp="day"', "SELECT k, day, n FROM {}"),
     "totals_of_a_day": ("days", 'timestamp="day", delay="1d"', "SELECT k, day, SUM(n) AS n FROM {} GROUP BY ALL"),
     "slow_windows": ("slow", 'timestamp="t"', "SELECT k, t, MAX(n) OVER last_1d AS n FROM {}"),
+    "a_column_when_it_is_known": ("later", 'timestamp="t", delay="3h"', "SELECT k, t, n FROM {}"),
+    "windows_of_a_column_when_it_is_known": ("later", 'timestamp="t", delay="3h"', "SELECT k, t, MAX(n) OVER last_1d AS n FROM {}"),
+    "what_does_not_come_later": ("later", 'timestamp="t"', "SELECT k, t, hour(t) AS h FROM {}"),
     "a_look_ahead_that_is_over": ("slow", 'timestamp="t", delay="3h", allow_lookahead=true',
                                   "SELECT k, t, lead(n) OVER (PARTITION BY k ORDER BY t) AS n FROM {}"),
     "text_of_a_day": ("texts", f'timestamp="day", {READ}', "SELECT k, day, n FROM {}"),

@@ -1,5 +1,5 @@
-"""What the proof shares with what it proves: two macros that turn a time into microseconds, which are held against plain
-Python here, as are the shapes that its own macros write out."""
+"""What the proof shares with what it proves: macros that turn a time into microseconds, and that tell values apart which
+only look equal. They are held against plain Python here, as are the shapes that its own macros write out."""
 
 from __future__ import annotations
 
@@ -27,10 +27,42 @@ def test_only_these_macros_are_shared() -> None:
         text = re.sub(r"\{#.*?#\}", "", path.read_text(), flags=re.DOTALL)
         imports = set(re.findall(r"\{%-?\s*(?:import|from|include|extends)\s+\"([^\"]+)\"(?: as (\w+))?", text))
         for file, name in imports:
-            assert file in ("verify/lib.sql.j2", "lib/time.sql.j2"), path.name
-            if file == "lib/time.sql.j2":
+            assert file in ("verify/lib.sql.j2", "lib/time.sql.j2", "lib/alike.sql.j2"), path.name
+            if file != "verify/lib.sql.j2":
                 used |= set(re.findall(rf"\b{name}\.(\w+)\(", text))
-    assert used == {"micros", "micros_of_any"}
+    assert used == {"micros", "micros_of_any", "hidden", "differ"}
+
+
+FLOATS = [None, 0.0, -0.0, math.nan, 1.5, -1.5, math.inf]
+MONTHS = [None, (0, 0), (1, 0), (0, 30), (0, 1)]  # months and days
+
+
+def same(a: float | None, b: float | None) -> bool:
+    if a is None or b is None or math.isnan(a) or math.isnan(b):
+        return (a is None) == (b is None) and str(a) == str(b)
+    return a == b and math.copysign(1, a) == math.copysign(1, b)
+
+
+@pytest.mark.parametrize("how", ["zero", "text"])
+@pytest.mark.parametrize("a", FLOATS)
+@pytest.mark.parametrize("b", FLOATS)
+def test_floats_differ_as_in_plain_python(how: str, a: float | None, b: float | None) -> None:
+    alike = _environment().get_template("lib/alike.sql.j2").module
+    with duckdb.connect() as con:
+        query = f"SELECT coalesce({alike.differ('a', 'b', how)}, false) FROM (SELECT ?::DOUBLE AS a, ?::DOUBLE AS b)"  # type: ignore[attr-defined]
+        assert con.execute(query, [a, b]).fetchall() == [(not same(a, b),)]
+        query = query.replace("?::DOUBLE", "[?::DOUBLE]")
+        assert how == "zero" or con.execute(query, [a, b]).fetchall() == [(not same(a, b),)]
+
+
+@pytest.mark.parametrize("a", MONTHS)
+@pytest.mark.parametrize("b", MONTHS)
+def test_intervals_differ_as_in_plain_python(a: tuple[int, int] | None, b: tuple[int, int] | None) -> None:
+    alike = _environment().get_template("lib/alike.sql.j2").module
+    one, other = ("NULL::INTERVAL" if x is None else f"to_months({x[0]}) + to_days({x[1]})" for x in (a, b))
+    query = f"SELECT coalesce({alike.differ('a', 'b', 'interval')}, false) FROM (SELECT {one} AS a, {other} AS b)"  # type: ignore[attr-defined]
+    with duckdb.connect() as con:
+        assert con.execute(query).fetchall() == [(a != b,)]
 
 
 def micros(text: str, kind: str) -> int:
