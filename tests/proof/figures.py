@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import duckdb
@@ -14,6 +15,7 @@ from tests.proof.queries import SOURCES, Queries, drawn
 from tests.proof.truth import VERSIONS, Truth
 
 WORLDS = 3
+EACH = 500  # queries of one seed, in one process
 KINDS = (
     "leak-free",
     "proven at plan",
@@ -64,6 +66,15 @@ class Figures:
                 self.reasons.setdefault(query.why, []).append(query.text)
         for construct in ("", *query.used):
             self.counts.setdefault(construct, Counter()).update(kinds)
+
+    def take(self, other: Figures) -> None:
+        """Add those of other queries."""
+        for construct, counts in other.counts.items():
+            self.counts.setdefault(construct, Counter()).update(counts)
+        for why, texts in other.reasons.items():
+            self.reasons.setdefault(why, []).extend(texts)
+        self.alarms += other.alarms
+        self.passed += other.passed
 
     @property
     def passing(self) -> float:
@@ -156,7 +167,7 @@ def judged(queries: int, seed: int) -> Figures:
     for number in range(queries):
         if number % 100 == 0:
             judge.look_at(random.Random(seed * 1000 + number))
-            print(number, *figures.passed, sep="\n", file=sys.stderr, flush=True)
+            print(f"{seed}: {number}", *figures.passed, sep="\n", file=sys.stderr, flush=True)
         text = writer.query()
         figures.add(judge.judge(text, set(writer.used), writer.delay))
     return figures
@@ -164,7 +175,11 @@ def judged(queries: int, seed: int) -> Figures:
 
 def main() -> None:
     count, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    figures = judged(count, seed)
+    sizes = [min(EACH, count - first) for first in range(0, count, EACH)]
+    figures = Figures()
+    with ProcessPoolExecutor() as pool:
+        for part in pool.map(judged, sizes, range(seed, seed + len(sizes))):
+            figures.take(part)
     print(figures.table())
     print(
         f"\n{figures.passing:.1%} of the decided leak-free pass; {figures.undecided:.1%} of the leak-free are unproven\n"
