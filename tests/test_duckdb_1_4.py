@@ -63,7 +63,10 @@ EVERY_KIND = {
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     """A catalog with a feature of every kind, a feature set, and two versions of one feature."""
-    small = Small(tmp_path_factory.mktemp("small"), f"{CONFIG}feature_sets:\n  all: [exact, daily, plain, static]\n")
+    small = Small(
+        tmp_path_factory.mktemp("small"),
+        f"{CONFIG}feature_sets:\n  all: [exact, {{feature: daily, prefix: d_}}, plain, {{feature: static, prefix: s_}}]\n",
+    )
     small.write(
         "data/ev.parquet",
         "SELECT i % 3 AS k, TIMESTAMP '2024-01-01' + to_hours(i * 7) AS t, (i * i) % 11 AS x, i / 7.0 AS d FROM range(90) r(i)",

@@ -109,7 +109,8 @@ def named(requests: Sequence[Request], labels: Sequence[str], *, full_names: boo
     for request in requests:
         lead = f"{request.ref.name}__" if full_names else ""
         result.append(tuple(request.ref.prefix + lead + c for c in request.columns))
-    given = [("the label rows", labels), *((r.ref.name, names) for r, names in zip(requests, result, strict=True))]
+    own = list({name.lower(): name for name in labels}.values())  # which may have a name twice
+    given = [("the label rows", own), *((r.ref.name, names) for r, names in zip(requests, result, strict=True))]
     found = shared_name(given)
     if found:
         raise RetrievalError(

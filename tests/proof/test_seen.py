@@ -179,7 +179,7 @@ UNPROVEN = {
     "offset": ("SELECT k, t AS ts FROM @ev ORDER BY t OFFSET 3", "OFFSET over rows with a time", "OFFSET 3", ""),
     "sample": ("SELECT k, t AS ts FROM @ev USING SAMPLE 10%", "SAMPLE over rows with a time", "", "WHERE user_id % 10 = 0"),
     "except": ("SELECT k, t AS ts FROM @ev EXCEPT SELECT k, t2 FROM @late", "EXCEPT takes rows away", "EXCEPT", "NOT EXISTS"),
-    "in as a value": ("SELECT k, t AS ts, k IN (SELECT k FROM @late) AS b FROM @ev", "IN (SELECT ...) as a value", "SELECT", "AND late.t2 <= ev.t"),
+    "in as a value": ("SELECT k, t AS ts, k IN (SELECT k FROM @late) AS b FROM @ev", "IN (SELECT ...) as a value", "SELECT", "AND late.t2 + INTERVAL 36 HOUR <= ev.t"),
     "any one": ("SELECT k, t AS ts, (SELECT y FROM @late b WHERE b.k = e.k) AS y FROM @ev e", "a subquery that is not one total", "SELECT", "b.t2"),
     "the last as numbered, and a filter": (
         "SELECT k, TIMESTAMP '2024-02-01' AS ts FROM (SELECT k, x, row_number() OVER (PARTITION BY k ORDER BY t DESC) AS rn FROM @ev) "
@@ -192,7 +192,7 @@ UNPROVEN = {
     "recursive": ("WITH RECURSIVE r AS (SELECT k, t FROM @ev UNION ALL SELECT k, t FROM r WHERE FALSE) SELECT k, t AS ts FROM r",
                   "a recursive CTE over rows with a time", "r", ""),
     "lateral": ("SELECT k, t AS ts, l.s FROM @ev e, LATERAL (SELECT SUM(y) AS s FROM @late b WHERE b.k = e.k) l",
-                "LATERAL over rows that may be later", "LATERAL", "AND b.t2 <= e.t in its WHERE"),
+                "LATERAL over rows that may be later", "LATERAL", "AND b.t2 + INTERVAL 36 HOUR <= e.t in its WHERE"),
     "pivot": ("SELECT k, t AS ts FROM (PIVOT @ev ON g USING SUM(x) GROUP BY k, t)", "", "", ""),
     "positional": ("SELECT e.k, e.t AS ts FROM @ev e POSITIONAL JOIN @names n", "POSITIONAL JOIN is not understood", "POSITIONAL", "JOIN ... ON"),
     "a row as a value": ("SELECT k, t AS ts, e FROM @ev e", "e, a row as one value, is not understood", "e", "name the columns"),
