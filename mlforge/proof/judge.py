@@ -15,7 +15,7 @@ from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, Proof
 from mlforge.plan.weakest import weakest
 from mlforge.proof.known import Leaking, Relation, Unproven
 from mlforge.proof.origin import Origin, origin
-from mlforge.proof.pruned import prepared
+from mlforge.proof.pruned import prepared, read
 from mlforge.proof.seen import with_seen
 from mlforge.proof.settled import settled
 from mlforge.render.fence import condition
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from mlforge.model import Compiled, FeatureConfig, Project, Source
     from mlforge.proof.known import Relations
+    from mlforge.proof.pruned import Read
     from mlforge.render.syntax import Parsed
 
     Describe = Callable[[str, exp.Expression | None], dict[str, str]]
@@ -49,7 +50,9 @@ class Verdict:
     inherited: bool = False  # as long as rows of its sources are, whatever the type of its timestamp
     stamp: Origin = field(default_factory=Origin)  # what its timestamp is made of
     known: Relations = field(default_factory=dict)  # when rows of what it reads are known
-    seen: exp.Query | None = None  # the event rows with the instant from which each is known, where they must prove it
+    events: exp.Query | None = None  # the event rows, as they were judged
+    seen: exp.Query | None = None  # the same with the instant from which each is known, where they must prove it
+    read: Read = field(default_factory=dict)  # what tells rows apart in the SELECTs of both
     refusal: LeakageError | None = None  # why it is not proven
     leaks: bool = False  # as it is known to leak for some rows
 
@@ -89,8 +92,8 @@ def judge(
         proof, case.seen = replace(proof, status="allowed", why=f"{way_out}=true", against=None), None
     refusal = _refusal(parsed, reason) if reason and proof.status == "unproven" else None
     return Verdict(
-        weakest(upstream, proof), case.delay, case.inherited, case.stamp, case.known, case.seen, refusal,
-        isinstance(reason, Leaking),
+        weakest(upstream, proof), case.delay, case.inherited, case.stamp, case.known, tree, case.seen, case.read,
+        refusal, isinstance(reason, Leaking),
     )  # fmt: skip
 
 
@@ -136,6 +139,7 @@ class _Case:
     delay: Duration
     inherited: bool = False
     seen: exp.Query | None = None
+    read: Read = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     stamp: Origin = field(default_factory=Origin)
 
@@ -143,6 +147,7 @@ class _Case:
 def _check(case: _Case, tree: exp.Query, config: FeatureConfig) -> None:
     """Find when rows are known, and whether the feature is proven; raises Unproven if it is not."""
     query = prepared(tree, case.known)
+    case.read = read(query, case.known)
     base = case.stamp = origin(query, _STAMP)
     _declare(case, base, config)
     if config.delay is None:

@@ -1,5 +1,5 @@
 """A query as the proofs read it: names spelt out, and no columns that nothing reads, since what is computed and not
-selected must not accuse."""
+selected must not accuse. Nor may it choose among equal rows."""
 
 from __future__ import annotations
 
@@ -7,26 +7,72 @@ from typing import TYPE_CHECKING
 
 from mlforge.proof.known import Unproven, qualified
 from mlforge.render.functions import function_name, has_over, is_aggregate
+from mlforge.render.scopes import find_cte
+from mlforge.render.syntax import relations as relations_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlglot import exp
 
     from mlforge.proof.known import Relations
 
     Env = dict[str, set[str] | None]  # CTE -> the columns of it that are read; None: all
+    # number of a SELECT -> of each relation of its FROM the alias and the columns, in lower case; None: all
+    Read = dict[int, list[tuple[str, frozenset[str] | None]]]
 
 _NAMED = ""  # among the columns that are read of a CTE: it stands in a FROM
+#: Where the meta of a SELECT, which copies keep, has its number.
+NUMBER = "mlforge_select"
 
 
 def prepared(tree: exp.Query, relations: Relations) -> exp.Query:
     """A qualified copy of the query, without CTEs that nothing reads, and columns of subqueries and CTEs that nothing
     reads; the rows of each stay the same but for those columns. Raises Unproven for SQL that cannot be resolved so."""
+    for number, select in enumerate(_selects(tree)):
+        select.meta[NUMBER] = number
     query = qualified(tree, relations)
     try:
         _prune(query, None, {})
     except RecursionError as error:
         raise Unproven("it is nested too deeply", tree) from error
     return query
+
+
+def _selects(tree: exp.Query) -> Iterator[exp.Select]:
+    from sqlglot import exp
+
+    yield from tree.find_all(exp.Select)
+
+
+def read(query: exp.Query, relations: Relations) -> Read:
+    """What tells the rows of relations apart, in each SELECT of the tree that ``query`` was prepared from: of a source
+    all columns but those that are known later than their row and that this SELECT does not read; of others those that
+    something reads. Rows that are equal in them are the same to whoever reads the query."""
+    known = {(schema.lower(), name.lower()): relation for (schema, name), relation in relations.items()}
+    found: Read = {}
+    for select in _selects(query):
+        number = select.meta.get(NUMBER)
+        if number is not None:
+            found[number] = [(r.alias_or_name.lower(), _read_of(select, r, known)) for r, _ in relations_of(select)]
+    return found
+
+
+def _read_of(select: exp.Select, relation: exp.Expression, known: Relations) -> frozenset[str] | None:
+    from sqlglot import exp
+
+    if isinstance(relation, exp.Table) and (relation.db, relation.name) in known:
+        of = known[relation.db, relation.name]
+        own = {column.name for column in select.find_all(exp.Column) if column.table == relation.alias_or_name}
+        late = {column.lower() for column in of.known} - own
+        return frozenset({column.lower() for column in of.columns} - late) if late else None
+    cte = find_cte(relation)
+    query = relation.this if cte is None else cte.this
+    if cte is not None and cte.args["alias"].args.get("columns"):
+        return None
+    if _odd(relation) or not isinstance(query, exp.Query) or query.is_star:
+        return None
+    return frozenset(name.lower() for name in query.named_selects)
 
 
 def _prune(node: exp.Expression, needed: set[str] | None, env: Env) -> None:
@@ -75,9 +121,10 @@ def _kept(select: exp.Select, needed: set[str]) -> list[exp.Expression]:
     """The items of the list that are read, and those that decide which rows there are."""
     from sqlglot import exp
 
-    if any(select.args.get(key) for key in ("distinct", "limit", "offset", "fetch", "sample")) or select.find(
-        exp.Columns
-    ):
+    distinct = select.args.get("distinct")
+    every = distinct is not None and not distinct.args.get("on")
+    every = every or any(select.args.get(key) for key in ("limit", "offset", "fetch", "sample"))
+    if every or select.find(exp.Columns):
         return list(select.expressions)
     group = select.args.get("group")
     own = {column.name for column in select.find_all(exp.Column) if not column.table}  # aliases in ORDER BY

@@ -85,9 +85,10 @@ def compile_feature(
     level(parsed, settled, describe)
     levelled = settled.copy()
     break_ties(parsed, settled, project.sources, describe)
-    compiled, timestamp_type = build(parsed, settled, keys, timestamp, loaded, describe)
-    rows = compiled if levelled == settled else build(parsed, levelled, keys, timestamp, loaded, describe)[0]
-    verdict = judge(parsed, replace(rows, kind=parsed.kind), project, upstream, describe)
+    compiled, timestamp_type = build(parsed, levelled, keys, timestamp, loaded, describe)
+    verdict = judge(parsed, replace(compiled, kind=parsed.kind), project, upstream, describe)
+    if settled != levelled and verdict.events is not None:
+        compiled = replace(compiled, event_sql=_tied(parsed, verdict.events, verdict, project, describe))
     compiled = replace(
         compiled, kind=parsed.kind, timestamp=timestamp, parts=entity.parts, interval=config.interval,
         closed=config.closed or ("left" if compiled.aggregates else "right"),
@@ -99,15 +100,15 @@ def compile_feature(
     input_sql = _input_sql(outermost(settled)[0], settled)
     return Compilation(
         compiled, _definition(parsed, project, compiled, tree, items, upstream),
-        input_sql, describe(input_sql, None), timestamp_type, verdict, _seen(parsed, project, verdict, describe),
+        input_sql, describe(input_sql, None), timestamp_type, verdict,
+        _tied(parsed, verdict.seen, verdict, project, describe) if verdict.seen is not None else "",
     )  # fmt: skip
 
 
-def _seen(parsed: Parsed, project: Project, verdict: Verdict, describe: Describe) -> str:
-    if verdict.seen is None:
-        return ""
-    break_ties(parsed, verdict.seen, project.sources, describe)
-    return str(verdict.seen.sql("duckdb"))
+def _tied(parsed: Parsed, events: exp.Query, verdict: Verdict, project: Project, describe: Describe) -> str:
+    """Event rows with an order in every choice, by what the proof takes as read: another column may be known later."""
+    break_ties(parsed, events, project.sources, describe, verdict.read)
+    return str(events.sql("duckdb"))
 
 
 def _check_reads(parsed: Parsed, upstream: Mapping[str, Compiled]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlforge.errors import FeatureError
+from mlforge.proof.pruned import NUMBER
 from mlforge.render.copies import copied_column
 from mlforge.render.functions import has_over, is_aggregate, primary_name
 from mlforge.render.scopes import find_cte
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
     from mlforge.model import Source
+    from mlforge.proof.pruned import Read
 
     Describe = Callable[[str, exp.Expression | None], dict[str, str]]
 
@@ -40,11 +42,14 @@ CHOOSING = frozenset(["arg_max", "arg_min"])
 UNORDERED = frozenset(["json_group_array", "json_group_object"])
 
 
-def break_ties(parsed: Parsed, tree: exp.Query, sources: Mapping[str, Source], describe: Describe) -> None:
-    """Give every choice in a query an order without ties, in place.
+def break_ties(
+    parsed: Parsed, tree: exp.Query, sources: Mapping[str, Source], describe: Describe, read: Read | None = None
+) -> None:
+    """Give every choice in a query an order without ties, in place. ``read``: the columns that tell rows apart in its
+    SELECTs; in others all do.
 
     Raises GrammarError for an ASOF JOIN of which it is not clear what of its right side is compared."""
-    _Ties(parsed, sources, describe).settle(tree)
+    _Ties(parsed, sources, describe, read or {}).settle(tree)
 
 
 @dataclass
@@ -52,6 +57,7 @@ class _Ties:
     parsed: Parsed
     sources: Mapping[str, Source]
     describe: Describe
+    read: Read
 
     def settle(self, tree: exp.Query) -> None:
         from sqlglot import exp
@@ -77,6 +83,13 @@ class _Ties:
             if join is not None and join.method == "ASOF":
                 self._asof(select, joined, join)
 
+    def _telling(self, select: exp.Select, relation: exp.Expression, names: list[str]) -> list[str]:
+        """Those columns of a relation of FROM that tell its rows apart."""
+        read = self.read.get(select.meta.get(NUMBER, -1), [])
+        alias, place = relation.alias_or_name.lower(), [id(r) for r, _ in relations(select)].index(id(relation))
+        known = dict(read).get(alias) if alias else read[place][1] if place < len(read) else None
+        return names if known is None else [n for n in names if n.lower() in known]
+
     # -- ASOF JOIN
 
     def _asof(self, select: exp.Select, joined: exp.Expression, join: exp.Join) -> None:
@@ -87,11 +100,12 @@ class _Ties:
         by = self._compared(join, alias, names)
         if self._is_unique(joined, by):
             return
-        leading = [n for n in self._times(joined) if n in names]
+        telling = self._telling(select, joined, names)
+        leading = [n for n in self._times(joined) if n in telling]
         text = sql(
             "feature/unique_right", relation=joined.sql("duckdb"), by=[b.sql("duckdb") for b in by], columns=names,
             star=exp.column(exp.Star(), table=exp.to_identifier(alias, quoted=True)).sql("duckdb") if alias else "*",
-            order=[*leading, *(n for n in names if n not in leading)],
+            order=[*leading, *(n for n in telling if n not in leading)],
         )  # fmt: skip
         unique = sqlglot.parse_one(text, dialect="duckdb")
         name = exp.TableAlias(this=exp.to_identifier(alias, quoted=True)) if alias else None
@@ -226,7 +240,9 @@ class _Ties:
         """Terms that tell all rows of FROM apart, in the direction of the user's last one."""
         leading = self._leading(select)
         known = {c.sql("duckdb") for c in leading}
-        content = [c for r, join in relations(select) for c in self._columns(r, join) if c.sql("duckdb") not in known]
+        content = [
+            c for r, join in relations(select) for c in self._columns(select, r, join) if c.sql("duckdb") not in known
+        ]
         return [_ordered(c, desc=_runs_down(order)) for c in [*leading, *content]]
 
     def _leading(self, select: exp.Select) -> list[exp.Expression]:
@@ -234,7 +250,7 @@ class _Ties:
         found = []
         for relation, join in relations(select):
             times = self._times(relation)
-            found += [c for c in self._columns(relation, join) if c.name in times] if times else []
+            found += [c for c in self._columns(select, relation, join) if c.name in times] if times else []
         return sorted(found, key=lambda c: self._is_loaded(c.name))
 
     def _in_time(self, select: exp.Select) -> list[exp.Expression]:
@@ -243,14 +259,14 @@ class _Ties:
     def _is_loaded(self, name: str) -> bool:
         return any(name.lower() == (s.loaded_at or "").lower() for s in self.sources.values())
 
-    def _columns(self, relation: exp.Expression, join: exp.Join | None) -> list[exp.Column]:
+    def _columns(self, select: exp.Select, relation: exp.Expression, join: exp.Join | None) -> list[exp.Column]:
         """The columns of a relation. A joined ref() follows from the rows on its left, and has none of its own."""
         from sqlglot import exp
 
         if join is not None and (ref_name(relation) or join.kind in ("SEMI", "ANTI")):
             return []
         try:
-            names = columns(relation, self.describe)
+            names = self._telling(select, relation, columns(relation, self.describe))
         except FeatureError:  # a lateral one: it follows from the rows on its left, or the whole query is refused
             return []
         alias = exp.to_identifier(relation.alias_or_name, quoted=True) if relation.alias_or_name else None

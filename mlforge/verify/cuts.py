@@ -76,7 +76,7 @@ def _late(
         return {}
     tables_of = {(SOURCE_SCHEMA, name): Relation(columns=dict(types[name])) for name in stored.definition.sources}
     try:
-        query = prepared(sqlglot.parse_one(stored.compiled.event_sql, dialect="duckdb"), tables_of)
+        query = prepared(sqlglot.parse_one(stored.definition.sql, dialect="duckdb"), tables_of)
     except Unproven:
         return {}
     read = {(c.table.lower(), c.name.lower()) for c in query.find_all(exp.Column)}
