@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from mlforge.model import Compiled, Duration
     from mlforge.plan.spans import Spans
 
+# What costs more to compute twice than to keep. Windows are not computed for what counts rows, but for SEEN.
+_DEAR = re.compile(r"\b(?:JOIN|WITH|GROUP BY|DISTINCT|EXISTS)\b", re.IGNORECASE)
+_DEAR_SEEN = re.compile(rf"{_DEAR.pattern}|\bOVER\b", re.IGNORECASE)
 LEAK = "_mlforge_leak: a row holds what was not known at its time"
 EVENTS = "_mlforge_events"
 READ_EVENTS = "_mlforge_read_events"  # before some of them are left out
@@ -85,7 +89,8 @@ def make_events(
     """Make the temporary relation of event rows. It is a view where reading it twice costs less than keeping it, unless
     ``keep`` asks for a table. ``carried``: its rows say which part of the source they are from. ``seen``: they say when
     they are known, and what reads a row that is stamped before that fails with LEAK."""
-    simple = "JOIN" not in compiled.event_sql and "WITH" not in compiled.event_sql.upper() and not keep
+    dear = _DEAR_SEEN if seen else _DEAR
+    simple = not keep and dear.search(compiled.event_sql) is None
     script = sql(
         "feature/events_view", name=name, materialise=not simple, timestamp_type=timestamp_type, format=format_,
         event_sql=compiled.event_sql, seen="check" if seen else None, delay=compiled.delay, leak=LEAK,
