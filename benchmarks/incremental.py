@@ -74,7 +74,7 @@ def build(root: Path) -> dict[str, Any]:
 def build_here(root: Path) -> None:
     """Build in this process and print what it took."""
     import mlforge as mlf
-    from mlforge.build.options import BuildOptions
+    from mlforge.building.options import BuildOptions
 
     start = time.perf_counter()
     result = mlf.open(root).build(options=BuildOptions(threads=2, memory_limit=MEMORY))

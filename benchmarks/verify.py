@@ -34,7 +34,7 @@ def _forge() -> Forge:
 
 def build() -> object:
     """The full build."""
-    from mlforge.build.options import BuildOptions
+    from mlforge.building.options import BuildOptions
 
     return [f.rows for f in _forge().build(options=BuildOptions(force=True)).features]
 

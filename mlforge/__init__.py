@@ -18,24 +18,21 @@ if TYPE_CHECKING:
     from mlforge.errors import MlforgeError as MlforgeError
     from mlforge.forge import Forge as Forge
     from mlforge.forge import open as open
-    from mlforge.online.cluster import RedisClusterStore as RedisClusterStore
-    from mlforge.online.dynamodb import DynamoDBStore as DynamoDBStore
-    from mlforge.online.redis import RedisStore as RedisStore
-    from mlforge.project.metrics import Count as Count
-    from mlforge.project.metrics import Max as Max
-    from mlforge.project.metrics import Mean as Mean
-    from mlforge.project.metrics import Median as Median
-    from mlforge.project.metrics import Min as Min
-    from mlforge.project.metrics import Rolling as Rolling
-    from mlforge.project.metrics import Std as Std
-    from mlforge.project.metrics import Sum as Sum
-    from mlforge.project.metrics import Timestamp as Timestamp
     from mlforge.project.python import feature as feature
     from mlforge.project.python import ref as ref
     from mlforge.project.python import source as source
-    from mlforge.project.stated import Entity as Entity
-    from mlforge.project.stated import LocalStore as LocalStore
-    from mlforge.project.stated import Source as Source
+    from mlforge.project.python_metrics import Count as Count
+    from mlforge.project.python_metrics import Max as Max
+    from mlforge.project.python_metrics import Mean as Mean
+    from mlforge.project.python_metrics import Median as Median
+    from mlforge.project.python_metrics import Min as Min
+    from mlforge.project.python_metrics import Rolling as Rolling
+    from mlforge.project.python_metrics import Std as Std
+    from mlforge.project.python_metrics import Sum as Sum
+    from mlforge.project.python_metrics import Timestamp as Timestamp
+    from mlforge.project.python_project import Entity as Entity
+    from mlforge.project.python_project import LocalStore as LocalStore
+    from mlforge.project.python_project import Source as Source
     from mlforge.render.validators import greater_than as greater_than
     from mlforge.render.validators import greater_than_or_equal as greater_than_or_equal
     from mlforge.render.validators import in_range as in_range
@@ -49,29 +46,32 @@ if TYPE_CHECKING:
     from mlforge.retrieve import FeatureSpec as FeatureSpec
     from mlforge.sql.keys import entity_key as entity_key
     from mlforge.sql.keys import surrogate_key as surrogate_key
+    from mlforge.stores.cluster import RedisClusterStore as RedisClusterStore
+    from mlforge.stores.dynamodb import DynamoDBStore as DynamoDBStore
+    from mlforge.stores.redis import RedisStore as RedisStore
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Count": "mlforge.project.metrics",
+    "Count": "mlforge.project.python_metrics",
     "Definitions": "mlforge.definitions",
-    "DynamoDBStore": "mlforge.online.dynamodb",
-    "Entity": "mlforge.project.stated",
+    "DynamoDBStore": "mlforge.stores.dynamodb",
+    "Entity": "mlforge.project.python_project",
     "FeatureSpec": "mlforge.retrieve",
     "Forge": "mlforge.forge",
-    "LocalStore": "mlforge.project.stated",
-    "Max": "mlforge.project.metrics",
-    "Mean": "mlforge.project.metrics",
-    "Median": "mlforge.project.metrics",
-    "Min": "mlforge.project.metrics",
+    "LocalStore": "mlforge.project.python_project",
+    "Max": "mlforge.project.python_metrics",
+    "Mean": "mlforge.project.python_metrics",
+    "Median": "mlforge.project.python_metrics",
+    "Min": "mlforge.project.python_metrics",
     "MlforgeError": "mlforge.errors",
-    "RedisClusterStore": "mlforge.online.cluster",
-    "RedisStore": "mlforge.online.redis",
-    "Rolling": "mlforge.project.metrics",
-    "Source": "mlforge.project.stated",
-    "Std": "mlforge.project.metrics",
-    "Sum": "mlforge.project.metrics",
-    "Timestamp": "mlforge.project.metrics",
+    "RedisClusterStore": "mlforge.stores.cluster",
+    "RedisStore": "mlforge.stores.redis",
+    "Rolling": "mlforge.project.python_metrics",
+    "Source": "mlforge.project.python_project",
+    "Std": "mlforge.project.python_metrics",
+    "Sum": "mlforge.project.python_metrics",
+    "Timestamp": "mlforge.project.python_metrics",
     "entity_key": "mlforge.sql.keys",
     "feature": "mlforge.project.python",
     "greater_than": "mlforge.render.validators",

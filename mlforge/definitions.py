@@ -12,13 +12,13 @@ from mlforge.forge import Forge
 from mlforge.model import Entity, Project, Source, WarehouseConfig
 from mlforge.project.loader import by_name, python_feature, read_features, sql_and_python
 from mlforge.project.python import Feature, features_of
-from mlforge.project.stated import LocalStore, caller, read_keep, read_sets
+from mlforge.project.python_project import LocalStore, caller, read_keep, read_sets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mlforge.model import FeatureFile
-    from mlforge.online.base import Store
+    from mlforge.stores.base import Store
 
 
 class Definitions(Forge):

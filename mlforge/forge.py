@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from mlforge.build.options import BuildOptions, BuildResult, Selection
+from mlforge.building.options import BuildOptions, BuildResult, Selection
 from mlforge.errors import CatalogError, ProjectError
-from mlforge.online.verbs import OnlineVerbs
+from mlforge.online_verbs import OnlineVerbs
 
 if TYPE_CHECKING:
     import datetime
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.build.builder import Builder
-    from mlforge.build.gc import Collected
-    from mlforge.build.validate import Validated
-    from mlforge.build.work import Event
+    from mlforge.building.builder import Builder
+    from mlforge.building.gc import Collected
+    from mlforge.building.validate import Validated
+    from mlforge.building.work import Event
     from mlforge.model import CatalogState, FeatureRef, Keep, Project, Version
     from mlforge.observe.freshness import Freshness
     from mlforge.plan.steps import Plan
     from mlforge.retrieve import TrainingSet
-    from mlforge.retrieve.compare import Diff
     from mlforge.retrieve.explain import Explanation
     from mlforge.retrieve.replay import Replay
     from mlforge.retrieve.synced import Synced
+    from mlforge.retrieve.version_diff import Diff
     from mlforge.unit.run import Outcome
     from mlforge.verify.result import Verification, VerifyOptions
     from mlforge.warehouses.duckdb import DuckDB
@@ -68,7 +68,7 @@ class Forge(OnlineVerbs):
 
     @property
     def _builder(self) -> Builder:
-        from mlforge.build.builder import Builder
+        from mlforge.building.builder import Builder
 
         return Builder(self.project, self.catalog_path)
 
@@ -99,8 +99,8 @@ class Forge(OnlineVerbs):
         """Whether the selected features would build: each rendered, compiled, and its checks run; nothing is built.
 
         What is wrong with a feature is in its result. Raises UsageError for a selection of nothing."""
-        from mlforge.build.candidates import render_each
-        from mlforge.build.validate import validate
+        from mlforge.building.candidates import render_each
+        from mlforge.building.validate import validate
 
         analysis, broken = render_each(self.project)
         state = self.state()
@@ -142,7 +142,7 @@ class Forge(OnlineVerbs):
 
     def state(self, lock_timeout: float = 60.0) -> CatalogState:
         """What the catalog holds; an empty state if there is none yet, or only the sources' own tables."""
-        from mlforge.build.builder import catalog_state
+        from mlforge.building.builder import catalog_state
 
         return catalog_state(self._project, self.catalog_path, lock_timeout)
 
@@ -169,7 +169,7 @@ class Forge(OnlineVerbs):
         from mlforge.catalog.listing import listing
 
         if schedule:
-            from mlforge.build.schedule import scheduled
+            from mlforge.building.schedule import scheduled
 
             return scheduled(what, self.listing(what), self._project, schedule)
         if not Path(self.catalog_path).exists():
@@ -216,7 +216,7 @@ class Forge(OnlineVerbs):
     def render(self, feature: str) -> str:
         """The SQL of a feature of the project as Jinja renders it. Raises UsageError, FeatureError."""
         from mlforge.errors import MlforgeError, UsageError, did_you_mean
-        from mlforge.project.calling import call_functions
+        from mlforge.project.call_features import call_functions
         from mlforge.render.jinja import Renderer
 
         known = self.project.features
@@ -292,8 +292,8 @@ class Forge(OnlineVerbs):
         values used rows that were loaded after the label's time."""
         from mlforge.model import FeatureRef
         from mlforge.retrieve import training_set
-        from mlforge.retrieve.holding import held
-        from mlforge.retrieve.known import training_set_as_known
+        from mlforge.retrieve.in_use import held
+        from mlforge.retrieve.known_as_of import training_set_as_known
         from mlforge.retrieve.late import record_late
         from mlforge.retrieve.replay import keep
 
@@ -364,7 +364,7 @@ class Forge(OnlineVerbs):
         """How version ``new`` (the current one) differs from ``old`` (the one before), by definition and by data.
 
         Raises UsageError for an unknown feature or version."""
-        from mlforge.retrieve.compare import diff_versions
+        from mlforge.retrieve.version_diff import diff_versions
 
         with self._reading() as con:
             return diff_versions(con, feature, old, new)
@@ -376,9 +376,9 @@ class Forge(OnlineVerbs):
         makes the newest current and lets builds move it again. Returns the version that is now current.
 
         Raises UsageError, CatalogError, LockedError."""
-        from mlforge.build import rollback
+        from mlforge.building import rollback
         from mlforge.catalog.lock import build_lock
-        from mlforge.project.refs import parse_pin
+        from mlforge.project.ref_grammar import parse_pin
 
         with build_lock(self.catalog_path, lock_timeout):
             pin = parse_pin(version) if version else None
@@ -399,7 +399,7 @@ class Forge(OnlineVerbs):
         """Delete versions that ``keep`` (the project's) lets go and nothing names; ``compact`` then shrinks the file.
 
         Raises CatalogError or LockedError with the catalog as it was."""
-        from mlforge.build import gc
+        from mlforge.building import gc
         from mlforge.catalog import reader
         from mlforge.catalog.lock import build_lock
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 import mlforge as mlf
-from mlforge.build.options import BuildOptions, BuildResult, Selection
+from mlforge.building.options import BuildOptions, BuildResult, Selection
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from mlforge.catalog import reader
 from mlforge.model import Duration
-from mlforge.online import Client, clock
-from mlforge.online.base import open_store
-from mlforge.online.publish import Settings, publish
+from mlforge.online import Client, interval_bounds
+from mlforge.publishing.run import Settings, publish
 from mlforge.sql.templates import _environment
+from mlforge.stores.base import open_store
 from tests.oracle.clock import HOUR, boundary, minus, moment, shown, us
 from tests.oracle.strategies import ANCHORS, LENGTHS
 from tests.small import Small
@@ -99,7 +99,7 @@ def test_boundaries_are_those_of_a_plain_clock(zone: str, data: st.DataObject) -
         rows = con.execute(query).fetchall()
     for x, last, first, proof in rows:
         expected = boundary(x, text, zone)
-        assert (last, clock.boundary(x, length.n, length.unit, zone)) == (expected, expected), moment(x)
+        assert (last, interval_bounds.boundary(x, length.n, length.unit, zone)) == (expected, expected), moment(x)
         assert last <= x <= first, moment(x)
         following = proof[2]
         assert first == (last if last == x else following), moment(x)
@@ -128,9 +128,9 @@ def test_a_row_leaves_a_window_at_the_instant_that_is_named(closed: str, data: s
 
 def test_the_clock_knows_the_last_year_there_is() -> None:
     end = us("9999-12-31T23:00")
-    assert clock.boundary(end, 1, "d", "UTC") == us("9999-12-31T00:00")
-    assert clock.boundary(end, 1, "mo", "America/New_York") == us("9999-12-01T05:00")
-    assert clock.boundary(end, 1, "y", "America/New_York") == us("9999-01-01T05:00")
+    assert interval_bounds.boundary(end, 1, "d", "UTC") == us("9999-12-31T00:00")
+    assert interval_bounds.boundary(end, 1, "mo", "America/New_York") == us("9999-12-01T05:00")
+    assert interval_bounds.boundary(end, 1, "y", "America/New_York") == us("9999-01-01T05:00")
 
 
 # -- values

@@ -12,8 +12,8 @@ from tests.small import CONFIG, Small
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlforge.build.options import BuildResult
-    from mlforge.build.work import FeatureResult
+    from mlforge.building.options import BuildResult
+    from mlforge.building.work import FeatureResult
 
 GOOD = """\
 {{ config(entity="user", timestamp="t") }}

@@ -25,7 +25,7 @@ import duckdb
 import pytest
 
 import mlforge
-from mlforge.build.options import Selection
+from mlforge.building.options import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlforge as mlf
-from mlforge.retrieve import fast
+from mlforge.retrieve import binary_search
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,7 @@ def test_the_same_columns(
     forge = mlf.open(root)
     assert not forge.build().failed
     with monkeypatch.context() as patch:
-        patch.setattr(fast, "available", lambda: False)
+        patch.setattr(binary_search, "available", lambda: False)
         slow = forge.training_set(list(FEATURES), asked, timestamp="t", record=False)
     quick = forge.training_set(list(FEATURES), asked, timestamp="t", record=False)
     assert quick.table.schema == slow.table.schema
@@ -91,8 +91,8 @@ def test_keys_and_times_beyond_one_integer_go_to_sql(root: Path, monkeypatch: py
     forge = mlf.open(root)
     assert not forge.build().failed
     found: list[object] = []
-    search = fast._search
-    monkeypatch.setattr(fast, "_search", lambda *given: found.append(search(*given)) or found[-1])
+    search = binary_search._search
+    monkeypatch.setattr(binary_search, "_search", lambda *given: found.append(search(*given)) or found[-1])
     made = forge.get_training_data(["right"], table(wide).select(["k", "t"]), timestamp="t")
     assert found == [None]
     assert made["x_right"].to_pylist() == [row[3] for row in wide]

@@ -12,7 +12,7 @@ from mlforge.errors import FeatureError, RetrievalError
 from mlforge.model import Check
 from mlforge.project.sqltype import is_type
 from mlforge.quality import run_checks
-from mlforge.render.fence import CLOCK, condition
+from mlforge.render.conditions import CLOCK, condition
 from tests.cli.running import mlforge
 from tests.small import CONFIG, Small
 

@@ -13,7 +13,7 @@ import pytest
 from mlforge.catalog import log
 from mlforge.catalog.lock import wait_for_deleting
 from mlforge.errors import LockedError, UsageError
-from mlforge.retrieve import holding, replay
+from mlforge.retrieve import in_use, replay
 from mlforge.retrieve.request import resolve
 from tests.small import Small
 
@@ -67,8 +67,8 @@ class Collecting:
         self.command = [sys.executable, "-c", COLLECTS, str(small.root)]
         self.process: subprocess.Popen[str] | None = None
         self.deleted: list[str] | None = None
-        monkeypatch.setattr(holding, "resolve", self.resolve)
-        monkeypatch.setattr(holding, "wait_for_deleting", self.wait)
+        monkeypatch.setattr(in_use, "resolve", self.resolve)
+        monkeypatch.setattr(in_use, "wait_for_deleting", self.wait)
 
     def resolve(self, *given: Any) -> Any:
         if self.process is None:
@@ -130,7 +130,7 @@ def test_gc_leaves_what_is_being_read(small: Small, at: str, monkeypatch: pytest
         thread.join(60)
 
     if at == "beginning":
-        monkeypatch.setattr(holding, "wait_for_deleting", lambda *_: monkeypatch.undo() or beside())
+        monkeypatch.setattr(in_use, "wait_for_deleting", lambda *_: monkeypatch.undo() or beside())
     else:
         kept = replay.keep
         monkeypatch.setattr(replay, "keep", lambda *a, **k: (monkeypatch.undo(), beside(), kept(*a, **k)))

@@ -11,27 +11,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "mlforge"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
-    *(
-        "masking",
-        "errors",
-        "duration",
-        "states",
-        "model",
-        "records",
-        "project",
-        "render",
-        "plan",
-        "proof",
-        "sql",
-        "warehouses",
-        "catalog",
-        "quality",
-        "build",
-        "retrieve",
-        "verify",
-        "unit",
-    ),
-    *("online", "observe", "forge", "definitions", "serve", "cli"),
+    *("masking", "errors", "duration", "states", "model", "records", "project", "render", "plan", "proof", "sql"),
+    *("warehouses", "catalog", "quality", "building", "retrieve", "verify", "unit", "stores", "online", "publishing"),
+    *("agreement", "online_verbs", "observe", "forge", "definitions", "serve", "cli"),
 )
 # templates only quotes and renders, and has no imports of ours; the version is a string.
 FREE = {"mlforge.sql.templates", "mlforge.__version__"}
@@ -113,7 +95,7 @@ def test_a_module_is_read_in_one_sitting(path: Path) -> None:
     [
         ("import mlforge.cli.app", ["mlforge.cli.app"]),
         ("def f():\n    from mlforge.forge import Forge", ["mlforge.forge.Forge"]),
-        ("import importlib\nimportlib.import_module('mlforge.build')", ["mlforge.build"]),
+        ("import importlib\nimportlib.import_module('mlforge.building')", ["mlforge.building"]),
         ("if True:\n    __import__('mlforge.plan.diff')", ["mlforge.plan.diff"]),
         ("import duckdb\nfrom pathlib import Path", []),
     ],
@@ -135,8 +117,8 @@ def test_the_guard_refuses_a_room_to_the_right(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "mlforge")
     module = tmp_path / "mlforge" / "plan" / "planner.py"
     module.parent.mkdir(parents=True)
-    module.write_text("from mlforge.build import run\nfrom mlforge.sql.templates import ident\n")
-    assert refusals(module) == ["mlforge.plan.planner:1: plan imports mlforge.build.run, a room to its right"]
+    module.write_text("from mlforge.building import run\nfrom mlforge.sql.templates import ident\n")
+    assert refusals(module) == ["mlforge.plan.planner:1: plan imports mlforge.building.run, a room to its right"]
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE.parent / "sql_templates").rglob("*.sql.j2")), ids=lambda p: p.name)

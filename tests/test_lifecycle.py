@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from mlforge.build.options import BuildOptions
-from mlforge.build.publish import show_feature
+from mlforge.building.catalog_views import show_feature
+from mlforge.building.options import BuildOptions
 from mlforge.catalog import commit as commits
 from mlforge.catalog import reader, writer
 from mlforge.model import Version

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlforge.build.candidates import render_each
+from mlforge.building.candidates import render_each
 from mlforge.errors import FeatureError
 from mlforge.project.loader import load
 from tests.cli.running import mlforge

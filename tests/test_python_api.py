@@ -18,7 +18,7 @@ import pytest
 import sqlglot
 
 import mlforge as mlf
-from mlforge.build.options import Selection
+from mlforge.building.options import Selection
 from mlforge.errors import FeatureError, GrammarError, MlforgeError, ProjectError, TemplateError, UsageError
 from tests.small import Small
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mlforge as mlf
-from mlforge.build.options import BuildOptions, Selection
+from mlforge.building.options import BuildOptions, Selection
 from mlforge.errors import FeatureError, ProjectError, UsageError
 from mlforge.model import Duration
 from tests.cli.running import mlforge
@@ -17,7 +17,7 @@ from tests.small import CONFIG, Small
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlforge.build.options import BuildResult
+    from mlforge.building.options import BuildResult
     from tests.cli.running import Said
 
 ROWS = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 
-from mlforge.build.options import BuildOptions
+from mlforge.building.options import BuildOptions
 from mlforge.plan.increments import Scope
 from tests.cli.running import Said, mlforge
 from tests.small import Small

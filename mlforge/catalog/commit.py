@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from mlforge.catalog import file, holding, migrations
+from mlforge.catalog import file, migrations, open_files
 from mlforge.catalog.lock import Waiting, refused
 from mlforge.catalog.staging import Staging, Workdir, megabytes
 from mlforge.catalog.transaction import STAGED, Transaction
@@ -126,7 +126,7 @@ def _create(job: _Job) -> Committed:
 
 def _place(job: _Job, target: Path) -> None:
     """Give a whole new file the catalog's name. Raises CatalogError if there is a file of that name by now."""
-    log, aside = holding.wal_of(job.catalog), job.workdir / "log"
+    log, aside = open_files.wal_of(job.catalog), job.workdir / "log"
     try:
         if job.catalog.exists():
             raise FileExistsError
@@ -183,8 +183,8 @@ def _in_place(job: _Job, waiting: Waiting) -> Committed | LockedError | None:
     """Why it cannot be had now, if so; None: it must be copied, for an older mlforge made it."""
     import duckdb
 
-    taken = holding.locked(job.catalog, os.getpid(), job.lock_timeout)
-    with holding.alone(job.catalog) as free:
+    taken = open_files.locked(job.catalog, os.getpid(), job.lock_timeout)
+    with open_files.alone(job.catalog) as free:
         if not free:
             return taken
         try:
@@ -194,7 +194,7 @@ def _in_place(job: _Job, waiting: Waiting) -> Committed | LockedError | None:
             if isinstance(meaning, LockedError):
                 return meaning
             raise meaning from error
-        if not holding.is_written_here(job.catalog):  # DuckDB has opened a file that has another name by now
+        if not open_files.is_written_here(job.catalog):  # DuckDB has opened a file that has another name by now
             con.close()
             return taken
         if _needs_backup(con, job):
@@ -207,11 +207,11 @@ def _copied(job: _Job, waiting: Waiting) -> Committed | LockedError:
     """Change a copy and put it in the place of the catalog; why that cannot be done now, if so."""
     with ExitStack() as holds:
         try:
-            held = holds.enter_context(holding.hold(job.catalog, Waiting(0.0)))
+            held = holds.enter_context(open_files.hold(job.catalog, Waiting(0.0)))
         except LockedError as error:
             return error
-        if holding.wal_of(job.catalog).exists():  # of a writer that died after its COMMIT: only a writer brings it in
-            return holding.locked(job.catalog, None, job.lock_timeout)
+        if open_files.wal_of(job.catalog).exists():  # a writer died after its COMMIT: only a writer brings it in
+            return open_files.locked(job.catalog, None, job.lock_timeout)
         if not held.is_untouched():
             return held.written()
         return _replace(job, held, waiting.seconds) or held.written()
@@ -239,7 +239,7 @@ def _holds_something(con: DuckDBPyConnection) -> bool:
     return any(con.execute(sql(f"catalog/{name}")).fetchall() for name in ("user_tables", "store_tables"))
 
 
-def _replace(job: _Job, held: holding.Held, waited: float) -> Committed | None:
+def _replace(job: _Job, held: open_files.Held, waited: float) -> Committed | None:
     """Change a copy and put it in the place of what it was copied from; None if somebody wrote to that meanwhile."""
     _step("held")
     target = job.workdir / "catalog.duckdb"
@@ -336,20 +336,20 @@ def _checkpoint(con: DuckDBPyConnection) -> tuple[str, ...]:
 
 def sync(path: Path) -> None:
     """Have the disk keep a whole database file. Raises CatalogError if a log is left beside it."""
-    if holding.wal_of(path).exists():  # only the file itself is moved into its place
+    if open_files.wal_of(path).exists():  # only the file itself is moved into its place
         raise CatalogError(f"DuckDB could not finish {path}", hint="see whether the disk is full; nothing is lost")
     with path.open("rb+") as handle:
         os.fsync(handle.fileno())
     _step("synced")
 
 
-def exchange(held: holding.Held, target: Path, aside: Path) -> bool:
+def exchange(held: open_files.Held, target: Path, aside: Path) -> bool:
     """Put a whole new file in the place of a held one, at once and for good; ``aside`` is a name for the old one.
 
     False if somebody wrote to the held one, or is about to: it is then where it was. Nobody can open the new one
     before that is known."""
     aside.unlink(missing_ok=True)
-    with holding.kept_from_all(target):
+    with open_files.kept_from_all(target):
         with suppress(OSError):  # a file system without hard links: then the first look must do
             aside.hardlink_to(held.path)
         if not (held.has_its_name() and held.is_untouched()):

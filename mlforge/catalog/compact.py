@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from mlforge.catalog import commit as commits
 from mlforge.catalog import file
-from mlforge.catalog.holding import wal_of
 from mlforge.catalog.lock import Waiting
+from mlforge.catalog.open_files import wal_of
 from mlforge.catalog.staging import Workdir, megabytes
 from mlforge.errors import CatalogError, LockedError, engine_words
 from mlforge.sql.templates import ident, sql
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.catalog.holding import Held
+    from mlforge.catalog.open_files import Held
 
 OLD, NEW = "old", "new"
 STEPS = ("attached", "rewritten", "compared", "synced", "moved", "replaced")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from mlforge.catalog import file, log, migrations
-from mlforge.catalog.holding import wal_of
+from mlforge.catalog.open_files import wal_of
 from mlforge.catalog.staging import megabytes
 from mlforge.errors import MlforgeError, ProjectError
 from mlforge.project.loader import load

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlforge.catalog import holding, migrations
+from mlforge.catalog import migrations, open_files
 from mlforge.catalog.lock import Waiting
 from mlforge.errors import BuildError, CatalogError, MlforgeError, engine_words
 from mlforge.sql.templates import sql, statements
@@ -56,7 +56,7 @@ class Pins:
 
     def __init__(self) -> None:
         self._holds = ExitStack()
-        self._held: list[holding.Held] = []
+        self._held: list[open_files.Held] = []
 
     def __enter__(self) -> Pins:
         return self
@@ -67,9 +67,9 @@ class Pins:
     def hold(self, path: str | Path, lock_timeout: float) -> None:
         """Keep a file as it is. Waits for a writer, and raises, as ``holding.hold`` does."""
         stack = ExitStack()
-        self.keep(stack.enter_context(holding.hold(real(path), Waiting(lock_timeout))), stack)
+        self.keep(stack.enter_context(open_files.hold(real(path), Waiting(lock_timeout))), stack)
 
-    def keep(self, held: holding.Held, stack: ExitStack) -> None:
+    def keep(self, held: open_files.Held, stack: ExitStack) -> None:
         """Take over a file that is held until ``stack`` is closed."""
         self._holds.push(stack)
         self._held.append(held)
@@ -126,7 +126,7 @@ class Instance:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def attach(self, path: str | Path, name: str, lock_timeout: float = LOCK_TIMEOUT) -> holding.Held:
+    def attach(self, path: str | Path, name: str, lock_timeout: float = LOCK_TIMEOUT) -> open_files.Held:
         """Attach a DuckDB file read-only. Nobody writes to it until the instance is closed.
 
         Waits up to ``lock_timeout`` seconds for a writer. Raises LockedError that names it, CatalogError for a file
@@ -138,7 +138,7 @@ class Instance:
         while True:
             with ExitStack() as holds:
                 try:
-                    held = holds.enter_context(holding.hold(file, waiting))
+                    held = holds.enter_context(open_files.hold(file, waiting))
                 except OSError as error:
                     raise CatalogError(f"there is no DuckDB file at {file}", hint="check the path") from error
                 try:
@@ -285,7 +285,7 @@ def damage(error: Exception, path: Path) -> CatalogError | None:
     """What DuckDB found broken in a file while it read it; None if that was not the matter, or in another file."""
     text = str(error)
     other = (found := re.search(r'file "([^"]+)"', text)) is not None and found[1] != str(path)
-    return holding.not_duckdb(path, engine_words(text)) if _BROKEN.search(text) and not other else None
+    return open_files.not_duckdb(path, engine_words(text)) if _BROKEN.search(text) and not other else None
 
 
 @contextmanager
@@ -311,9 +311,9 @@ def translate(error: Exception, path: Path, waited: float = 0.0) -> MlforgeError
     text = str(error)
     if held_elsewhere(error):
         pid = re.search(r"\(PID (\d+)\)", text)
-        return holding.locked(path, int(pid[1]) if pid else None, waited)
+        return open_files.locked(path, int(pid[1]) if pid else None, waited)
     if held_here(error):
-        return holding.locked(path, os.getpid(), waited)
+        return open_files.locked(path, os.getpid(), waited)
     if no_space(error):
         return CatalogError(f"no space left to write {path}", hint="free some space and run it again; nothing is lost")
     if _VERSION.search(text):

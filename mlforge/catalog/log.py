@@ -17,7 +17,7 @@ import msgspec
 
 from mlforge.catalog import whole, writer
 from mlforge.catalog.lock import refused
-from mlforge.catalog.shapes import typed
+from mlforge.catalog.log_records import typed
 from mlforge.catalog.whole import whole_file
 from mlforge.errors import CatalogError, RecordWarning
 from mlforge.sql.templates import sql

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from mlforge.catalog import reader
-from mlforge.catalog.content import version_hash
+from mlforge.catalog.version_digest import version_hash
 from mlforge.errors import ProjectError, UsageError, Where
 from mlforge.model import Definition, Span, Version
 from mlforge.plan.fingerprint import meanings

@@ -11,8 +11,8 @@ from mlforge.cli.output import cell, count, echo, print_json, styled, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mlforge.agreement.result import Agreement, Example, FeatureAgreement
     from mlforge.forge import Forge
-    from mlforge.online.agreement.result import Agreement, Example, FeatureAgreement
 
 _SHOWN = 5  # differences of a feature that are printed
 _COLOURS = {"passed": "green", "failed": "red bold", "unproven": "yellow"}
@@ -34,7 +34,7 @@ def verify_agreement(
     fs: Forge, asked: Sequence[str], requests: str | None, chosen: AgreementChoice, *, as_json: bool
 ) -> None:
     """Compare, print, and exit with 1 if more differs than may."""
-    from mlforge.online.agreement.result import AgreementOptions, record
+    from mlforge.agreement.result import AgreementOptions, record
 
     options = AgreementOptions(
         keys=chosen.keys, instants=chosen.instants, at=chosen.at, seed=chosen.seed, threshold=chosen.threshold,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlforge.cli import times
+from mlforge.cli import time_options
 from mlforge.cli.context import Schedule, forge, set_profile, words
 from mlforge.cli.online import published_value, show_published
 from mlforge.cli.output import cell, count, echo, encode, print_json, styled, table
@@ -15,8 +15,8 @@ from mlforge.cli.verifying import finish, verified_value, verify_built
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mlforge.build.options import BuildOptions, BuildResult, Selection
-    from mlforge.build.validate import Validated
+    from mlforge.building.options import BuildOptions, BuildResult, Selection
+    from mlforge.building.validate import Validated
     from mlforge.plan.steps import FeatureStep, Plan
     from mlforge.records import CheckResult
 
@@ -64,7 +64,7 @@ def selection(
     schedule: list[str] | None = None,
 ) -> Selection:  # fmt: skip
     """What the options name. A value may hold several names with commas between."""
-    from mlforge.build.options import Selection
+    from mlforge.building.options import Selection
 
     return Selection(
         features=words(features), tags=words(tags), select=tuple(select or ()), exclude=tuple(exclude or ()),
@@ -81,11 +81,11 @@ def plan(
     exclude: Exclude = None,
     schedule: Schedule = None,
     force: Force = False,
-    full_refresh: times.FullRefresh = False,
-    since: times.Since = None,
-    until: times.Until = None,
-    last: times.Last = None,
-    restate: times.Restate = None,
+    full_refresh: time_options.FullRefresh = False,
+    since: time_options.Since = None,
+    until: time_options.Until = None,
+    last: time_options.Last = None,
+    restate: time_options.Restate = None,
     release: Release = False,
     upgrade_sets: Upgrade = False,
     strict: Strict = False,
@@ -96,11 +96,11 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what a build would do, and why. Nothing is computed or written."""
-    from mlforge.build.options import BuildOptions
+    from mlforge.building.options import BuildOptions
 
     options = BuildOptions(
         force=force or full_refresh, release=release, upgrade_sets=upgrade_sets,
-        scope=times.scope(since, until, last, restate, full_refresh=full_refresh),
+        scope=time_options.scope(since, until, last, restate, full_refresh=full_refresh),
     )  # fmt: skip
     made = forge(ctx, strict=strict).plan(selection(features, tags, select, exclude, schedule), options)
     show_plan(made, as_json)
@@ -219,12 +219,12 @@ def build(
     exclude: Exclude = None,
     schedule: Schedule = None,
     force: Force = False,
-    full_refresh: times.FullRefresh = False,
-    since: times.Since = None,
-    until: times.Until = None,
-    last: times.Last = None,
-    restate: times.Restate = None,
-    batch: times.Batch = None,
+    full_refresh: time_options.FullRefresh = False,
+    since: time_options.Since = None,
+    until: time_options.Until = None,
+    last: time_options.Last = None,
+    restate: time_options.Restate = None,
+    batch: time_options.Batch = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     sample: Annotated[
         str | None, typer.Option("--sample", help="Try it on a share of every source, as in 1%; nothing is kept.")
@@ -246,14 +246,14 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build what has changed into the catalog. Exit code 1 if any feature failed; the others are committed."""
-    from mlforge.build.options import BuildOptions
+    from mlforge.building.options import BuildOptions
     from mlforge.cli.progress import reporter
 
     options = BuildOptions(
         force=force or full_refresh, release=release, upgrade_sets=upgrade_sets, sample=_share(sample),
         threads=threads, memory_limit=_memory(memory_limit), lock_timeout=lock_timeout, commit=_commit(commit),
-        scope=times.scope(since, until, last, restate, full_refresh=full_refresh),
-        batch=times.duration("--batch", batch),
+        scope=time_options.scope(since, until, last, restate, full_refresh=full_refresh),
+        batch=time_options.duration("--batch", batch),
     )  # fmt: skip
     chosen = selection(features, tags, select, exclude, schedule)
     if dry_run:

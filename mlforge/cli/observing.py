@@ -67,7 +67,7 @@ def _value(found: Freshness) -> dict[str, Any]:
 
 
 def _show(found: list[Freshness]) -> None:
-    from mlforge.observe.clock import spoken
+    from mlforge.observe.instants import spoken
 
     rows = [
         {"": f.kind, "name": f.name, "state": f.state, "age": None if f.age is None else spoken(f.age),

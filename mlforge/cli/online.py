@@ -10,7 +10,7 @@ from mlforge.cli.context import forge, pairs, set_profile, words
 from mlforge.cli.output import cell, count, echo, print_json, styled, table
 
 if TYPE_CHECKING:
-    from mlforge.online.publish import Progress, Published
+    from mlforge.publishing.run import Progress, Published
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Profile = Annotated[

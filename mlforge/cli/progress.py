@@ -15,7 +15,7 @@ from mlforge.masking import masked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mlforge.build.work import Event
+    from mlforge.building.work import Event
 
 
 @contextmanager

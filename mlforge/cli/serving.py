@@ -11,7 +11,7 @@ from mlforge.cli.context import options, set_profile, words
 from mlforge.cli.output import count, echo
 
 if TYPE_CHECKING:
-    from mlforge.serve.settings import ServeSettings
+    from mlforge.serve.server_settings import ServeSettings
 
 KEYS = "MLFORGE_API_KEYS"
 
@@ -61,7 +61,7 @@ def serve(
     API keys come from the variable MLFORGE_API_KEYS, with commas between; without it everybody may read."""
     _check_installed()
     found, keys = _store(ctx, store, namespace)
-    from mlforge.serve.settings import ServeSettings
+    from mlforge.serve.server_settings import ServeSettings
 
     settings = ServeSettings(
         store=found, namespace=found["namespace"], api_keys=keys, cors=words(cors), max_body=max_body,
@@ -96,8 +96,8 @@ def _check_installed() -> None:
 def _store(ctx: typer.Context, store: str | None, namespace: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The store's settings, with its namespace, and the API keys."""
     from mlforge.errors import UsageError
-    from mlforge.online.base import settings_of
     from mlforge.project.environ import Environ
+    from mlforge.stores.base import settings_of
 
     if store is not None:
         if not namespace:
@@ -105,7 +105,7 @@ def _store(ctx: typer.Context, store: str | None, namespace: str | None) -> tupl
         return {**settings_of(store), "namespace": namespace}, _keys(Environ({}))
     from mlforge.project.config import read_config
     from mlforge.project.loader import find_root
-    from mlforge.project.online import read_online
+    from mlforge.project.online_settings import read_online
 
     root = find_root(options(ctx).project)
     found = read_online(root, read_config(root, options(ctx).profile).profile)

@@ -37,7 +37,7 @@ def sync(
     """Build the versions that a committed manifest names, under its numbers, and say what is not the same here.
 
     Definitions, rows and sources are compared. Exit code 1 if anything differs."""
-    from mlforge.build.options import BuildOptions
+    from mlforge.building.options import BuildOptions
     from mlforge.cli.progress import reporter
 
     fs = forge(ctx)

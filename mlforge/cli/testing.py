@@ -112,13 +112,13 @@ def _show_difference(outcome: Outcome, difference: Difference) -> None:
 
 
 def _cell(cell: Cell) -> dict[str, str]:
-    from mlforge.unit.values import shown
+    from mlforge.unit.given_values import shown
 
     return {"column": cell.column, "expected": shown(cell.expected), "got": shown(cell.got)}
 
 
 def _row(row: dict[str, Any]) -> str:
-    from mlforge.unit.values import shown
+    from mlforge.unit.given_values import shown
 
     return ", ".join(f"{column} = {shown(value)}" for column, value in row.items())
 

@@ -14,7 +14,7 @@ from mlforge.cli.output import cell, count, echo, print_json, styled, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mlforge.build.options import BuildResult
+    from mlforge.building.options import BuildResult
     from mlforge.forge import Forge
     from mlforge.verify.result import FeatureVerdict, Mismatch, Row, Verification
 

@@ -12,8 +12,8 @@ from mlforge.cli.output import cell, count, details, echo, print_json, styled, t
 if TYPE_CHECKING:
     import datetime
 
-    from mlforge.retrieve.compare import Diff
     from mlforge.retrieve.explain import Explanation, WindowPart
+    from mlforge.retrieve.version_diff import Diff
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DIFFERS = 3  # exit code of diff --exit-code when the versions differ

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mlforge.build.candidates import render_each
+from mlforge.building.candidates import render_each
 from mlforge.duration import in_utc
 from mlforge.errors import MlforgeError, ProjectError, UsageError, WarehouseError, did_you_mean
 from mlforge.model import SOURCE_SCHEMA, CatalogState
-from mlforge.observe.clock import before, instant, micros
+from mlforge.observe.instants import before, instant, micros
 from mlforge.sql.bind import bind
 from mlforge.sql.templates import ident, sql
 

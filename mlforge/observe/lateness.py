@@ -10,8 +10,8 @@ from msgspec.structs import asdict, replace
 
 from mlforge.errors import ProjectError
 from mlforge.model import SOURCE_SCHEMA, Duration
-from mlforge.observe.clock import spoken
-from mlforge.render.copies import copied_column
+from mlforge.observe.instants import spoken
+from mlforge.render.copied_columns import copied_column
 from mlforge.sql.templates import ident, sql
 
 if TYPE_CHECKING:

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mlforge.errors import OnlineError
+from mlforge.online.entity_rows import value_of
+from mlforge.online.entries import GONE, entry_head, visible
 from mlforge.online.expressions import evaluate
-from mlforge.online.manifest import Table
-from mlforge.online.records import GONE, entry_head, visible
-from mlforge.online.rows import value_of
-from mlforge.online.times import timely
-from mlforge.online.values import EXPIRED, MISSING, Value, find, moment, points_head
+from mlforge.online.packed_values import EXPIRED, MISSING, Value, find, moment, points_head
+from mlforge.online.published import Table
+from mlforge.online.python_times import timely
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mlforge.online.manifest import OnDemand, Output
-    from mlforge.online.records import Head
-    from mlforge.online.request import Part, Plan, Read
-    from mlforge.online.values import Status
+    from mlforge.online.entries import Head
+    from mlforge.online.packed_values import Status
+    from mlforge.online.published import OnDemand, Output
+    from mlforge.online.read_plan import Part, Plan, Read
 
 OUT_OF_RANGE = 3
 NO_KEY = 4
@@ -129,7 +129,7 @@ def _instants(table: Table, steps: Sequence[int], at: int) -> list[int]:
     floored = [at - at % step if step else at for step in steps]
     if not table.interval:
         return floored
-    from mlforge.online.clock import boundary
+    from mlforge.online.interval_bounds import boundary
 
     return [boundary(when, *table.interval) for when in floored]
 
@@ -154,7 +154,7 @@ def _by_engine(part: Part, table: Table, found: list[Found], whens: Sequence[int
     wanted = [o.name for _, o in part.columns if o.position is None and o.expression is None]
     if not wanted or table.engine is None:
         return {}
-    from mlforge.online.engine import run
+    from mlforge.online.evaluate import run
 
     lists = [
         [moment(when) for when in whens] if origin[0] == "at" else [values[origin[1] + 2] for values in found]
@@ -196,7 +196,7 @@ def _ref(plan: Plan, feature: OnDemand, alias: str, read: int, found: list[Found
 
 
 def _one(table: Table, output: Output) -> Part:
-    from mlforge.online.request import Part
+    from mlforge.online.read_plan import Part
 
     return Part(table, ((output.name, output),), ())
 
@@ -205,7 +205,7 @@ def _add_on_demand(
     result: list[dict[str, Any]], part: Part, feature: OnDemand, refs: list[_Ref],
     rows: Sequence[Mapping[str, Any]], at: int, with_status: bool,
 ) -> None:  # fmt: skip
-    from mlforge.online.engine import run
+    from mlforge.online.evaluate import run
 
     by_alias = dict(zip(feature.reads, refs, strict=True))
     instant = moment(at)

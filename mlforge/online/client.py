@@ -13,12 +13,12 @@ import msgspec
 
 from mlforge.errors import NotPublishedError, OnlineError, StoreDownError
 from mlforge.online.answer import answer
-from mlforge.online.base import open_store
-from mlforge.online.manifest import decode, name
-from mlforge.online.records import Head, Torn
-from mlforge.online.request import Planner
-from mlforge.online.rows import rows_of
-from mlforge.online.values import micros
+from mlforge.online.entity_rows import rows_of
+from mlforge.online.entries import Head, Torn
+from mlforge.online.packed_values import micros
+from mlforge.online.published import decode, name
+from mlforge.online.read_plan import Planner
+from mlforge.stores.base import open_store
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlforge.model import FeatureRef
-    from mlforge.online.base import Store
-    from mlforge.online.manifest import Manifest
-    from mlforge.online.request import Plan
+    from mlforge.online.published import Manifest
+    from mlforge.online.read_plan import Plan
+    from mlforge.stores.base import Store
 
 T = TypeVar("T")
 EntityRows = Sequence[Mapping[str, Any]] | Mapping[str, Any] | Any
@@ -188,7 +188,7 @@ class Client(_Base):
         """An entity row from texts, as typed in a terminal: keys and request columns get the types they have.
 
         Raises OnlineError as ``get_online_features`` does."""
-        from mlforge.online.texts import typed
+        from mlforge.online.typed_keys import typed
 
         return typed(Planner(self.namespace, self.manifest()).plan(features, full_names=True), texts)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from mlforge.online.times import ENDLESS, far, instant, said
+from mlforge.online.python_times import ENDLESS, far, instant, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

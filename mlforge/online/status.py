@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from mlforge.online.values import ALWAYS, moment
+from mlforge.online.packed_values import ALWAYS, moment
 
 if TYPE_CHECKING:
     from mlforge.online.client import Client

@@ -200,7 +200,7 @@ def _by_key(
 def _source_keys(query: str, found: RowWise, names: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:
     import sqlglot
 
-    from mlforge.render.copies import copied_column
+    from mlforge.render.copied_columns import copied_column
 
     tree = sqlglot.parse_one(query, dialect="duckdb")
     pairs = []

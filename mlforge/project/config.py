@@ -10,8 +10,8 @@ from msgspec import Struct
 from mlforge.errors import ProjectError, UsageError, Where, did_you_mean
 from mlforge.model import Entity, FeatureRef, FeatureSet, Keep, Source, WarehouseConfig
 from mlforge.project.environ import Environ
-from mlforge.project.reader import Reader, check_name, mapping, named, refuse_unknown
-from mlforge.project.refs import parse_pin, parse_ref
+from mlforge.project.ref_grammar import parse_pin, parse_ref
+from mlforge.project.sections import Reader, check_name, mapping, named, refuse_unknown
 from mlforge.project.settings import SECTIONS, WAREHOUSES, json_schema
 from mlforge.project.sources import absolute, read_source
 from mlforge.project.yamldoc import Value, parse

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import FeatureError, MlforgeError, Where
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA
-from mlforge.project.metrics import Metric, Rolling, Timestamp
+from mlforge.project.python_metrics import Metric, Rolling, Timestamp
 from mlforge.sql.templates import ident
 
 if TYPE_CHECKING:

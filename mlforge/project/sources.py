@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import ProjectError, did_you_mean
 from mlforge.model import Duration, Source
-from mlforge.project.reader import mapping
+from mlforge.project.sections import mapping
 from mlforge.project.settings import OPTIONS
 
 if TYPE_CHECKING:
-    from mlforge.project.reader import Reader
+    from mlforge.project.sections import Reader
     from mlforge.project.yamldoc import Value
 
 _SUFFIXES = {

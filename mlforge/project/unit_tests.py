@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from mlforge.errors import ProjectError, Where
 from mlforge.project.environ import Environ
-from mlforge.project.reader import Reader, mapping
+from mlforge.project.sections import Reader, mapping
 from mlforge.project.unit_settings import UNIT_SECTIONS
 from mlforge.project.yamldoc import Value, parse
 

@@ -13,12 +13,12 @@ from mlforge.duration import period_of
 from mlforge.errors import FeatureError, LeakageError, ProjectError, WarehouseError, Where, did_you_mean
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, Proof
 from mlforge.plan.weakest import weakest
-from mlforge.proof.known import Leaking, Relation, Unproven
 from mlforge.proof.origin import Origin, origin
 from mlforge.proof.pruned import prepared, read
+from mlforge.proof.relations import Leaking, Relation, Unproven
 from mlforge.proof.seen import with_seen
 from mlforge.proof.settled import settled
-from mlforge.render.fence import condition
+from mlforge.render.conditions import condition
 from mlforge.render.leaks import many_rows
 from mlforge.render.syntax import ref_name, relations, source_name, where
 from mlforge.sql.templates import sql
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
     from mlforge.model import Compiled, FeatureConfig, Project, Source
-    from mlforge.proof.known import Relations
     from mlforge.proof.pruned import Read
+    from mlforge.proof.relations import Relations
     from mlforge.render.syntax import Parsed
 
     Describe = Callable[[str, exp.Expression | None], dict[str, str]]

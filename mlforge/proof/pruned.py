@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlforge.proof.known import Unproven, qualified
+from mlforge.proof.relations import Unproven, qualified
 from mlforge.render.functions import function_name, has_over, is_aggregate
 from mlforge.render.scopes import find_cte
 from mlforge.render.syntax import relations as relations_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlglot import exp
 
-    from mlforge.proof.known import Relations
+    from mlforge.proof.relations import Relations
 
     Env = dict[str, set[str] | None]  # CTE -> the columns of it that are read; None: all
     # number of a SELECT -> of each relation of its FROM the alias and the columns, in lower case; None: all

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlforge.proof import seen_groups, seen_joins, seen_subqueries, seen_windows
-from mlforge.proof.known import SEEN, Leaking, Relations, Unproven
-from mlforge.proof.rows import FIXED, PERIOD, Column, Rows, always, greatest, named, own, seen_of
+from mlforge.proof.changing_rows import FIXED, PERIOD, Column, Rows, always, greatest, named, own, seen_of
+from mlforge.proof.relations import SEEN, Leaking, Relations, Unproven
 from mlforge.proof.seen_level import Env, Level, plain, reads_time
 from mlforge.proof.settled import Settled, settled_source
 from mlforge.render.functions import is_aggregate
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from sqlglot import exp
 
-    from mlforge.proof.known import Relation
-    from mlforge.proof.rows import Change, Scope
+    from mlforge.proof.changing_rows import Change, Scope
+    from mlforge.proof.relations import Relation
 
 _CLAUSES = {"expressions", "from_", "joins", "where", "group", "having", "qualify", "windows", "order", "distinct"}
 _CLAUSES |= {"with_"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlforge.proof.known import Leaking, Unproven
-from mlforge.proof.rows import PERIOD, Change, aggregated, call, conjuncts, own, text
+from mlforge.proof.changing_rows import PERIOD, Change, aggregated, call, conjuncts, own, text
+from mlforge.proof.relations import Leaking, Unproven
 from mlforge.render.functions import has_over, is_aggregate, primary_name
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlforge.proof import settled as plan
-from mlforge.proof.known import SEEN, Leaking, Unproven
-from mlforge.proof.rows import FIXED, Change, Changing, Column, Rows, conjuncts, queries, seen_of
+from mlforge.proof.changing_rows import FIXED, Change, Changing, Column, Rows, conjuncts, queries, seen_of
+from mlforge.proof.relations import SEEN, Leaking, Unproven
 from mlforge.proof.seen_level import around, reads_time, tie
 from mlforge.proof.seen_subqueries import lateral, tie_of
 from mlforge.proof.settled import lag_after
@@ -14,7 +14,7 @@ from mlforge.proof.settled import lag_after
 if TYPE_CHECKING:
     from sqlglot import exp
 
-    from mlforge.proof.known import Relation
+    from mlforge.proof.relations import Relation
     from mlforge.proof.seen_level import Level
 
 _INSTANTS = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
@@ -121,7 +121,7 @@ def _source(table: exp.Table, relation: Relation, level: Level) -> tuple[exp.Exp
 
 def micros_of(instant: str) -> str:
     """SQL for the microseconds of a column's own instant; NEVER where it has none."""
-    from mlforge.proof.known import ALWAYS, NEVER
+    from mlforge.proof.relations import ALWAYS, NEVER
     from mlforge.sql.templates import sql
 
     return sql("proof/known", instant=instant, always=ALWAYS, never=NEVER)

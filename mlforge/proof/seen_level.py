@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from mlforge.proof import settled as plan
 from mlforge.proof.bounds import bound
-from mlforge.proof.known import Unproven
-from mlforge.proof.rows import ALONG, PERIOD, RANKS, Change, Column, Rows, greatest, named, queries, text
-from mlforge.proof.windows import resolved
+from mlforge.proof.changing_rows import ALONG, PERIOD, RANKS, Change, Column, Rows, greatest, named, queries, text
+from mlforge.proof.relations import Unproven
+from mlforge.proof.window_order import resolved
 from mlforge.render.functions import function_name, has_over, is_aggregate
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from sqlglot import exp
 
-    from mlforge.proof.known import Relation
-    from mlforge.proof.rows import Scope
+    from mlforge.proof.changing_rows import Scope
+    from mlforge.proof.relations import Relation
 
 _NO_LEAD = "LAG looks back; and ASOF JOIN ... ON a.t >= b.t finds the row that holds at a time"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlforge.proof.known import SEEN, Leaking, Unproven
-from mlforge.proof.rows import (
+from mlforge.proof.changing_rows import (
     CHOSEN,
     WRITE_ROWS,
     Change,
@@ -19,6 +18,7 @@ from mlforge.proof.rows import (
     queries,
     seen_of,
 )
+from mlforge.proof.relations import SEEN, Leaking, Unproven
 from mlforge.proof.seen_level import around, reads_time, tie
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlforge.proof.known import Leaking, Unproven
-from mlforge.proof.rows import CHOSEN, RANKS, WRITE_ROWS, first_of, own, text
-from mlforge.proof.windows import resolved
+from mlforge.proof.changing_rows import CHOSEN, RANKS, WRITE_ROWS, first_of, own, text
+from mlforge.proof.relations import Leaking, Unproven
+from mlforge.proof.window_order import resolved
 from mlforge.render.functions import function_name
 
 if TYPE_CHECKING:

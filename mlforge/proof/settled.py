@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlforge.proof.bounds import bound
-from mlforge.proof.known import Unproven
-from mlforge.proof.windows import runs_along
+from mlforge.proof.relations import Unproven
+from mlforge.proof.window_order import runs_along
 from mlforge.render.functions import has_over, is_aggregate
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
     from mlforge.duration import Duration
-    from mlforge.proof.known import Relation, Relations
+    from mlforge.proof.relations import Relation, Relations
 
 Name = tuple[str, str]  # relation, column
 _INSTANTS = ("DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE")

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mlforge.errors import FeatureError, WarehouseError, did_you_mean, engine_words
 from mlforge.records import CheckResult
-from mlforge.render.fence import CLOCK, condition
+from mlforge.render.conditions import CLOCK, condition
 from mlforge.sql.missing import unknown_column
 from mlforge.sql.templates import ident, literal, sql
 

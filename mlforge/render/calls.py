@@ -15,7 +15,7 @@ from msgspec import Struct
 from mlforge.errors import FeatureError, MlforgeError, Where, did_you_mean
 from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA, Duration, FeatureConfig, FeatureRef, Project
 from mlforge.project.environ import Environ
-from mlforge.project.refs import NAME, parse_ref
+from mlforge.project.ref_grammar import NAME, parse_ref
 from mlforge.render import header
 from mlforge.render.limits import making, size_of, step
 from mlforge.render.validators import VALIDATORS

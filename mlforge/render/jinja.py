@@ -16,7 +16,7 @@ from jinja2 import nodes
 from mlforge.errors import FeatureError, TemplateError, Where, did_you_mean, nearest
 from mlforge.model import Rendered
 from mlforge.project.environ import Environ
-from mlforge.render import stated
+from mlforge.render import python_features
 from mlforge.render.calls import SCOPE, Function, Scope, functions, known_features, printable, refuse_undefined
 from mlforge.render.limits import LimitedSandbox, Limits, count, joined, limited, limited_filters, making
 from mlforge.render.markers import Marks, take_out, unmark
@@ -73,11 +73,11 @@ class Renderer:
         scope = Scope(project=self._project, environ=self._environ, feature=feature.name, known=self._known)
         if feature.stated is None:
             return self._render(feature, scope)
-        scope.config = stated.read(feature, feature.stated, self._project)
+        scope.config = python_features.read(feature, feature.stated, self._project)
         try:
-            return stated.moved(self._render(feature, scope), feature.stated)
+            return python_features.moved(self._render(feature, scope), feature.stated)
         except FeatureError as error:
-            raise stated.moved_error(error, feature, feature.stated) from None
+            raise python_features.moved_error(error, feature, feature.stated) from None
 
     def _render(self, feature: FeatureFile, scope: Scope) -> Rendered:
         token = SCOPE.set(scope)

@@ -189,7 +189,7 @@ def _check(key: str, column: str, side: Side | None, value: Any) -> Check:
 
 
 def _check_condition(text: str) -> None:
-    from mlforge.render.fence import CLOCK, condition
+    from mlforge.render.conditions import CLOCK, condition
 
     try:
         condition(text, allowed=CLOCK)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.catalog import reader
 from mlforge.errors import UsageError, did_you_mean, engine_words
-from mlforge.project.refs import parse_ref
+from mlforge.project.ref_grammar import parse_ref
 from mlforge.retrieve.request import resolve
 from mlforge.sql.physical import view
 from mlforge.sql.templates import sql

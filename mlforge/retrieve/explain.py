@@ -14,11 +14,11 @@ from mlforge.catalog import reader
 from mlforge.duration import in_utc
 from mlforge.errors import UsageError, did_you_mean, engine_words
 from mlforge.model import FeatureRef, Pin, Version
-from mlforge.project.refs import parse_ref
+from mlforge.project.ref_grammar import parse_ref
+from mlforge.retrieve.contributing_rows import Rows, rows_of
 from mlforge.retrieve.handover import plain_rows
 from mlforge.retrieve.labels import arrow
 from mlforge.retrieve.request import resolve
-from mlforge.retrieve.rows import Rows, rows_of
 from mlforge.retrieve.training import training_set
 from mlforge.sql.bind import bind
 from mlforge.sql.templates import sql

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from mlforge.errors import RetrievalError, engine_words
 from mlforge.masking import masked
 from mlforge.render.names import RESERVED
-from mlforge.retrieve.fence import HINT, check_select
 from mlforge.retrieve.handover import joined, names_of, relation_table
+from mlforge.retrieve.label_sql import HINT, check_select
 from mlforge.sql.templates import sql
 from mlforge.warehouses.frames import from_pandas, from_polars, library, readable, typed, untyped
 from mlforge.warehouses.types import zoned_micros

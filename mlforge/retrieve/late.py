@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, to_builtins
 
-from mlforge.catalog.engine import engine
+from mlforge.catalog.source_engine import engine
 from mlforge.errors import ProjectError, WarehouseError
 from mlforge.model import Duration
 from mlforge.retrieve import request as requests

@@ -12,7 +12,7 @@ from msgspec import Struct
 from mlforge.errors import CatalogError, MlforgeError, UsageError, did_you_mean
 from mlforge.masking import HIDDEN
 from mlforge.model import FeatureRef, Pin, Version
-from mlforge.retrieve.known import training_set_as_known
+from mlforge.retrieve.known_as_of import training_set_as_known
 from mlforge.retrieve.request import resolve
 from mlforge.retrieve.training import training_set
 

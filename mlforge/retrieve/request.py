@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from mlforge.errors import RetrievalError, UsageError, did_you_mean
 from mlforge.model import FeatureRef, Version
 from mlforge.plan.versions import resolve_pin, resolve_set, shared_name
-from mlforge.project.refs import parse_pin, parse_ref
+from mlforge.project.ref_grammar import parse_pin, parse_ref
 from mlforge.sql.bind import bind, member_version
 from mlforge.sql.physical import Physical, member
 

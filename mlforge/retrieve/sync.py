@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec.structs import replace
 
-from mlforge.build.options import BuildOptions, BuildResult, Selection
-from mlforge.catalog.content import version_hash
+from mlforge.building.options import BuildOptions, BuildResult, Selection
 from mlforge.catalog.manifest import digest, entry, read
+from mlforge.catalog.version_digest import version_hash
 from mlforge.errors import ProjectError
 from mlforge.plan.diff import compare
 from mlforge.plan.sets import written
 from mlforge.plan.versions import Adopted
-from mlforge.project.refs import parse_ref
+from mlforge.project.ref_grammar import parse_ref
 from mlforge.retrieve.synced import Compared, ComparedSet, SourceDiff, Status, Synced
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from mlforge.build.work import Event
+    from mlforge.building.work import Event
     from mlforge.catalog.manifest import FeatureEntry, Manifest, SourceEntry
     from mlforge.model import CatalogState, FeatureSet, Project, StoredVersion, Version
     from mlforge.plan.steps import Plan

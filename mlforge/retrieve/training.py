@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from mlforge.errors import RetrievalError, did_you_mean, engine_words
 from mlforge.model import proof_text
-from mlforge.retrieve import fast
+from mlforge.retrieve import binary_search
 from mlforge.retrieve import request as requests
-from mlforge.retrieve.content import content_hash
+from mlforge.retrieve.arrow_digest import content_hash
 from mlforge.retrieve.labels import RELATION, Labels, arrow, column_types
 from mlforge.retrieve.labels import label_rows as bound
 from mlforge.sql.keys import lossless_cast_sql, require_convertible, surrogate_key_sql
@@ -173,11 +173,11 @@ def _columns(
     time_sql = ident(time_column) if time_column else None
     time_type = types[time_column] if time_column else None
     found: dict[str, list[tuple[str, pa.ChunkedArray]]] = {}
-    if time_sql and time_type and fast.available():
-        finder = fast.Finder(con, RELATION, time_sql, time_type)
+    if time_sql and time_type and binary_search.available():
+        finder = binary_search.Finder(con, RELATION, time_sql, time_type)
         for m in members:
             rows = _rows(con, m) if m.feature.c.table else 0
-            if m.feature.c.table and fast.fits(m, rows):
+            if m.feature.c.table and binary_search.fits(m, rows):
                 with _in_words():
                     columns = finder.columns(m, rows)
                 if columns is not None:

@@ -1,6 +1,6 @@
 """REST over an online store: ``mlforge serve``.
 
-    settings.py   what a server is told, a plain value that goes to its workers
+    server_settings.py   what a server is told, a plain value that goes to its workers
     app.py        the application: routes, life, CORS; service.py: what its routes share; access.py: API keys
     hot.py        the three routes that read features; http.py: bodies in, answers out
     bodies.py     what requests look like; natural.py: values in them that JSON lacks
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlforge.serve.app import make_app as make_app
-    from mlforge.serve.settings import ServeSettings as ServeSettings
+    from mlforge.serve.server_settings import ServeSettings as ServeSettings
 
 __all__ = ["ServeSettings", "make_app"]
 
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
 
         return make_app
     if name == "ServeSettings":
-        from mlforge.serve.settings import ServeSettings
+        from mlforge.serve.server_settings import ServeSettings
 
         return ServeSettings
     raise AttributeError(f"module 'mlforge.serve' has no attribute {name!r}")

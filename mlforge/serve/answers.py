@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlforge.online.values import Value
+from mlforge.online.packed_values import Value
 from mlforge.serve.refusals import Refused
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from mlforge.serve.settings import ServeSettings
+    from mlforge.serve.server_settings import ServeSettings
 
 ABOUT = """\
 Features by key, as they are now or at an instant. What JSON lacks is text: dates and timestamps in ISO 8601 (UTC),

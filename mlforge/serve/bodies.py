@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mlforge.errors import did_you_mean
-from mlforge.project.refs import parse_pin, parse_ref
+from mlforge.project.ref_grammar import parse_pin, parse_ref
 from mlforge.serve.refusals import Refused
 
 if TYPE_CHECKING:

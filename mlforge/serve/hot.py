@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from mlforge.errors import MlforgeError
-from mlforge.online.request import SetRef
+from mlforge.online.read_plan import SetRef
 from mlforge.serve import bodies
 from mlforge.serve.answers import columns, encoded
 from mlforge.serve.bodies import BatchRequest, OnlineRequest, Row, SetRequest

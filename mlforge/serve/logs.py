@@ -9,7 +9,7 @@ from mlforge.masking import SHORTEST
 from mlforge.masking import secrets_of as secrets_of_address
 
 if TYPE_CHECKING:
-    from mlforge.serve.settings import ServeSettings
+    from mlforge.serve.server_settings import ServeSettings
 
 _SECRET_WORDS = ("password", "secret", "token", "key")
 

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from mlforge.errors import MlforgeError, NotPublishedError, OnlineError, StoreDownError, did_you_mean
 from mlforge.model import Version
-from mlforge.online.manifest import Manifest, OnDemand, Table
-from mlforge.online.values import ALWAYS, moment
+from mlforge.online.packed_values import ALWAYS, moment
+from mlforge.online.published import Manifest, OnDemand, Table
 from mlforge.serve.refusals import Refused
 
 if TYPE_CHECKING:

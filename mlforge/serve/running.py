@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from mlforge.serve.settings import ServeSettings
+    from mlforge.serve.server_settings import ServeSettings
 
 BACKLOG = 2048
 KEEP_ALIVE = 65

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mlforge.online.values import Value
+from mlforge.online.packed_values import Value
 from mlforge.serve import pages
 from mlforge.serve.bodies import BatchRequest, OnlineRequest, SetRequest
 from mlforge.serve.refusals import ErrorAnswer

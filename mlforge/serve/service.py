@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.errors import MlforgeError, StoreDownError
 from mlforge.online import AsyncClient, open_store
-from mlforge.online.values import Value, micros, moment
+from mlforge.online.packed_values import Value, micros, moment
 from mlforge.serve.access import Access
 from mlforge.serve.metrics import Metrics
 from mlforge.serve.refusals import Refused, broken, of_error, store_away, too_slow
 
 if TYPE_CHECKING:
-    from mlforge.online.requests import RequestLog
-    from mlforge.serve.settings import ServeSettings
+    from mlforge.online.request_log import RequestLog
+    from mlforge.serve.server_settings import ServeSettings
 
 QUIET = 30.0
 """Seconds between two lines about a store that is away."""
@@ -87,6 +87,6 @@ def _values(row: dict[str, Any]) -> dict[str, Any]:
 def _request_log(settings: ServeSettings) -> RequestLog | None:
     if settings.log_requests is None:
         return None
-    from mlforge.online.requests import RequestLog
+    from mlforge.online.request_log import RequestLog
 
     return RequestLog(Path(settings.log_requests), settings.log_sample)

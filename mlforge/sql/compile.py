@@ -18,7 +18,7 @@ from mlforge.sql.level import level
 from mlforge.sql.ondemand import compile_on_demand
 from mlforge.sql.outputs import check_outputs, refuse_nameless
 from mlforge.sql.physical import FLOATS
-from mlforge.sql.refs import check_key_types, check_left_times
+from mlforge.sql.ref_times import check_key_types, check_left_times
 from mlforge.sql.rowlist import ZONED, RowList, empty_value, in_utc
 from mlforge.sql.stars import expand_stars
 from mlforge.sql.sums import with_bigint_sums

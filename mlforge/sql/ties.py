@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mlforge.errors import FeatureError
 from mlforge.proof.pruned import NUMBER
-from mlforge.render.copies import copied_column
+from mlforge.render.copied_columns import copied_column
 from mlforge.render.functions import has_over, is_aggregate, primary_name
 from mlforge.render.scopes import find_cte
 from mlforge.render.syntax import Parsed, ref_name, refuse, relations, show, source_name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mlforge.build.candidates import Analysis, analyse
+from mlforge.building.candidates import Analysis, analyse
 from mlforge.errors import ProjectError, engine_words
 from mlforge.model import CatalogState
 from mlforge.sql.templates import ident, sql
@@ -14,7 +14,7 @@ from mlforge.sql.templates import ident, sql
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mlforge.build.candidates import Analysed
+    from mlforge.building.candidates import Analysed
     from mlforge.model import Source
 
 SCHEMA = "_mlforge_given"

@@ -15,8 +15,8 @@ from mlforge.sql.templates import ident, sql
 from mlforge.unit import given as giving
 from mlforge.unit.bench import sources_of
 from mlforge.unit.compare import Difference, Expected, any_order, in_order
+from mlforge.unit.given_values import inferred
 from mlforge.unit.make import VERSION, compiled_of
-from mlforge.unit.values import inferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

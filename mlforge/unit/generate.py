@@ -13,12 +13,12 @@ from mlforge.project.unit_tests import FOLDER, UnitTest, parse_unit_tests
 from mlforge.retrieve.handover import dicts
 from mlforge.unit.bench import sources_of
 from mlforge.unit.expect import label_types, values_at, view_rows
+from mlforge.unit.given_values import FLOATS, INTEGERS
 from mlforge.unit.make import compiled_of, make
 from mlforge.unit.run import differences
 from mlforge.unit.sample import sample
 from mlforge.unit.session import Session
-from mlforge.unit.shapes import sources_engine
-from mlforge.unit.values import FLOATS, INTEGERS
+from mlforge.unit.source_columns import sources_engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

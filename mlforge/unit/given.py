@@ -11,7 +11,7 @@ from mlforge.model import Duration, Output
 from mlforge.sql.physical import Physical
 from mlforge.sql.templates import ident, sql
 from mlforge.unit.bench import SCHEMA, table_of
-from mlforge.unit.values import as_sql, inferred, refused
+from mlforge.unit.given_values import as_sql, inferred, refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

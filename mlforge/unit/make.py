@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mlforge.build.materialise import Runner, make_events, make_table, staged
+from mlforge.building.materialise import Runner, make_events, make_table, staged
 from mlforge.errors import FeatureError, Where
 from mlforge.model import REF_SCHEMA, CatalogState, StoredFeature, StoredVersion, Version
 from mlforge.sql.bind import bind, table_name
 from mlforge.sql.physical import view
-from mlforge.sql.refs import with_ref_times
+from mlforge.sql.ref_times import with_ref_times
 from mlforge.sql.templates import ident, sql
 from mlforge.unit import given as giving
 from mlforge.unit.bench import sources_of, upstream_of
 
 if TYPE_CHECKING:
-    from mlforge.build.candidates import Analysed
+    from mlforge.building.candidates import Analysed
     from mlforge.model import Compiled
     from mlforge.project.unit_tests import Given, UnitTest
     from mlforge.unit.bench import Bench

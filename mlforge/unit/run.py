@@ -16,7 +16,7 @@ from mlforge.unit.make import make
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from mlforge.build.candidates import Analysis
+    from mlforge.building.candidates import Analysis
     from mlforge.project.unit_tests import UnitTest
     from mlforge.unit.bench import Bench
 

@@ -11,7 +11,7 @@ from mlforge.model import SOURCE_SCHEMA, Column
 from mlforge.render.lineage import edges
 from mlforge.sql.templates import ident, sql
 from mlforge.unit.bench import sources_of, upstream_of
-from mlforge.unit.values import FLOATS, INTEGERS
+from mlforge.unit.given_values import FLOATS, INTEGERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mlforge.build.candidates import render_each
+from mlforge.building.candidates import render_each
 from mlforge.errors import MlforgeError, ProjectError, UsageError, did_you_mean
 from mlforge.project.unit_tests import read_unit_tests
 from mlforge.unit import given as giving
 from mlforge.unit.bench import Bench, sources_of
 from mlforge.unit.run import Outcome, differences, refuse_unknown_given
-from mlforge.unit.shapes import Shapes
+from mlforge.unit.source_columns import Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from mlforge.build.candidates import Analysis
+    from mlforge.building.candidates import Analysis
     from mlforge.model import Project
     from mlforge.project.unit_tests import UnitTest
 

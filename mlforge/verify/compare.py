@@ -12,15 +12,15 @@ from mlforge.model import SOURCE_SCHEMA
 from mlforge.sql.alike import how
 from mlforge.sql.physical import FLOATS
 from mlforge.sql.templates import ident, sql
+from mlforge.verify.recompute import Bounds, Case, stated
 from mlforge.verify.result import Mismatch, Row
-from mlforge.verify.values import Bounds, Case, stated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mlforge.model import Closed, Output
     from mlforge.sql.alike import How
-    from mlforge.verify.cuts import Cut
+    from mlforge.verify.cutoffs import Cut
 
 SHOWN = 20
 """Mismatches of a feature that are listed."""

@@ -9,7 +9,7 @@ from mlforge.model import REF_SCHEMA, SOURCE_SCHEMA
 from mlforge.sql.bind import bind
 from mlforge.sql.physical import view
 from mlforge.sql.templates import ident
-from mlforge.verify.cuts import CUT_SCHEMA
+from mlforge.verify.cutoffs import CUT_SCHEMA
 from mlforge.warehouses.duckdb import CURRENT
 
 if TYPE_CHECKING:

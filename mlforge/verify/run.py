@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace as with_changes
 
-from mlforge.catalog import engine as engines
+from mlforge.catalog import source_engine as engines
 from mlforge.catalog.file import Instance
 from mlforge.catalog.log import new_id
 from mlforge.errors import UsageError
 from mlforge.model import FeatureRef, Pin, Version
 from mlforge.retrieve import request as requests
-from mlforge.retrieve.known import instants, training_set_as_known
+from mlforge.retrieve.known_as_of import instants, training_set_as_known
 from mlforge.retrieve.labels import column_types, label_rows
 from mlforge.retrieve.training import KeySql, TrainingSet, training_set
 from mlforge.sql.templates import ident, sql
 from mlforge.verify.compare import compared, differences, explained
 from mlforge.verify.engine import Engine
+from mlforge.verify.recompute import Case, stated
 from mlforge.verify.result import FeatureVerdict, Verification, VerifyOptions
 from mlforge.verify.sample import own_labels, pick
-from mlforge.verify.values import Case, stated
 from mlforge.warehouses.frames import typed, untyped
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlforge.model import SOURCE_SCHEMA, Version
 from mlforge.retrieve.labels import arrow
 from mlforge.sql.templates import ident, sql
-from mlforge.verify.cuts import carried, cuts, key_columns
+from mlforge.verify.cutoffs import carried, cuts, key_columns
 from mlforge.warehouses.duckdb import CURRENT
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from mlforge.model import StoredVersion
-    from mlforge.verify.cuts import Cut
+    from mlforge.verify.cutoffs import Cut
     from mlforge.verify.engine import Engine
     from mlforge.verify.result import VerifyOptions
 

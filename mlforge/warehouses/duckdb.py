@@ -458,7 +458,7 @@ def _fenced(source: Source, where: Where) -> Source:
         return source
     from msgspec.structs import replace as with_changes
 
-    from mlforge.render.fence import condition
+    from mlforge.render.conditions import condition
 
     try:
         return with_changes(source, deleted=condition(source.deleted))

@@ -9,7 +9,7 @@ import pytest
 
 import mlforge as mlf
 from mlforge.errors import OnlineError, ProjectError
-from mlforge.project.online import read_online
+from mlforge.project.online_settings import read_online
 from tests.online.servers import RedisServer
 
 if TYPE_CHECKING:

@@ -21,12 +21,19 @@ import rights
 import sqlglot.optimizer  # noqa: F401
 
 import mlforge as mlf
-from mlforge.build.options import BuildOptions
+from mlforge.building.options import BuildOptions
 from mlforge.catalog import commit as commits
 from mlforge.errors import MlforgeError
 from mlforge.model import Duration
 
-for name in ("build.candidates", "build.land", "build.run", "catalog.staging", "plan.planner", "retrieve"):
+for name in (
+    "building.candidates",
+    "building.committing",
+    "building.run",
+    "catalog.staging",
+    "plan.planner",
+    "retrieve",
+):
     importlib.import_module(f"mlforge.{name}")
 
 

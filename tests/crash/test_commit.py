@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from mlforge.catalog import commit as commits
-from mlforge.catalog import file, holding
+from mlforge.catalog import file, open_files
 from mlforge.catalog.compact import compact
 from mlforge.catalog.migrations import latest
 from mlforge.errors import CatalogError, LockedError
@@ -300,7 +300,7 @@ def look_back(monkeypatch):
 
         monkeypatch.setattr(commits, "_step", at)
         monkeypatch.setattr(commits, "PATIENCE", 0.05)
-        monkeypatch.setattr(holding, "GRACE", 0.1)
+        monkeypatch.setattr(open_files, "GRACE", 0.1)
 
     return look_back
 
@@ -308,7 +308,7 @@ def look_back(monkeypatch):
 def change(catalog, how: str) -> None:
     """What a program does that no lock keeps out."""
     if how == "log":
-        holding.wal_of(catalog).write_bytes(b"")
+        open_files.wal_of(catalog).write_bytes(b"")
         return
     kept = catalog.read_bytes()
     if how == "bytes":
@@ -344,7 +344,7 @@ def test_a_file_that_is_not_what_was_copied_is_not_replaced(build, look, catalog
                 change_whole(do, catalog, lock_timeout=0.5)
             assert catalog.stat().st_ino == inode
             assert inode not in seen
-            holding.wal_of(catalog).unlink()
+            open_files.wal_of(catalog).unlink()
         change_whole(do, catalog, lock_timeout=20)
         assert con.execute("SELECT count(*) FROM store.t1").fetchall() == [(ROWS // 2,)]
     assert look() == (1, ROWS // 2)

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from mlforge.catalog import compact as compacts
-from mlforge.catalog import holding
+from mlforge.catalog import open_files
 from mlforge.catalog.lock import build_lock
 from mlforge.errors import CatalogError, LockedError
 
@@ -93,7 +93,7 @@ def test_a_full_disk(start, build, look, catalog):
 
 def test_a_log_that_nobody_brought_in(build, catalog):
     build()
-    holding.wal_of(catalog).write_bytes(b"")
+    open_files.wal_of(catalog).write_bytes(b"")
     with pytest.raises(CatalogError, match=r"has a write-ahead log|damaged|WAL"):
         compacts.compact(catalog)
 

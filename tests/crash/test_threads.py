@@ -11,7 +11,7 @@ import pytest
 
 from mlforge.catalog import commit as commits
 from mlforge.catalog import compact as compacts
-from mlforge.catalog import file, holding
+from mlforge.catalog import file, open_files
 from tests.crash.worker import open_when_free
 from tests.small import Small
 
@@ -105,7 +105,7 @@ def test_commits_and_compactions_beside_a_reader_and_a_writer(start, catalog, ro
         assert count(con, "store.numbers") == rounds + 1
     assert sees == sorted(sees)
     assert sorted(p.name for p in catalog.parent.iterdir()) == ["catalog.duckdb"]
-    assert holding._entries == {}
+    assert open_files._entries == {}
 
 
 CONFIG = """\
@@ -153,4 +153,4 @@ def test_builds_from_a_table_that_another_program_writes(start, tmp_path, source
     small.good()
     with file.open_read(small.catalog) as con:
         assert con.execute(GENERATIONS.format("first")).fetchall() == [(last, last)]
-    assert holding._entries == {}
+    assert open_files._entries == {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from mlforge.build.options import BuildOptions, BuildResult, Selection
+from mlforge.building.options import BuildOptions, BuildResult, Selection
 from mlforge.catalog import reader
 from mlforge.model import Keep, Version
 from mlforge.plan.increments import Scope

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from mlforge.catalog import reader
-from mlforge.catalog.content import version_hash
+from mlforge.catalog.version_digest import version_hash
 from mlforge.model import Version
 from tests.small import Small
 

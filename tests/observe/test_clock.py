@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from mlforge.model import Duration
-from mlforge.observe.clock import before, instant, micros, spoken
+from mlforge.observe.instants import before, instant, micros, spoken
 
 UTC = datetime.UTC
 

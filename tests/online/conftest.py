@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlforge.online.base import Store, open_store
+from mlforge.stores.base import Store, open_store
 from tests.online.servers import MotoServer, RedisCluster, RedisServer
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from mlforge.online import manifest as m
-from mlforge.online.base import Change
-from mlforge.online.records import Entry, entries, packed
-from mlforge.online.values import pack, pack_points, patient_decoder
-from mlforge.online.writing import Patient, read_head
+from mlforge.online import published as m
+from mlforge.online.entries import Entry, entries, packed
+from mlforge.online.packed_values import pack, pack_points, patient_decoder
+from mlforge.publishing.writing import Patient, read_head
+from mlforge.stores.base import Change
 
 if TYPE_CHECKING:
-    from mlforge.online.base import Store
+    from mlforge.stores.base import Store
 
 _HEAD = struct.Struct("<qI")
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from mlforge.catalog import reader
 from mlforge.online import Client
-from mlforge.online.dynamodb import DynamoDBStore
-from mlforge.online.publish import Published, Settings, publish
-from mlforge.online.values import micros
+from mlforge.online.packed_values import micros
+from mlforge.publishing.run import Published, Settings, publish
+from mlforge.stores.dynamodb import DynamoDBStore
 from tests.small import Small
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from mlforge.online.base import Change, Store
+    from mlforge.stores.base import Change, Store
 
 NOON = "2024-03-01T12:00:00"
 YAML = """\

@@ -19,11 +19,11 @@ import pytest
 import mlforge as mlf
 from mlforge.errors import OnlineError, StoreDownError
 from mlforge.online import AsyncClient, Client, Value
-from mlforge.online.base import open_store
-from mlforge.online.engine import plain
-from mlforge.online.keys import Unfit, encoder
-from mlforge.online.publish import Settings, publish
-from mlforge.online.values import micros
+from mlforge.online.evaluate import plain
+from mlforge.online.key_encoding import Unfit, encoder
+from mlforge.online.packed_values import micros
+from mlforge.publishing.run import Settings, publish
+from mlforge.stores.base import open_store
 from tests.online.served import NOON
 from tests.small import Small
 

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from mlforge.errors import OnlineError
-from mlforge.online import engine
-from mlforge.online.manifest import Engine
+from mlforge.online import evaluate
+from mlforge.online.published import Engine
 
 SQL = "SELECT {} AS v FROM (SELECT unnest(CAST($1 AS {}[])) AS a, unnest(CAST($2 AS {}[])) AS b)"
 NOON = datetime.datetime(2024, 3, 1, 12)
@@ -37,22 +37,22 @@ def test_values_are_those_of_a_plain_connection(
 ) -> None:
     one = made(expression, *kinds)
     with duckdb.connect(":memory:") as con:
-        assert repr(engine.run(one, "f", values)) == repr(con.execute(one.sql, values).fetchall())  # NaN is not NaN
+        assert repr(evaluate.run(one, "f", values)) == repr(con.execute(one.sql, values).fetchall())  # NaN is not NaN
 
 
 def test_a_statement_that_refused_values_takes_others() -> None:
     one = made("CASE WHEN a < 0 THEN error('less than nothing')::DOUBLE ELSE sqrt(a) END")
-    assert engine.run(one, "root", [[4.0], [0.0]]) == [(2.0,)]
+    assert evaluate.run(one, "root", [[4.0], [0.0]]) == [(2.0,)]
     with pytest.raises(OnlineError, match=r"root cannot be evaluated for these entity rows: .*less than nothing"):
-        engine.run(one, "root", [[-1.0], [0.0]])
-    assert engine.run(one, "root", [[9.0, 16.0], [0.0, 0.0]]) == [(3.0,), (4.0,)]
+        evaluate.run(one, "root", [[-1.0], [0.0]])
+    assert evaluate.run(one, "root", [[9.0, 16.0], [0.0, 0.0]]) == [(3.0,), (4.0,)]
 
 
 def test_statements_beyond_those_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "STATEMENTS", 3)
+    monkeypatch.setattr(evaluate, "STATEMENTS", 3)
     for _ in range(2):
         for n in range(10):
-            assert engine.run(made(f"a + b + {n}"), "f", [[1.0], [2.0]]) == [(3.0 + n,)]
+            assert evaluate.run(made(f"a + b + {n}"), "f", [[1.0], [2.0]]) == [(3.0 + n,)]
 
 
 def test_every_thread_has_its_own() -> None:
@@ -60,7 +60,7 @@ def test_every_thread_has_its_own() -> None:
     one = made("a * b")
 
     def ask(n: int) -> None:
-        found.append(all(engine.run(one, "f", [[float(n)], [float(m)]]) == [(float(n * m),)] for m in range(50)))
+        found.append(all(evaluate.run(one, "f", [[float(n)], [float(m)]]) == [(float(n * m),)] for m in range(50)))
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
     for thread in threads:

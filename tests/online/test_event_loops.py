@@ -14,16 +14,16 @@ import redis
 
 from mlforge.errors import StoreDownError
 from mlforge.online import AsyncClient
-from mlforge.online.base import Change, open_store
-from mlforge.online.redis import RedisStore
-from mlforge.online.sqlite import SQLiteStore
+from mlforge.stores.base import Change, open_store
+from mlforge.stores.redis import RedisStore
+from mlforge.stores.sqlite import SQLiteStore
 from tests.online.served import Served
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from mlforge.online.base import Store
+    from mlforge.stores.base import Store
     from tests.online.servers import RedisServer
 
 NAMES = [b"n%d" % n for n in range(2_000)]
@@ -156,7 +156,7 @@ def test_a_file_that_is_locked_for_too_long_is_a_store_that_is_away(tmp_path: Pa
 
 
 def test_a_file_that_was_made_anew_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlforge.online.sqlite.LOOK", 0.0)
+    monkeypatch.setattr("mlforge.stores.sqlite.LOOK", 0.0)
     path = tmp_path / "online.db"
     store = filled(SQLiteStore(path))
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from mlforge.errors import OnlineError
 from mlforge.model import Compiled, Key
-from mlforge.online import keys
-from mlforge.online.clock import boundary
-from mlforge.online.compiling import expression
+from mlforge.online import key_encoding
 from mlforge.online.expressions import evaluate
-from mlforge.online.layout import key_sql, type_tree
-from mlforge.online.times import timely
-from mlforge.online.values import ALWAYS, find, micros, moment, pack, pack_points, patient_decoder, row_decoder
+from mlforge.online.interval_bounds import boundary
+from mlforge.online.packed_values import ALWAYS, find, micros, moment, pack, pack_points, patient_decoder, row_decoder
+from mlforge.online.python_times import timely
+from mlforge.publishing.compiling import expression
+from mlforge.publishing.layout import key_sql, type_tree
 from mlforge.sql.keys import kind_of
 from mlforge.sql.templates import sql
 from tests.oracle.clock import boundary as expected_boundary
@@ -55,7 +55,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 def test_names_of_keys_are_those_of_the_catalog(con: duckdb.DuckDBPyConnection, duckdb_type: str) -> None:
     kind = kind_of(duckdb_type)
     assert kind is not None
-    encode = keys.encoder(kind, duckdb_type)
+    encode = key_encoding.encoder(kind, duckdb_type)
     text = key_sql(Compiled(feature="f", kind="static", keys=(Key("k", duckdb_type),), outputs=()))
 
     @settings(max_examples=60, deadline=None, database=None)
@@ -84,7 +84,7 @@ def test_names_of_keys_are_those_of_the_catalog(con: duckdb.DuckDBPyConnection, 
     ],
 )
 def test_values_that_fit_without_loss(duckdb_type: str, value: Any, expected: bytes) -> None:
-    assert keys.encoder(str(kind_of(duckdb_type)), duckdb_type)(value) == expected
+    assert key_encoding.encoder(str(kind_of(duckdb_type)), duckdb_type)(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_values_that_fit_without_loss(duckdb_type: str, value: Any, expected: by
     ],
 )
 def test_values_that_do_not_fit(duckdb_type: str, value: Any, wanted: str) -> None:
-    with pytest.raises(keys.Unfit) as caught:
-        keys.encoder(str(kind_of(duckdb_type)), duckdb_type)(value)
+    with pytest.raises(key_encoding.Unfit) as caught:
+        key_encoding.encoder(str(kind_of(duckdb_type)), duckdb_type)(value)
     assert str(caught.value) == wanted
 
 

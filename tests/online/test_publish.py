@@ -10,14 +10,14 @@ import pytest
 
 from mlforge.errors import OnlineError, StoreDownError, UsageError
 from mlforge.online import Client
-from mlforge.online.base import Change, open_store
-from mlforge.online.values import micros
+from mlforge.online.packed_values import micros
+from mlforge.stores.base import Change, open_store
 from tests.online.served import NOON, Between, Served
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlforge.online.base import Store
+    from mlforge.stores.base import Store
     from tests.online.servers import RedisServer
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlforge.online.base import Change
-from mlforge.online.sqlite import SQLiteStore
+from mlforge.stores.base import Change
+from mlforge.stores.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 READER = """
 import asyncio, sys
 from mlforge.errors import MlforgeError
-from mlforge.online.base import Change
-from mlforge.online.sqlite import SQLiteStore
+from mlforge.stores.base import Change
+from mlforge.stores.sqlite import SQLiteStore
 from tests.crash.rights import bind
 
 bind()

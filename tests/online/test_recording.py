@@ -15,8 +15,9 @@ import pytest
 from mlforge.catalog import log, reader
 from mlforge.catalog.lock import wait_for_deleting
 from mlforge.errors import LockedError, OnlineError
-from mlforge.online import Client, open_store, recording
-from mlforge.online.values import moment
+from mlforge.online import Client, open_store
+from mlforge.online.packed_values import moment
+from mlforge.publishing import recording
 from tests.online.served import Between, Served
 from tests.online.test_publish import everything, restore
 
@@ -232,7 +233,7 @@ def test_a_clock_that_was_set_back_hides_no_record(served: Served) -> None:
 
 def test_gc_looks_again_at_what_is_named_before_it_deletes(served: Served) -> None:
     """A publish that begins between gc's look and its commit."""
-    from mlforge.build import gc
+    from mlforge.building import gc
 
     served.forge.publish(store=served.store)
     state = served.forge.state()

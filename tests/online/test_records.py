@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlforge.online.records import Entry, Head, Overtaken, Torn, entries, packed, swept, visible, written
+from mlforge.online.entries import Entry, Head, Overtaken, Torn, entries, packed, swept, visible, written
 
 ONE, TWO, THREE = Entry(1, b"one"), Entry(2, b""), Entry(3, None)
 

@@ -9,7 +9,7 @@ import pytest
 
 from mlforge.errors import OnlineError
 from mlforge.online import Client, open_store
-from mlforge.online.dynamodb import DynamoDBStore
+from mlforge.stores.dynamodb import DynamoDBStore
 from tests.online.served import NOON, Between, Served
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ def test_an_old_and_a_new_value_that_do_not_fit_together(notes: Notes, measured:
 def forget_sizes(notes: Notes) -> None:
     from msgspec.structs import replace
 
-    from mlforge.online import manifest as m
-    from mlforge.online.base import Change
+    from mlforge.online import published as m
+    from mlforge.stores.base import Change
 
     made = Client(notes.store, "small").manifest()
     tables = {id_: replace(t, greatest=None) for id_, t in made.tables.items()}

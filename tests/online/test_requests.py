@@ -18,12 +18,12 @@ import pytest
 
 from mlforge.errors import OnlineError, UsageError
 from mlforge.online import Client
-from mlforge.online.canonical import text
-from mlforge.online.keys import encoder
-from mlforge.online.naming import natural
-from mlforge.online.requests import RequestLog
-from mlforge.online.sqlite import SQLiteStore
-from mlforge.online.values import micros, moment
+from mlforge.online.key_decoding import natural
+from mlforge.online.key_encoding import encoder
+from mlforge.online.packed_values import micros, moment
+from mlforge.online.request_log import RequestLog
+from mlforge.online.value_text import text
+from mlforge.stores.sqlite import SQLiteStore
 from tests.online.served import Served
 
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ WORKER = """
 import sys
 from pathlib import Path
 from mlforge.online import Client
-from mlforge.online.requests import RequestLog
-from mlforge.online.values import micros, moment
+from mlforge.online.request_log import RequestLog
+from mlforge.online.packed_values import micros, moment
 
 store, folder = sys.argv[1:]
 client, log, at = Client(store, "small"), RequestLog(Path(folder), 1, rows=200), micros("2024-03-01T12:30")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlforge as mlf
-from mlforge.online.times import ENDLESS, instant, said
+from mlforge.online.python_times import ENDLESS, instant, said
 from mlforge.serve.answers import encoded
 from tests.small import Small
 

@@ -15,16 +15,16 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from mlforge.agreement.result import Agreement, AgreementOptions
+from mlforge.agreement.session import verify_requests, verify_store
 from mlforge.errors import NotPublishedError, UsageError
 from mlforge.model import Keep
 from mlforge.online import Client
-from mlforge.online import manifest as m
-from mlforge.online.agreement.result import Agreement, AgreementOptions
-from mlforge.online.agreement.session import verify_requests, verify_store
-from mlforge.online.base import open_store
-from mlforge.online.requests import RequestLog
-from mlforge.online.sqlite import SQLiteStore
-from mlforge.online.values import micros, moment, pack
+from mlforge.online import published as m
+from mlforge.online.packed_values import micros, moment, pack
+from mlforge.online.request_log import RequestLog
+from mlforge.stores.base import open_store
+from mlforge.stores.sqlite import SQLiteStore
 from tests.cli.running import mlforge
 from tests.online.agreement import publish_world, published_at
 from tests.online.damage import altered, change_manifest, put, record, set_back
@@ -37,7 +37,7 @@ from tests.small import Small
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlforge.online.base import Store
+    from mlforge.stores.base import Store
     from tests.online.servers import RedisServer
     from tests.oracle.world import World
 

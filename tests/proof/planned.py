@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import duckdb
 from msgspec.structs import replace
 
-from mlforge.build.candidates import analyse, render_each
-from mlforge.build.materialise import EVENTS, LEAK, Runner, make_events
+from mlforge.building.candidates import analyse, render_each
+from mlforge.building.materialise import EVENTS, LEAK, Runner, make_events
 from mlforge.catalog.file import configure
 from mlforge.errors import LeakageError
 from mlforge.model import CatalogState, FeatureFile

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlforge.build.options import BuildOptions, Selection
+from mlforge.building.options import BuildOptions, Selection
 from tests.small import Small
 
 if TYPE_CHECKING:

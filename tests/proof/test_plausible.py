@@ -14,7 +14,7 @@ from tests.small import Small
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlforge.build.options import BuildResult
+    from mlforge.building.options import BuildResult
 
 SOURCES = {
     "ev": "timestamp: t",

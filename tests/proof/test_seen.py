@@ -13,9 +13,9 @@ import pytest
 import sqlglot
 
 from mlforge.model import Duration
-from mlforge.proof.known import ALWAYS, SEEN, Relation, Unproven
-from mlforge.proof.known import NEVER as NEVER_
 from mlforge.proof.pruned import prepared
+from mlforge.proof.relations import ALWAYS, SEEN, Relation, Unproven
+from mlforge.proof.relations import NEVER as NEVER_
 from mlforge.proof.seen import with_seen
 from mlforge.proof.seen_joins import micros_of
 from tests.proof.test_settled import TABLES, drawn, proven, source
@@ -24,7 +24,7 @@ from tests.proof.truth import NEVER, SCHEMA, Table, Truth, relations
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlforge.proof.known import Relations
+    from mlforge.proof.relations import Relations
 
 
 @pytest.fixture(scope="module")

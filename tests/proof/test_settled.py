@@ -13,8 +13,8 @@ import pytest
 import sqlglot
 
 from mlforge.model import Duration
-from mlforge.proof.known import Unproven
 from mlforge.proof.pruned import prepared
+from mlforge.proof.relations import Unproven
 from mlforge.proof.settled import settled
 from tests.proof.truth import SCHEMA, Table, Truth, relations
 

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from mlforge.model import Duration
-from mlforge.proof.known import Relation
+from mlforge.proof.relations import Relation
 from mlforge.sql.templates import literal
 
 Row = tuple[Any, ...]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlforge.catalog import reader
-from mlforge.online.base import open_store
-from mlforge.online.publish import Settings, publish
-from mlforge.online.values import micros
+from mlforge.online.packed_values import micros
+from mlforge.publishing.run import Settings, publish
+from mlforge.stores.base import open_store
 from tests.small import Small
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from mlforge.serve.logs import Scrubbing, secrets_of
-from mlforge.serve.settings import ServeSettings
+from mlforge.serve.server_settings import ServeSettings
 from tests.cli.running import mlforge
 from tests.online.served import Served
 from tests.online.servers import RedisServer

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mlforge as mlf
-from mlforge.build.options import BuildOptions, Selection
-from mlforge.online.base import open_store
+from mlforge.building.options import BuildOptions, Selection
+from mlforge.stores.base import open_store
 from tests.serve.load import MIXED, RIGHT, STALE, WRONG, Load, Stages
 from tests.serve.pulse import Pulse, Stage
 from tests.serve.raw import Answer, Connection, request

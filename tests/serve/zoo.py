@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import mlforge as mlf
 from mlforge.catalog import reader
-from mlforge.online.base import open_store
-from mlforge.online.publish import Settings, publish
-from mlforge.online.values import micros
+from mlforge.online.packed_values import micros
+from mlforge.publishing.run import Settings, publish
+from mlforge.stores.base import open_store
 from tests.serve.shop import EVENTS, FEATURES, NOON
 from tests.small import Small
 

@@ -14,7 +14,7 @@ from functools import partial
 import duckdb
 import pytest
 
-from mlforge.catalog import doctor, file, holding, migrations, reader
+from mlforge.catalog import doctor, file, migrations, open_files, reader
 from mlforge.catalog.commit import commit
 from mlforge.catalog.compact import compact
 from mlforge.catalog.lock import build_lock, try_lock
@@ -175,7 +175,7 @@ def test_a_reader_of_this_process_keeps_what_it_began_with_and_a_new_one_sees_th
         assert read(catalog) == ["first", "second", "third"]
         assert tables(con) == ["first"]
     assert commit(catalog, None, lambda _: None).how == "in place"
-    assert holding._entries == {}
+    assert open_files._entries == {}
 
 
 def test_overlapping_readers_of_one_process_see_the_commits_between_them(catalog):
@@ -186,7 +186,7 @@ def test_overlapping_readers_of_one_process_see_the_commits_between_them(catalog
             con = readers.enter_context(file.open_read(catalog))
             seen.append((number + 1, con))
         assert [len(tables(con)) for _, con in seen] == [count for count, _ in seen]
-    assert holding._entries == {}
+    assert open_files._entries == {}
 
 
 def another_process_writes(catalog) -> str:
@@ -205,7 +205,7 @@ def test_a_reader_that_is_not_ours_keeps_its_lock_when_ours_is_done(catalog):
         read(catalog)
         assert f"(PID {os.getpid()})" in another_process_writes(catalog)
     assert another_process_writes(catalog) == ""
-    assert holding._entries == {}
+    assert open_files._entries == {}
 
 
 def test_a_writer_of_this_process_keeps_its_lock_and_its_rows(catalog):
@@ -457,7 +457,7 @@ def test_a_sqlite_file_at_the_place_of_the_catalog(path):
         with pytest.raises(CatalogError, match="is not a DuckDB file, or it is damaged: it begins otherwise"):
             use(path)
     assert path.read_bytes() == before
-    assert holding._entries == {}
+    assert open_files._entries == {}
 
 
 QUESTION = "has a question mark in its path, and DuckDB would keep the log of that file somewhere else"
@@ -567,4 +567,4 @@ def test_a_build_whose_source_did_not_stay_as_it_was(catalog):
         with pytest.raises(BuildError, match=f"{catalog} was written to while the build read it") as caught:
             pins.release()
     assert caught.value.hint == "build again; the catalog is as it was"
-    assert holding._entries == {}
+    assert open_files._entries == {}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mlforge.catalog import reader
-from mlforge.catalog.content import version_hash
 from mlforge.catalog.file import open_read
+from mlforge.catalog.version_digest import version_hash
 from tests.small import Small
 
 if TYPE_CHECKING:

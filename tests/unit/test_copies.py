@@ -6,7 +6,7 @@ import duckdb
 import pytest
 import sqlglot
 
-from mlforge.render.copies import copied_column
+from mlforge.render.copied_columns import copied_column
 
 S = '"_mlforge_source"."s"'
 O = '"_mlforge_source"."o"'  # noqa: E741 - the other source

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mlforge.model import CatalogState, Keep, RefJoin, StoredFeature, StoredSet, Version
-from mlforge.plan.gc import collect
+from mlforge.plan.unneeded import collect
 from tests.unit.plan_values import candidate, definition, ref, state, stored
 
 if TYPE_CHECKING:

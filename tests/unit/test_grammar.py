@@ -8,7 +8,7 @@ from sqlglot import parse_one
 from mlforge.errors import GrammarError, Where
 from mlforge.render.aggregates import REFUSED, TAKEN
 from mlforge.render.functions import AGGREGATES, SYNONYMS
-from mlforge.render.refs import check_ref_joins
+from mlforge.render.ref_joins import check_ref_joins
 from tests.unit.feature_text import FILE, PAY, REF, TX, check_error, parsed, refused
 
 W = "SUM(x) OVER last_7d"

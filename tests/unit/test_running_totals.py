@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlforge.build import materialise, reach
-from mlforge.build.materialise import Runner
-from mlforge.build.scales import with_scales
+from mlforge.building import affected_rows, materialise
+from mlforge.building.materialise import Runner
+from mlforge.building.scales import with_scales
 from mlforge.catalog import reader
 from mlforge.catalog.file import open_read
 from mlforge.plan.spans import union
@@ -94,10 +94,10 @@ def test_the_rows_of_some_times_are_those_of_a_whole_table(
         materialise.narrow(runner, feature, materialise.READ_EVENTS, ((None, None),))
         scaled = with_scales(con, feature, materialise.EVENTS)
         materialise.fill_table(runner, scaled, "whole")
-        materialise.narrow(runner, feature, materialise.READ_EVENTS, union(reach.events_of(scaled, kept)))
+        materialise.narrow(runner, feature, materialise.READ_EVENTS, union(affected_rows.events_of(scaled, kept)))
         materialise.fill_table(runner, scaled, "made", kept=kept, temporary=True)
         assert rows_of(con, "made", kept) == rows_of(con, "whole", kept)
-        if name not in FRAMED and reach.is_short(scaled, kept):
+        if name not in FRAMED and affected_rows.is_short(scaled, kept):
             assert "ROWS UNBOUNDED PRECEDING" in runner.ran[-1][1]
 
 
@@ -108,11 +108,11 @@ def test_only_sums_and_counts_that_cannot_overflow_run(compiled: dict[str, Compi
 
 def test_a_span_much_longer_than_the_windows_is_not_short(compiled: dict[str, Compiled]) -> None:
     day = 24 * HOUR
-    assert reach.is_short(compiled["counts"], ((0, 2 * day), (3 * day, 4 * day)))
-    assert not reach.is_short(compiled["counts"], ((0, day), (4 * day, 5 * day)))
-    assert not reach.is_short(compiled["counts"], ((None, day),))
-    assert not reach.is_short(compiled["counts"], ())
-    assert reach.is_short(compiled["ever"], ((0, None),))
+    assert affected_rows.is_short(compiled["counts"], ((0, 2 * day), (3 * day, 4 * day)))
+    assert not affected_rows.is_short(compiled["counts"], ((0, day), (4 * day, 5 * day)))
+    assert not affected_rows.is_short(compiled["counts"], ((None, day),))
+    assert not affected_rows.is_short(compiled["counts"], ())
+    assert affected_rows.is_short(compiled["ever"], ((0, None),))
 
 
 def test_the_template_takes_back_what_leaves(compiled: dict[str, Compiled]) -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from mlforge.errors import ProjectError
 from mlforge.project.yamldoc import parse
-from mlforge.unit.values import as_sql, inferred
+from mlforge.unit.given_values import as_sql, inferred
 from tests.small import Small
 
 if TYPE_CHECKING:

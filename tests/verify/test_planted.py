@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlforge.retrieve import fast
+from mlforge.retrieve import binary_search
 from tests.verify.planting import planted, tamper
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def times(mismatch: Mismatch) -> list[dt.datetime]:
 
 def by_sql(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retrieval by SQL alone, whatever is installed."""
-    monkeypatch.setattr(fast, "available", lambda: False)
+    monkeypatch.setattr(binary_search, "available", lambda: False)
 
 
 def test_snapshots_that_are_labelled_one_interval_too_early(project: Small) -> None:
