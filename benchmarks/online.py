@@ -196,9 +196,11 @@ def run(root: Path, url: str) -> None:
 
     reads("redis", Client(url, "bench"), plain.get, plain.mget)
     reads(
-        "sqlite", Client(f"sqlite://{root}/online.db", "bench"),
-        lambda name: file.execute("SELECT value FROM items WHERE name = ?", (name,)).fetchone()[0], select,
-    )  # fmt: skip
+        "sqlite",
+        Client(f"sqlite://{root}/online.db", "bench"),
+        lambda name: file.execute("SELECT value FROM items WHERE name = ?", (name,)).fetchone()[0],
+        select,
+    )
     cold("sqlite", f"sqlite://{root}/online.db")
     cold("redis", url)
 

@@ -123,8 +123,13 @@ class Round(NamedTuple):
 
 def send(job: Job, seconds: float, connections: int = CONNECTIONS) -> Round:
     """One round."""
-    told = {"port": job.server.port, "path": job.path, "bodies": job.bodies, "connections": connections,
-            "seconds": seconds}  # fmt: skip
+    told = {
+        "port": job.server.port,
+        "path": job.path,
+        "bodies": job.bodies,
+        "connections": connections,
+        "seconds": seconds,
+    }
     before = job.server.cpu()
     load = [sys.executable, str(HERE / "rest_load.py")]
     done = subprocess.run(load, input=json.dumps(told), capture_output=True, text=True, check=False)
@@ -240,12 +245,17 @@ def start(root: Path, stack: ExitStack) -> dict[str, Server]:
     python, script = sys.executable, str(HERE / "rest_minimal.py")
     command = [python, "-m", "mlforge", "serve", "--port", str(own)]
     made = [
-        Server("minimal", [python, script, str(minimal), redis.url, lead.decode(), str(COLUMNS)], minimal, root,
-               ("/read", ours([1]))),
+        Server(
+            "minimal",
+            [python, script, str(minimal), redis.url, lead.decode(), str(COLUMNS)],
+            minimal,
+            root,
+            ("/read", ours([1])),
+        ),
         Server("mlforge", command, own, root / "project", ("/feature-sets/ten", ours([1]))),
         Server("constant", [python, script, str(least), "-", "-", "0"], least, root, ("/", "{}")),
         start_feast(root / "feast", root / "project/ev.parquet", redis),
-    ]  # fmt: skip
+    ]
     for server in filter(None, made):
         stack.callback(server.stop)
     return {server.name: server for server in made if server is not None}

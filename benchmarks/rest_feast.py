@@ -29,9 +29,13 @@ def main(folder: str, parquet: str, redis: str, columns: str) -> None:
     Path(folder, "feature_store.yaml").write_text(YAML.format(folder=folder, redis=redis))
     key = Entity(name="k", join_keys=["k"], value_type=ValueType.INT64)
     view = FeatureView(
-        name="f", entities=[key], ttl=timedelta(0), online=True, source=FileSource(path=parquet, timestamp_field="t"),
+        name="f",
+        entities=[key],
+        ttl=timedelta(0),
+        online=True,
+        source=FileSource(path=parquet, timestamp_field="t"),
         schema=[Field(name="k", dtype=Int64), *(Field(name=f"c{n}", dtype=Float64) for n in range(int(columns)))],
-    )  # fmt: skip
+    )
     store = FeatureStore(repo_path=folder)
     store.apply([key, view])
     rows = pd.read_parquet(parquet)

@@ -88,9 +88,12 @@ def run(port: int, requests: list[bytes], connections: int, seconds: float) -> d
     whole, cpu = (time.perf_counter_ns() - begun) / 1e9, time.process_time() - cpu
     took.sort()
     return {
-        "requests": len(took), "seconds": whole, "p50": took[len(took) // 2] / 1000,
-        "p99": took[int(len(took) * 0.99)] / 1000, "cpu": cpu,
-    }  # fmt: skip
+        "requests": len(took),
+        "seconds": whole,
+        "p50": took[len(took) // 2] / 1000,
+        "p99": took[int(len(took) * 0.99)] / 1000,
+        "cpu": cpu,
+    }
 
 
 def main() -> None:

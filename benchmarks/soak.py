@@ -23,8 +23,12 @@ from tests.serve.load import LOST, MIXED, RIGHT, STALE, WRONG, Load, Stages
 from tests.serve.pulse import Pulse, Stage
 from tests.serve.server import ROOT, Server
 
-STEPS = (("new data", 0.2, Stage(1, 1)), ("new data", 0.4, Stage(2, 1)), ("new version", 0.6, Stage(2, 2)),
-         ("new data", 0.8, Stage(3, 2)))  # fmt: skip
+STEPS = (
+    ("new data", 0.2, Stage(1, 1)),
+    ("new data", 0.4, Stage(2, 1)),
+    ("new version", 0.6, Stage(2, 2)),
+    ("new data", 0.8, Stage(3, 2)),
+)
 PROFILE = "profiles:\n  soak: {{online: {{kind: redis, url: '{url}'}}}}\n"
 
 
@@ -106,8 +110,10 @@ def show(soak: Soak, load: Load) -> None:
     print(f"Python {platform.python_version()}, load average {os.getloadavg()[0]:.1f}")
     print(f"{load.total:,} requests in {load.took:.0f} s: {load.total / load.took:.1f}/s of {given.rate:g}/s")
     others = sum(n for word, n in words.items() if word not in (RIGHT, WRONG, MIXED, STALE, LOST))
-    print(f"right {words[RIGHT]:,}  wrong {words[WRONG]}  mixed {words[MIXED]}  stale {words[STALE]}  "
-          f"refused {others}  lost {words[LOST]}")  # fmt: skip
+    print(
+        f"right {words[RIGHT]:,}  wrong {words[WRONG]}  mixed {words[MIXED]}  stale {words[STALE]}  "
+        f"refused {others}  lost {words[LOST]}"
+    )
     print("ms from when a request was due")
     busy = [soak.is_busy(due) for due in seen.dues]
     for what, chosen in (
@@ -119,8 +125,10 @@ def show(soak: Soak, load: Load) -> None:
         print(f"  {what:16}  p50 {p50:.2f}  p99 {p99:.1f}  p99.9 {p999:.1f}  max {most:.0f}  ({len(chosen):,})")
     print(f"server's memory: {soak.before:.0f} MB at the start, {soak.after:.0f} MB at the end")
     for number, (what, at, build, publish) in enumerate(soak.steps, 1):
-        print(f"  at {at:5.0f} s  {what:11}  build {build:4.1f} s  publish {publish:4.1f} s  "
-              f"seen by {seen.stages[number]:,} answers")  # fmt: skip
+        print(
+            f"  at {at:5.0f} s  {what:11}  build {build:4.1f} s  publish {publish:4.1f} s  "
+            f"seen by {seen.stages[number]:,} answers"
+        )
     print("\n".join(seen.examples))
 
 

@@ -48,14 +48,19 @@ class Definitions(Forge):
         warehouse = store if isinstance(store, WarehouseConfig) else LocalStore(store)
         found = [file for given in _listed("features", features, where) for file in _files(given, root)]
         project = Project(
-            name=name, root=str(root), file=Path(where.file).name, profile="python", warehouse=warehouse, strict=strict,
+            name=name,
+            root=str(root),
+            file=Path(where.file).name,
+            profile="python",
+            warehouse=warehouse,
+            strict=strict,
             sources=_named("sources", Source, sources, where),
             entities=_named("entities", Entity, entities, where),
             feature_sets=read_sets(feature_sets or {}, where),
             vars=dict(vars or {}),
             keep=read_keep(keep or {}, where),
             features=by_name(found),
-        )  # fmt: skip
+        )
         super().__init__(project, warehouse.path)
         self._online = online
 

@@ -112,9 +112,12 @@ class Forge(OnlineVerbs):
             return validate(analysis, broken, wanted, warehouse, state, catalog)
 
     def test(
-        self, names: Sequence[str] = (), *, select: Sequence[str] = (),
+        self,
+        names: Sequence[str] = (),
+        *,
+        select: Sequence[str] = (),
         notify: Callable[[Outcome], None] = lambda _outcome: None,
-    ) -> list[Outcome]:  # fmt: skip
+    ) -> list[Outcome]:
         """Run the unit tests in tests/*.yaml: those of these names (of tests, features or files), or all; of those only
         the tests of features that ``select`` means. What is wrong with one is in its outcome.
 
@@ -272,9 +275,13 @@ class Forge(OnlineVerbs):
         the sources that have none. The dataset is recorded, or a warning says why it cannot be. Raises UsageError,
         RetrievalError, CatalogError."""
         return self.training_set(
-            features, entity_df, timestamp=timestamp, full_names=full_names, known_as_of=known_as_of,
+            features,
+            entity_df,
+            timestamp=timestamp,
+            full_names=full_names,
+            known_as_of=known_as_of,
             ignore_loaded_at=ignore_loaded_at,
-        ).data  # fmt: skip
+        ).data
 
     def training_set(
         self,
@@ -303,9 +310,16 @@ class Forge(OnlineVerbs):
                 made = training_set(con, state, features, entity_df, timestamp=timestamp, full_names=full_names)
             else:
                 made = training_set_as_known(
-                    con, state, self.project, features, entity_df, known_as_of=known_as_of, timestamp=timestamp,
-                    full_names=full_names, ignore_loaded_at=ignore_loaded_at,
-                )  # fmt: skip
+                    con,
+                    state,
+                    self.project,
+                    features,
+                    entity_df,
+                    known_as_of=known_as_of,
+                    timestamp=timestamp,
+                    full_names=full_names,
+                    ignore_loaded_at=ignore_loaded_at,
+                )
             if late and self._project and known_as_of is None:
                 record_late(self._project, state, made)
             if record:

@@ -71,10 +71,15 @@ class OnlineVerbs:
             with self._reading() as con:
                 recorder = Recorder(con, self.catalog_path, opened, given["namespace"])
                 settings = Settings(
-                    namespace=given["namespace"], project=self._project.name if self._project else "",
-                    max_points=given["max_points"], grace=given["grace"], force=force, full=full, notify=notify,
+                    namespace=given["namespace"],
+                    project=self._project.name if self._project else "",
+                    max_points=given["max_points"],
+                    grace=given["grace"],
+                    force=force,
+                    full=full,
+                    notify=notify,
                     showing=recorder.showing,
-                )  # fmt: skip
+                )
                 done = publish(con, reader.state(con), opened, settings, features, feature_sets)
             recorder.shown(done)
         finally:

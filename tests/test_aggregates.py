@@ -19,15 +19,58 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CALLS = [
-    "any_value(s)", "approx_quantile(x, 0.5)", "arg_max(s, x)", "arg_max(s, x, 2)", "arg_min(s, x)", "avg(x)", "avg(i)",
-    "avg(d)", "bit_and(i)", "bit_or(i)", "bit_xor(i)", "bool_and(b)", "bool_or(b)", "count(s)", "count(*)",
-    "count({'i': i, 's': s})", "approx_count_distinct(s)", "count_if(b)", "entropy(s)", "favg(x)", "first(s)",
-    "histogram(i)", "histogram(i, [0, 5])", "histogram_exact(i, [0, 5])", "kahan_sum(x)", "kurtosis(x)",
-    "kurtosis_pop(i)", "last(s)", "list(s)", "mad(x)", "max(x)", "max(x, 2)", "median(x)", "min(s)", "min(x, 2)",
-    "mode(s)", "product(x)", "quantile_cont(x, 0.25)", "quantile_cont(x, [0.25, 0.5])", "quantile_disc(s, 0.5)",
-    "regr_count(x, i)", "sem(x)", "skewness(x)", "stddev_pop(x)", "stddev_samp(i)", "string_agg(s, '-')", "sum(x)",
-    "sum(i)", "sum(d)", "var_pop(d)", "var_samp(x)",
-]  # fmt: skip
+    "any_value(s)",
+    "approx_quantile(x, 0.5)",
+    "arg_max(s, x)",
+    "arg_max(s, x, 2)",
+    "arg_min(s, x)",
+    "avg(x)",
+    "avg(i)",
+    "avg(d)",
+    "bit_and(i)",
+    "bit_or(i)",
+    "bit_xor(i)",
+    "bool_and(b)",
+    "bool_or(b)",
+    "count(s)",
+    "count(*)",
+    "count({'i': i, 's': s})",
+    "approx_count_distinct(s)",
+    "count_if(b)",
+    "entropy(s)",
+    "favg(x)",
+    "first(s)",
+    "histogram(i)",
+    "histogram(i, [0, 5])",
+    "histogram_exact(i, [0, 5])",
+    "kahan_sum(x)",
+    "kurtosis(x)",
+    "kurtosis_pop(i)",
+    "last(s)",
+    "list(s)",
+    "mad(x)",
+    "max(x)",
+    "max(x, 2)",
+    "median(x)",
+    "min(s)",
+    "min(x, 2)",
+    "mode(s)",
+    "product(x)",
+    "quantile_cont(x, 0.25)",
+    "quantile_cont(x, [0.25, 0.5])",
+    "quantile_disc(s, 0.5)",
+    "regr_count(x, i)",
+    "sem(x)",
+    "skewness(x)",
+    "stddev_pop(x)",
+    "stddev_samp(i)",
+    "string_agg(s, '-')",
+    "sum(x)",
+    "sum(i)",
+    "sum(d)",
+    "var_pop(d)",
+    "var_samp(x)",
+]
 TILED = (
     "avg(x)",
     "avg(i)",
@@ -56,15 +99,26 @@ ROWS = [
     "2, '2024-01-03 05:00', 7.0, 1, 3.0, 'a', false",
 ]
 LATER = ["1, '2024-01-06 12:00', 2.0, 9, 1.25, 'a', true", "1, '2024-01-06 13:00', 4.0, 3, 0.25, 'd', true"]
-LABELS = [(1, "2024-01-03"), (1, "2024-01-04"), (1, "2024-01-06"), (1, "2024-01-07"), (1, "2024-01-08"),
-          (1, "2024-02-01"), (2, "2024-01-05"), (3, "2024-01-05")]  # fmt: skip
+LABELS = [
+    (1, "2024-01-03"),
+    (1, "2024-01-04"),
+    (1, "2024-01-06"),
+    (1, "2024-01-07"),
+    (1, "2024-01-08"),
+    (1, "2024-02-01"),
+    (2, "2024-01-05"),
+    (3, "2024-01-05"),
+]
 
 
 def variants(call: str) -> list[tuple[str, bool, bool]]:
     """A call with and without DISTINCT and FILTER, as far as it takes them."""
     name, args = call.split("(", 1)
-    several = name not in ("approx_quantile", "max", "min", "quantile_cont", "quantile_disc", "string_agg", "arg_max",
-                           "arg_min") and ", " in args.split("}")[-1]  # fmt: skip
+    several = (
+        name
+        not in ("approx_quantile", "max", "min", "quantile_cont", "quantile_disc", "string_agg", "arg_max", "arg_min")
+        and ", " in args.split("}")[-1]
+    )
     with_distinct = not (name in NO_DISTINCT or args == "*)" or several or (call.endswith("x, 2)") and "arg" in call))
     return [(call, d, f) for d in ((False, True) if with_distinct else (False,)) for f in (False, True)]
 
@@ -190,19 +244,30 @@ NAN, INF = math.nan, math.inf
 HOSTILE: dict[str, tuple[list[float | None], dict[str, Any]]] = {
     "nothing": ([None, None], dict.fromkeys(("var_pop", "skewness", "kurtosis", "entropy", "kahan_sum", "mad"))),
     "one": ([2.5], {"var_pop": 0.0, "var_samp": None, "sem": 0.0, "skewness": None, "kurtosis": None, "entropy": 0.0}),
-    "equal": ([0.1] * 7, {"var_pop": 0.0, "stddev_samp": 0.0, "skewness": None, "kurtosis": None, "kurtosis_pop": None}),
+    "equal": (
+        [0.1] * 7,
+        {"var_pop": 0.0, "stddev_samp": 0.0, "skewness": None, "kurtosis": None, "kurtosis_pop": None},
+    ),
     "nan": ([NAN], {"var_pop": NAN, "stddev_samp": NAN, "sem": NAN, "skewness": NAN, "kurtosis": NAN, "sum": NAN}),
     "nan too": ([NAN, 1.0, 2.0], {"var_pop": NAN, "var_samp": NAN, "kurtosis_pop": NAN, "min": 1.0, "max": NAN}),
     "infinity": ([INF, 1.0], {"var_pop": NAN, "sem": NAN, "skewness": NAN, "kahan_sum": INF, "favg": INF, "avg": INF}),
     "infinities": ([INF, -INF, 1.0], {"stddev_pop": NAN, "kurtosis": NAN, "sum": NAN, "kahan_sum": NAN}),
     "huge": (
         [1.7e308, -1.7e308, 1.7e308, 1.7e308],
-        {"var_pop": NAN, "stddev_samp": NAN, "skewness": NAN, "kurtosis": NAN, "kahan_sum": INF, "sum": INF, "avg": 8.5e307},
+        {
+            "var_pop": NAN,
+            "stddev_samp": NAN,
+            "skewness": NAN,
+            "kurtosis": NAN,
+            "kahan_sum": INF,
+            "sum": INF,
+            "avg": 8.5e307,
+        },
     ),
     "denormal": ([5e-324, 1e-310, -1e-310], {"var_pop": 0.0, "sum": 5e-324, "kurtosis_pop": -1.5, "max": 1e-310}),
     "far away": ([1e9 + 1, 1e9 + 2, 1e9 + 4], {"skewness": 0.9352195295828237, "kurtosis_pop": -1.5}),
     "decimal": ([-9.75, 0.5, 1.25, 2.25], {"quantile_cont": Decimal("-2.06"), "mad": Decimal("0.88"), "median": 0.875}),
-}  # fmt: skip
+}
 
 
 def test_values_that_versions_of_duckdb_differ_on(tmp_path: Path) -> None:

@@ -66,13 +66,19 @@ def test_a_failed_check_keeps_the_feature_and_its_readers_at_the_last_good_versi
     built = small.build()
     assert built.failed
     assert {f.feature: f.status for f in built.features} == {
-        "f": "failed", "good": "built", "reader": "skipped", "last": "skipped",
-    }  # fmt: skip
+        "f": "failed",
+        "good": "built",
+        "reader": "skipped",
+        "last": "skipped",
+    }
     assert message in result(built, "f").error
     assert "reads f, which failed" in result(built, "reader").error
     assert small.sql("SELECT feature, current_version FROM mlforge.features ORDER BY 1") == [
-        ("f", "1.0.0"), ("good", "1.0.1"), ("last", "1.0.0"), ("reader", "1.0.0"),
-    ]  # fmt: skip
+        ("f", "1.0.0"),
+        ("good", "1.0.1"),
+        ("last", "1.0.0"),
+        ("reader", "1.0.0"),
+    ]
     assert small.ask(["f", "last"], "(1, '2024-02-01')") == [(1, 2)]
     assert small.ask(["good"], "(1, '2024-02-01')") == [(3,)]
     assert small.sql("SELECT status, failed FROM mlforge.builds WHERE build = 2") == [

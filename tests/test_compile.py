@@ -64,23 +64,35 @@ FORMS = {
     "ordinary window": ("SELECT k, t, lag(x) OVER (PARTITION BY k ORDER BY t) AS before FROM EV", [(2,)]),
     "named window": ("SELECT k, t, sum(x) OVER w AS running FROM EV WINDOW w AS (PARTITION BY k ORDER BY t)", [(6,)]),
     "subquery in FROM": ("SELECT k, t, z FROM (SELECT k, t, x * 2 AS z FROM EV) WHERE z < 6", [(4,)]),
-    "CTE chain": ("WITH a AS (SELECT * FROM EV), b AS (SELECT k, t, max(x) AS m FROM a GROUP BY ALL) SELECT k, t, m FROM b",
-                  [(3,)]),
+    "CTE chain": (
+        "WITH a AS (SELECT * FROM EV), b AS (SELECT k, t, max(x) AS m FROM a GROUP BY ALL) SELECT k, t, m FROM b",
+        [(3,)],
+    ),
     "GROUP BY": ("SELECT k, t, SUM(x) AS total FROM EV GROUP BY k, t", [(3,)]),
     "GROUP BY ALL": ("SELECT k, t, COUNT(*) AS n FROM EV GROUP BY ALL", [(1,)]),
     "HAVING": ("SELECT k, t, SUM(x) AS total FROM EV GROUP BY k, t HAVING total < 3", [(2,)]),
     "DISTINCT": ("SELECT DISTINCT k, t, s FROM EV", [("a",)]),
     "DISTINCT ON": ("SELECT DISTINCT ON (k) k, t, x FROM EV", None),
     "QUALIFY": ("SELECT k, t, x FROM EV QUALIFY row_number() OVER (PARTITION BY k ORDER BY t) = 2", [(2,)]),
-    "UNION ALL": ("SELECT k, t, x FROM EV WHERE x < 3 UNION ALL SELECT k, t + INTERVAL 1 DAY AS t, -x AS x FROM EV", [(-3,)]),
+    "UNION ALL": (
+        "SELECT k, t, x FROM EV WHERE x < 3 UNION ALL SELECT k, t + INTERVAL 1 DAY AS t, -x AS x FROM EV",
+        [(-3,)],
+    ),
     "UNION": ("SELECT k, t, s FROM EV UNION SELECT k, t, s FROM EV", [("a",)]),
     "EXCEPT": ("SELECT k, t, x FROM EV EXCEPT SELECT k, t, x FROM EV WHERE x = 3", [(2,)]),
     "INTERSECT": ("SELECT k, t, x FROM EV INTERSECT SELECT k, t, x FROM EV WHERE x < 3", [(2,)]),
-    "UNION BY NAME": ("SELECT k, t, x FROM EV WHERE x = 1 UNION ALL BY NAME SELECT x, t, k FROM EV WHERE x = 2", [(2,)]),
-    "CTE over a set operation": ("WITH u AS (SELECT k, t, x FROM EV UNION ALL SELECT k, t, 9 FROM EV WHERE false) "
-                                 "SELECT k, t, x FROM u", [(3,)]),
-    "UNNEST in a CTE": ("WITH u AS (SELECT k, t, unnest(xs) AS v FROM EV) SELECT k, t, SUM(v) AS total FROM u GROUP BY ALL",
-                        [(3,)]),
+    "UNION BY NAME": (
+        "SELECT k, t, x FROM EV WHERE x = 1 UNION ALL BY NAME SELECT x, t, k FROM EV WHERE x = 2",
+        [(2,)],
+    ),
+    "CTE over a set operation": (
+        "WITH u AS (SELECT k, t, x FROM EV UNION ALL SELECT k, t, 9 FROM EV WHERE false) SELECT k, t, x FROM u",
+        [(3,)],
+    ),
+    "UNNEST in a CTE": (
+        "WITH u AS (SELECT k, t, unnest(xs) AS v FROM EV) SELECT k, t, SUM(v) AS total FROM u GROUP BY ALL",
+        [(3,)],
+    ),
     "UNNEST in FROM": ("SELECT k, t, SUM(u.v) AS total FROM EV, UNNEST(xs) AS u(v) GROUP BY ALL", [(3,)]),
     "self join": ("SELECT a.k, a.t, b.x AS other FROM EV a JOIN EV b ON a.k = b.k AND b.x = a.x - 1", [(2,)]),
     "ASOF JOIN": ("SELECT a.k, a.t, b.x AS other FROM EV a ASOF JOIN EV b ON a.k = b.k AND a.t > b.t", [(2,)]),
@@ -90,7 +102,7 @@ FORMS = {
     "upper case keys": ("SELECT K, T, X FROM EV", [(3,)]),
     "comment and semicolon": ("SELECT k, t, x -- the number; really\nFROM EV;", [(3,)]),
     "TRY_CAST": ("SELECT k, t, TRY_CAST(s AS INTEGER) AS n FROM EV", [(None,)]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", [f for f in FORMS if FORMS[f][1] is not None])
@@ -132,46 +144,82 @@ WINDOWED = {
     "alias in WHERE": ("SELECT k, t, x * 2 AS z, COUNT(*) OVER ever AS n FROM EV WHERE z > 2", [(6, 2)]),
     "alias in FILTER": ("SELECT k, t, x * 2 AS z, COUNT(*) FILTER (WHERE z > 2) OVER ever AS n FROM EV", [(6, 2)]),
     "star and window": ("SELECT * EXCLUDE (place, xs, s), SUM(x) OVER ever AS total FROM EV", [(3, 2.5, 6)]),
-    "default names": ("SELECT k, t, SUM(x) OVER last_40d, COUNT(*) OVER ever, COUNT(DISTINCT s) OVER ever FROM EV",
-                      [(6, 3, 2)]),
+    "default names": (
+        "SELECT k, t, SUM(x) OVER last_40d, COUNT(*) OVER ever, COUNT(DISTINCT s) OVER ever FROM EV",
+        [(6, 3, 2)],
+    ),
     "field of the latest row": ("SELECT k, t, place.a, COUNT(place.a) OVER ever AS n FROM EV", [(None, 2)]),
-    "struct in a window": ("SELECT k, t, MAX(place.a) OVER ever AS m, FIRST(place.b.c) OVER ever AS f FROM EV", [(2, "p")]),
+    "struct in a window": (
+        "SELECT k, t, MAX(place.a) OVER ever AS m, FIRST(place.b.c) OVER ever AS f FROM EV",
+        [(2, "p")],
+    ),
     "ordinary window as row column": (
-        "SELECT k, t, lag(x) OVER (PARTITION BY k ORDER BY t) AS before, SUM(x) OVER ever AS s FROM EV", [(2, 6)]),
+        "SELECT k, t, lag(x) OVER (PARTITION BY k ORDER BY t) AS before, SUM(x) OVER ever AS s FROM EV",
+        [(2, 6)],
+    ),
     "trailing window over an ordinary one": (
         "WITH d AS (SELECT k, t, x - lag(x) OVER (PARTITION BY k ORDER BY t) AS step FROM EV) "
-        "SELECT k, t, SUM(step) OVER ever AS s FROM d", [(2,)]),
+        "SELECT k, t, SUM(step) OVER ever AS s FROM d",
+        [(2,)],
+    ),
     "subquery in the list": (
-        "SELECT k, t, (SELECT MAX(v) FROM (VALUES (1), (5)) c(v)) AS five, SUM(x) OVER ever AS s FROM EV", [(5, 6)]),
+        "SELECT k, t, (SELECT MAX(v) FROM (VALUES (1), (5)) c(v)) AS five, SUM(x) OVER ever AS s FROM EV",
+        [(5, 6)],
+    ),
     "correlated subquery in an argument": (
         "SELECT k, t, SUM((SELECT w FROM (VALUES ('a', 1), ('b', 10)) c(s, w) WHERE c.s = e.s)) OVER ever AS s FROM EV AS e",
-        [(12,)]),
-    "IN a list": ("SELECT k, t, COUNT(*) FILTER (WHERE s IN ('a', 'z')) OVER ever AS n, s IN ('a') AS is_a FROM EV",
-                  [(2, True)]),
+        [(12,)],
+    ),
+    "IN a list": (
+        "SELECT k, t, COUNT(*) FILTER (WHERE s IN ('a', 'z')) OVER ever AS n, s IN ('a') AS is_a FROM EV",
+        [(2, True)],
+    ),
     "CTE": ("WITH c AS (SELECT k, t, x FROM EV WHERE x < 3) SELECT k, t, SUM(x) OVER ever AS s FROM c", [(3,)]),
-    "UNNEST in a CTE": ("WITH u AS (SELECT k, t, unnest(xs) AS v FROM EV) SELECT k, t, SUM(v) OVER ever AS s FROM u", [(3,)]),
+    "UNNEST in a CTE": (
+        "WITH u AS (SELECT k, t, unnest(xs) AS v FROM EV) SELECT k, t, SUM(v) OVER ever AS s FROM u",
+        [(3,)],
+    ),
     "UNION in a CTE": (
         "WITH u AS (SELECT k, t, x FROM EV UNION ALL SELECT k, t, 100 FROM EV) SELECT k, t, SUM(x) OVER ever AS s FROM u",
-        [(306,)]),
+        [(306,)],
+    ),
     "GROUP BY in a CTE": (
-        "WITH d AS (SELECT k, t, SUM(x)::BIGINT AS day FROM EV GROUP BY ALL) SELECT k, t, MAX(day) OVER ever AS m FROM d", [(3,)]),
+        "WITH d AS (SELECT k, t, SUM(x)::BIGINT AS day FROM EV GROUP BY ALL) SELECT k, t, MAX(day) OVER ever AS m FROM d",
+        [(3,)],
+    ),
     "expression over windows": (
-        "SELECT k, t, round(SUM(y) OVER ever / NULLIF(COUNT(*) OVER ever, 0), 2) AS mean FROM EV", [(1.5,)]),
-    "as_of": ("SELECT k, t, date_diff('day', MAX(t) OVER ever, as_of()) AS age, as_of() AS now_ FROM EV",
-              [(29, dt.datetime(2024, 2, 1))]),
+        "SELECT k, t, round(SUM(y) OVER ever / NULLIF(COUNT(*) OVER ever, 0), 2) AS mean FROM EV",
+        [(1.5,)],
+    ),
+    "as_of": (
+        "SELECT k, t, date_diff('day', MAX(t) OVER ever, as_of()) AS age, as_of() AS now_ FROM EV",
+        [(29, dt.datetime(2024, 2, 1))],
+    ),
     "list slice": ("SELECT k, t, (LIST(x) OVER ever)[-2:] AS l FROM EV", [([2, 3],)]),
-    "list slice from the start": ("SELECT k, t, (LIST(x) OVER ever)[1:2] AS l, (LIST(x) OVER ever)[1] AS f FROM EV", [([1, 2], 1)]),
-    "DISTINCT in order": ("SELECT k, t, STRING_AGG(DISTINCT s, '-') OVER ever AS p, (LIST(DISTINCT s) OVER ever)[-3:] AS l FROM EV",
-                          [("a-b", ["a", "b"])]),
-    "struct column": ("SELECT k, t, {'s': SUM(x) OVER ever, 'n': COUNT(*) OVER ever} AS both_ FROM EV",
-                      [({"s": 6, "n": 3},)]),
+    "list slice from the start": (
+        "SELECT k, t, (LIST(x) OVER ever)[1:2] AS l, (LIST(x) OVER ever)[1] AS f FROM EV",
+        [([1, 2], 1)],
+    ),
+    "DISTINCT in order": (
+        "SELECT k, t, STRING_AGG(DISTINCT s, '-') OVER ever AS p, (LIST(DISTINCT s) OVER ever)[-3:] AS l FROM EV",
+        [("a-b", ["a", "b"])],
+    ),
+    "struct column": (
+        "SELECT k, t, {'s': SUM(x) OVER ever, 'n': COUNT(*) OVER ever} AS both_ FROM EV",
+        [({"s": 6, "n": 3},)],
+    ),
     "json and text": ("SELECT k, t, STRING_AGG(s, '-') OVER ever AS path FROM EV", [("a-b-a",)]),
-    "bool": ("SELECT k, t, BOOL_AND(x > 0) OVER ever AS all_pos, BOOL_OR(x > 2) OVER ever AS any_big FROM EV", [(True, True)]),
+    "bool": (
+        "SELECT k, t, BOOL_AND(x > 0) OVER ever AS all_pos, BOOL_OR(x > 2) OVER ever AS any_big FROM EV",
+        [(True, True)],
+    ),
     "key as expression": ("SELECT k + 0 AS k, t, SUM(x) OVER ever AS s FROM EV", [(6,)]),
     "time as expression": ("SELECT k, t + INTERVAL 1 DAY AS t, SUM(x) OVER last_29d AS s FROM EV", [(3,)]),
     "self join below": (
-        "SELECT a.k, a.t, SUM(b.x) OVER ever AS s FROM EV a JOIN EV b ON a.k = b.k AND a.t = b.t", [(6,)]),
-}  # fmt: skip
+        "SELECT a.k, a.t, SUM(b.x) OVER ever AS s FROM EV a JOIN EV b ON a.k = b.k AND a.t = b.t",
+        [(6,)],
+    ),
+}
 
 
 @pytest.mark.parametrize("form", WINDOWED)
@@ -211,11 +259,20 @@ def test_integer_sums_are_bigint(small: Small, text: str) -> None:
 
 
 NEED_A_CAST = [
-    "x::HUGEINT", "x::HUGEINT + 1", "INTERVAL 1 DAY * x", "x::VARCHAR::ENUM('1', '2')", "'01'::BIT",
+    "x::HUGEINT",
+    "x::HUGEINT + 1",
+    "INTERVAL 1 DAY * x",
+    "x::VARCHAR::ENUM('1', '2')",
+    "'01'::BIT",
     # values that Arrow does not carry as they are, at any depth
-    "TIMETZ '12:00:00+02'", "[TIMETZ '12:00:00+02']", "{'a': ['01'::BIT]}", "[x::UHUGEINT]", "MAP {'a': x::HUGEINT}",
-    "x::BIGNUM", "array_value(x::HUGEINT, x)",
-]  # fmt: skip
+    "TIMETZ '12:00:00+02'",
+    "[TIMETZ '12:00:00+02']",
+    "{'a': ['01'::BIT]}",
+    "[x::UHUGEINT]",
+    "MAP {'a': x::HUGEINT}",
+    "x::BIGNUM",
+    "array_value(x::HUGEINT, x)",
+]
 CANNOT = r"features/f\.sql:2: column 'n' has type .*, which a feature cannot store"
 
 
@@ -242,12 +299,15 @@ def test_a_list_is_no_key(small: Small, kind: str) -> None:
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("k, t, x, x FROM EV", "x"), ("k, t, s AS t, x FROM EV", "t"), ("k, t, x AS k, y FROM EV", "k"),
-        ("k, t, x AS n, y AS n FROM EV", "n"), ("k, t, *  EXCLUDE (t) FROM EV", "k"),
+        ("k, t, x, x FROM EV", "x"),
+        ("k, t, s AS t, x FROM EV", "t"),
+        ("k, t, x AS k, y FROM EV", "k"),
+        ("k, t, x AS n, y AS n FROM EV", "n"),
+        ("k, t, *  EXCLUDE (t) FROM EV", "k"),
         ("k, t, SUM(x) OVER last_1d, y AS x_sum_1d FROM EV", "x_sum_1d"),
         ("a.*, b.x FROM EV AS a JOIN EV AS b ON a.k = b.k", "x"),
     ],
-)  # fmt: skip
+)
 def test_two_columns_of_one_name(small: Small, text: str, name: str) -> None:
     """DuckDB takes either of them, without a word."""
     with pytest.raises(MlforgeError, match=rf"features/f\.sql:2: two columns are named '{name}'"):
@@ -257,10 +317,16 @@ def test_two_columns_of_one_name(small: Small, text: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("place.a + 1", 2), ("place.b.c", "p"), ("(place).b.c", "p"), ("was.a * 2", 4), ("r.was.a", 2),
-        ("r.was.b.c || r.s", "qb"), ("list_transform(xs, lambda v: v + 1)", [2, 3]), ("r.was.b IS NULL", False),
+        ("place.a + 1", 2),
+        ("place.b.c", "p"),
+        ("(place).b.c", "p"),
+        ("was.a * 2", 4),
+        ("r.was.a", 2),
+        ("r.was.b.c || r.s", "qb"),
+        ("list_transform(xs, lambda v: v + 1)", [2, 3]),
+        ("r.was.b IS NULL", False),
     ],
-)  # fmt: skip
+)
 def test_fields_of_what_an_on_demand_feature_reads(small: Small, text: str, value: object) -> None:
     small.catalog.unlink(missing_ok=True)
     for path in (small.root / "features").iterdir():

@@ -112,12 +112,16 @@ PANDAS: dict[str, tuple[pd.Series, str, list[Any]]] = {
     "uuids": (objects(uuid.UUID(int=7), None), "UUID", [uuid.UUID(int=7), None]),
     "lists": (objects([1], None, [None, BIG], []), "BIGINT[]", [[1], None, [None, BIG], []]),
     "arrays": (objects(np.array([1, 2]), np.array([3])), "BIGINT[]", [[1, 2], [3]]),
-    "fields": (objects({"a": 1}, {"b": "x"}), "STRUCT(a BIGINT, b VARCHAR)", [{"a": 1, "b": None}, {"a": None, "b": "x"}]),
+    "fields": (
+        objects({"a": 1}, {"b": "x"}),
+        "STRUCT(a BIGINT, b VARCHAR)",
+        [{"a": 1, "b": None}, {"a": None, "b": "x"}],
+    ),
     "categories": (categories("b", "a"), "VARCHAR", ["b", "a", None]),
     "categories of numbers": (categories(BIG, 8), "BIGINT", [BIG, 8, None]),
     "categories of dates": (categories(DAY), "DATE", [DAY, None]),
     "categories of times": (categories(pd.Timestamp(NOON)), "TIMESTAMP", [NOON, None]),
-}  # fmt: skip
+}
 
 
 def read(warehouse: DuckDB, data: Any) -> tuple[str, list[Any]]:
@@ -141,30 +145,61 @@ MIXED: dict[str, tuple[pd.Series, str]] = {
     "a truth among numbers": (objects(1, True), "row 2 holds True (bool), and the rows before it are int64"),
     "a truth among fractions": (objects(2.5, True), "row 2 holds True (bool), and among the others, which are double"),
     "a number among truths": (objects(False, 0), "row 2 holds 0 (int), and the rows before it are bool"),
-    "past 53 bits": (objects(0.5, BIG), f"row 2 holds {BIG} (int), and the rows before it are double: Integer value {BIG}"),
+    "past 53 bits": (
+        objects(0.5, BIG),
+        f"row 2 holds {BIG} (int), and the rows before it are double: Integer value {BIG}",
+    ),
     "a time among dates": (
-        objects(DAY, NOON), "row 2 holds datetime.datetime(2024, 1, 1, 12, 0) (datetime), and among the others, which "
+        objects(DAY, NOON),
+        "row 2 holds datetime.datetime(2024, 1, 1, 12, 0) (datetime), and among the others, which "
         "are date32[day], it would be datetime.date(2024, 1, 1)",
     ),
-    "a date among times": (objects(NOON, None, DAY), "row 3 holds datetime.date(2024, 1, 1) (date), and the rows before"),
-    "a zone among times": (objects(NOON, NOON.replace(tzinfo=TOKYO)), "row 2 holds datetime.datetime(2024, 1, 1, 12, 0, tz"),
-    "nanoseconds": (objects(pd.Timestamp(5)), "row 1 holds Timestamp('1970-01-01 00:00:00.000000005') (Timestamp), and"),
-    "deltas of nanoseconds": (objects(pd.Timedelta(5)), "row 1 holds Timedelta('0 days 00:00:00.000000005') (Timedelta)"),
+    "a date among times": (
+        objects(NOON, None, DAY),
+        "row 3 holds datetime.date(2024, 1, 1) (date), and the rows before",
+    ),
+    "a zone among times": (
+        objects(NOON, NOON.replace(tzinfo=TOKYO)),
+        "row 2 holds datetime.datetime(2024, 1, 1, 12, 0, tz",
+    ),
+    "nanoseconds": (
+        objects(pd.Timestamp(5)),
+        "row 1 holds Timestamp('1970-01-01 00:00:00.000000005') (Timestamp), and",
+    ),
+    "deltas of nanoseconds": (
+        objects(pd.Timedelta(5)),
+        "row 1 holds Timedelta('0 days 00:00:00.000000005') (Timedelta)",
+    ),
     "a zone of a day's time": (objects(dt.time(1, tzinfo=TOKYO)), "row 1 holds datetime.time(1, 0, tzinfo="),
-    "a column of deltas": (pd.Series([1000, 1500], dtype="timedelta64[ns]"), "row 2 holds 1500 nanoseconds (duration[ns]),"),
-    "a float among decimals": (objects(D("1.25"), 0.1), "row 2 holds 0.1 (float), and the rows before it are decimal128(3"),
-    "too many digits": (objects(D(1), D("1e-38"), D(10)), "row 2 holds Decimal('1E-38') (Decimal), and the rows before it"),
+    "a column of deltas": (
+        pd.Series([1000, 1500], dtype="timedelta64[ns]"),
+        "row 2 holds 1500 nanoseconds (duration[ns]),",
+    ),
+    "a float among decimals": (
+        objects(D("1.25"), 0.1),
+        "row 2 holds 0.1 (float), and the rows before it are decimal128(3",
+    ),
+    "too many digits": (
+        objects(D(1), D("1e-38"), D(10)),
+        "row 2 holds Decimal('1E-38') (Decimal), and the rows before it",
+    ),
     "infinite": (objects(D(1), D("Infinity")), "row 2 holds Decimal('Infinity') (Decimal), and the rows before it are"),
     "text among bytes": (objects(b"a", "a"), "row 2 holds 'a' (str), and among the others, which are binary, it would"),
     "lists": (objects([1], ["a"]), "row 2 holds ['a'] (list), and the rows before it are list<item: int64>"),
     "times in lists": (objects([DAY], [NOON]), "row 2 holds [datetime.datetime(2024, 1, 1, 12, 0)] (list), and among"),
-    "times in fields": (objects({"a": DAY}, {"a": NOON}), "row 2 holds {'a': datetime.datetime(2024, 1, 1, 12, 0)} (dict)"),
+    "times in fields": (
+        objects({"a": DAY}, {"a": NOON}),
+        "row 2 holds {'a': datetime.datetime(2024, 1, 1, 12, 0)} (dict)",
+    ),
     "anything": (objects(None, dt.UTC), "row 2 holds datetime.timezone.utc (timezone)"),
-    "categories": (pd.Series(pd.Categorical([7, "007", 7])), "row 2 holds '007' (str), and the rows before it are int64"),
+    "categories": (
+        pd.Series(pd.Categorical([7, "007", 7])),
+        "row 2 holds '007' (str), and the rows before it are int64",
+    ),
     "periods": (pd.Series(pd.period_range("2024-01", periods=1, freq="M")), "a column of period[M]"),
     "intervals": (pd.Series(pd.interval_range(0, 1)), "a column of interval[int64, right]"),
     "sparse": (pd.Series(pd.arrays.SparseArray([0, 1])), "a column of Sparse[int64, 0]"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", MIXED)
@@ -192,10 +227,12 @@ def test_zoned_nanoseconds_are_floored(warehouse: DuckDB, kind: str) -> None:
     warehouse.con.execute("SET TimeZone = 'UTC'")
     table = pa.table({"x": ZONED})
     made = {
-        "pandas": table.to_pandas, "arrow backed": lambda: table.to_pandas(types_mapper=pd.ArrowDtype),
+        "pandas": table.to_pandas,
+        "arrow backed": lambda: table.to_pandas(types_mapper=pd.ArrowDtype),
         "objects": lambda: pd.DataFrame({"x": objects(*(t and t.floor("us") for t in ZONED.to_pylist()))}),
-        "polars": lambda: pl.DataFrame(table), "arrow": lambda: table,
-    }  # fmt: skip
+        "polars": lambda: pl.DataFrame(table),
+        "arrow": lambda: table,
+    }
     assert read(warehouse, made[kind]()) == ("TIMESTAMP WITH TIME ZONE", FLOORED)
 
 

@@ -26,9 +26,12 @@ AMBIGUOUS = {  # how it is written: what a timestamp_format makes of it
     "01/02/2024 01:00:00 PM": ("%m/%d/%Y %I:%M:%S %p", dt.datetime(2024, 1, 2, 13)),
 }
 PLAIN = {
-    "2024-01-02": "DATE", "2024-1-2": "DATE", "2024-01-02 10:00:00": "TIMESTAMP", "2024-01-02 10:00:00.5": "TIMESTAMP",
+    "2024-01-02": "DATE",
+    "2024-1-2": "DATE",
+    "2024-01-02 10:00:00": "TIMESTAMP",
+    "2024-01-02 10:00:00.5": "TIMESTAMP",
     "2024-01-02T10:00:00Z": "TIMESTAMP",
-}  # fmt: skip
+}
 FEATURE = "{{{{ config(entity='user', timestamp='t'{more}) }}}}\nSELECT k, t, x FROM {{{{ source('ev') }}}}"
 CONFIG = "name: s\nsources:\n  ev: {{path: data/ev.{form}{more}}}\nentities:\n  user: {{key: k}}\n"
 
@@ -59,8 +62,11 @@ def test_an_order_that_is_guessed_is_asked_for(tmp_path: Path, form: str) -> Non
     for text, name in names.items():
         how = AMBIGUOUS.get(text, (None,))[0]
         more = f", timestamp_format='{how}'" if how else ""
-        small.feature(name, f"{{{{ config(entity='user', timestamp='t'{more}) }}}} SELECT DISTINCT k, t, x, "
-                      f"typeof(t) AS kind FROM {{{{ source('{name}') }}}}")  # fmt: skip
+        small.feature(
+            name,
+            f"{{{{ config(entity='user', timestamp='t'{more}) }}}} SELECT DISTINCT k, t, x, "
+            f"typeof(t) AS kind FROM {{{{ source('{name}') }}}}",
+        )
     small.good()
     for text, (_, moment) in AMBIGUOUS.items():
         assert small.view(names[text]) == [(1, moment, 5, "VARCHAR")]
@@ -108,9 +114,13 @@ WORDS = {
     "SELECT k, t, x": ("t", "timestamp 't' is text: ", "TIMESTAMP WITH TIME ZONE"),
     "SELECT k, t2 AS t, SUM(x) OVER last_7d AS s": ("x", "argument types 'sum(VARCHAR)': ", "DOUBLE"),
     "SELECT k, t2 AS t, AVG(x * 2) OVER ever AS s": ("x", "argument types '*(VARCHAR, INTEGER_LITERAL)'", "DOUBLE"),
-    "SELECT k, t2 AS t, COUNT(*) FILTER (WHERE x > 5) OVER ever AS s": ("x", "Cannot compare values of type VARCHAR", "DOUBLE"),
+    "SELECT k, t2 AS t, COUNT(*) FILTER (WHERE x > 5) OVER ever AS s": (
+        "x",
+        "Cannot compare values of type VARCHAR",
+        "DOUBLE",
+    ),
     "SELECT k, t2 AS t, k + x AS s": ("x", "argument types '+(BIGINT, VARCHAR)': ", "DOUBLE"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("word", ["N/A", "-", "null"])
@@ -192,10 +202,13 @@ def test_texts_that_are_numbers_at_times_are_not_blamed(tmp_path: Path) -> None:
 
 
 HOLLOW = {
-    "csv": [("", "holds nothing"), ("\n\n", "holds nothing"),
-            ("k,t,x\n", "holds one line, 'k,t,x', which may be a header or a row")],
+    "csv": [
+        ("", "holds nothing"),
+        ("\n\n", "holds nothing"),
+        ("k,t,x\n", "holds one line, 'k,t,x', which may be a header or a row"),
+    ],
     "json": [("", "holds nothing"), ("[]", "holds nothing")],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", HOLLOW)

@@ -51,13 +51,13 @@ def read(folder: Path, catalog: Path, *queries: str) -> list[list[list[str]]]:
 
 LABELS = "WITH l AS (FROM (VALUES (1, TIMESTAMP '2024-01-03'), (2, TIMESTAMP '2024-02-01 12:00'), (9, NULL)) v(k, label_time))"
 EVERY_KIND = {
-    "exact": 'SELECT k, t, x AS last_x, SUM(x) OVER last_7d AS s, AVG(d) OVER last_1mo AS a, MEDIAN(x) OVER ever AS m, '
+    "exact": "SELECT k, t, x AS last_x, SUM(x) OVER last_7d AS s, AVG(d) OVER last_1mo AS a, MEDIAN(x) OVER ever AS m, "
     'COUNT(DISTINCT x) OVER last_30d AS n, (LIST(x) OVER last_3d)[-5:] AS l FROM {{ source("ev") }}',
     "daily": "SELECT k, t, SUM(d) OVER last_3d AS s, MAX(x) OVER last_1mo AS m, STDDEV(d) OVER last_7d AS sd "
     'FROM {{ source("ev") }}',
     "plain": 'SELECT k, t, x, d FROM {{ source("ev") }}',
     "static": 'SELECT k, COUNT(*) AS n FROM {{ source("ev") }} GROUP BY k',
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

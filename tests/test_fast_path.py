@@ -33,22 +33,27 @@ FEATURES = {
 SECOND = 1_000_000
 ROWS = st.lists(
     st.tuples(
-        st.one_of(st.none(), st.integers(-3, 3)), st.sampled_from(["a", "b", "é", None]),
-        st.one_of(st.none(), st.integers(-20, 20).map(lambda n: n * SECOND)), st.one_of(st.none(), st.integers(0, 9)),
+        st.one_of(st.none(), st.integers(-3, 3)),
+        st.sampled_from(["a", "b", "é", None]),
+        st.one_of(st.none(), st.integers(-20, 20).map(lambda n: n * SECOND)),
+        st.one_of(st.none(), st.integers(0, 9)),
     ),
     max_size=25,
-)  # fmt: skip
+)
 
 
 def table(rows: list[tuple[object, ...]]) -> pa.Table:
     k, g, t, x = (list(c) for c in zip(*rows, strict=True)) if rows else ([], [], [], [])
     return pa.table(
         {
-            "k": pa.array(k, pa.int32()), "g": pa.array(g, pa.string()), "t": pa.array(t, US),
-            "x": pa.array(x, pa.int64()), "w": pa.array([None if v is None else str(v) for v in x], pa.string()),
+            "k": pa.array(k, pa.int32()),
+            "g": pa.array(g, pa.string()),
+            "t": pa.array(t, US),
+            "x": pa.array(x, pa.int64()),
+            "w": pa.array([None if v is None else str(v) for v in x], pa.string()),
             "l": pa.array([None if v is None else [v, v] for v in x], pa.list_(pa.int64())),
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +69,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(
-    max_examples=10, deadline=None, derandomize=True, database=None,
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
+)
 @given(rows=ROWS, labels=ROWS)
 def test_the_same_columns(
     root: Path, monkeypatch: pytest.MonkeyPatch, rows: list[tuple[object, ...]], labels: list[tuple[object, ...]]

@@ -69,10 +69,14 @@ def refusal(project: Small, *command: str, code: int = 1) -> str:
 
 
 SOURCES = {  # settings of the source in line 3 of mlforge.yaml
-    "deleted": (f'deleted: "{SCRIPT}"', "mlforge.yaml:3: source 'ev': deleted: a closing bracket without an opening one"),
+    "deleted": (
+        f'deleted: "{SCRIPT}"',
+        "mlforge.yaml:3: source 'ev': deleted: a closing bracket without an opening one",
+    ),
     "deleted, a second statement": (f'deleted: "x > 1; {COPY}"', "source 'ev': deleted: a semicolon in a condition"),
     "deleted, a file": (
-        "deleted: \"EXISTS (FROM 'data/ev.parquet')\"", "deleted: \"data/ev.parquet\" in FROM: a condition sees its own row",
+        "deleted: \"EXISTS (FROM 'data/ev.parquet')\"",
+        'deleted: "data/ev.parquet" in FROM: a condition sees its own row',
     ),
     "deleted, the clock": ('deleted: "t < now()"', "source 'ev': deleted: NOW() is not the same in every run"),
     "deleted, all rows": ('deleted: "x = max(x)"', "source 'ev': deleted: MAX(x): a condition sees its own row only"),
@@ -81,7 +85,7 @@ SOURCES = {  # settings of the source in line 3 of mlforge.yaml
     "loaded_at": (f'loaded_at: "{SCRIPT}"', "source 'ev' has no column \"1=1); COPY"),
     "unique_key": (f'unique_key: ["{SCRIPT}"], loaded_at: t', "1=1); COPY"),
     "hive_types": (f'options: {{hive_types: {{z: "{TYPE}"}}}}', "'z' of option 'hive_types' of source 'ev' is no type"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SOURCES)
@@ -110,27 +114,40 @@ def test_options_and_types_of_a_csv_file(project: Small) -> None:
 
 FEATURES = {  # texts of a feature, and what is said of them
     "a check": (configured(f'validators={{"x": sql("{SCRIPT}")}}'), "features/a.sql:2: sql("),
-    "a check of the input": (configured(f'validators={{"input": sql("{SCRIPT}")}}'), "a closing bracket without an opening"),
+    "a check of the input": (
+        configured(f'validators={{"input": sql("{SCRIPT}")}}'),
+        "a closing bracket without an opening",
+    ),
     "a check of another file": (
         configured("""validators={"x": sql("x IN (SELECT count(*) FROM read_text('*'))")}"""),
         "READ_TEXT('*') in FROM: a condition sees its own row only",
     ),
-    "a check with effects": (configured("""validators={"x": sql("x < nextval('s')")}"""), "NEXTVAL('s') is not the same"),
-    "timestamp": (GOOD.replace('"t"', f'"{SCRIPT}"'), "no output column is called \"1=1); COPY"),
-    "timestamp_format": (configured(f'timestamp_format="{QUOTED}"'), "is TIMESTAMP and has no use for timestamp_format"),
+    "a check with effects": (
+        configured("""validators={"x": sql("x < nextval('s')")}"""),
+        "NEXTVAL('s') is not the same",
+    ),
+    "timestamp": (GOOD.replace('"t"', f'"{SCRIPT}"'), 'no output column is called "1=1); COPY'),
+    "timestamp_format": (
+        configured(f'timestamp_format="{QUOTED}"'),
+        "is TIMESTAMP and has no use for timestamp_format",
+    ),
     "timezone": (configured(f'interval="1d", timezone="{QUOTED}"'), "there is no time zone \"'); COPY"),
     "the statement": (f"{GOOD}; {COPY}", "features/a.sql:3: 2 statements in one file"),
     "a column": (GOOD.replace("x FROM", f'"{SCRIPT}" FROM'), "1=1); COPY"),
     "var": (GOOD.replace("x FROM", f'{{{{ var("x", "1 AS y; {COPY}; --") }}}} FROM'), "2 statements in one file"),
-    "rolling": (GOOD.replace("x FROM", f'{{{{ rolling("{SCRIPT}", "sum", "7d") }}}} FROM'), "takes the name of a column"),
+    "rolling": (
+        GOOD.replace("x FROM", f'{{{{ rolling("{SCRIPT}", "sum", "7d") }}}} FROM'),
+        "takes the name of a column",
+    ),
     "surrogate_key": (
-        GOOD.replace("k, t", f'{{{{ surrogate_key("{SCRIPT}", "x") }}}} AS k, t'), "features/a.sql:2: 2 statements in one file",
+        GOOD.replace("k, t", f'{{{{ surrogate_key("{SCRIPT}", "x") }}}} AS k, t'),
+        "features/a.sql:2: 2 statements in one file",
     ),
     "a request type": (
         f'{{{{ config(entity="user", on_demand=true, request={{"q": "{TYPE}"}}) }}}}\nSELECT q + x AS z FROM {{{{ ref("b") }}}}',
         "features/a.sql:1: the type of 'q' in request is no type",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FEATURES)
@@ -295,10 +312,18 @@ def test_checks_that_never_went_through_a_file() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "INT", " double ", "DECIMAL(10, 2)[]", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP(6) WITH TIME ZONE", "INT[3][]",
-        'STRUCT("a b" INTEGER, c VARCHAR[])', "MAP(VARCHAR, STRUCT(a INT)[])", "ENUM('a', 'b;)')", "DOUBLE PRECISION",
+        "INT",
+        " double ",
+        "DECIMAL(10, 2)[]",
+        "TIMESTAMP WITH TIME ZONE",
+        "TIMESTAMP(6) WITH TIME ZONE",
+        "INT[3][]",
+        'STRUCT("a b" INTEGER, c VARCHAR[])',
+        "MAP(VARCHAR, STRUCT(a INT)[])",
+        "ENUM('a', 'b;)')",
+        "DOUBLE PRECISION",
     ],
-)  # fmt: skip
+)
 def test_one_type(text: str) -> None:
     assert is_type(text)
 
@@ -306,10 +331,27 @@ def test_one_type(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", TYPE, "INT; DROP", "INT -- x", "INT DEFAULT 1", "INTEGER PRIMARY KEY", "VARCHAR COLLATE NOCASE", "INT, INT",
-        "STRUCT(a)", "STRUCT(a INT", "STRUCT(a INT,)", "INT]", "INT[", "INT[a]", "(INT)", "x.y", "ENUM('\\')", "'INT'",
-        "VARCHAR(read_text('x'))", "STRUCT(" * 5000,
+        "",
+        TYPE,
+        "INT; DROP",
+        "INT -- x",
+        "INT DEFAULT 1",
+        "INTEGER PRIMARY KEY",
+        "VARCHAR COLLATE NOCASE",
+        "INT, INT",
+        "STRUCT(a)",
+        "STRUCT(a INT",
+        "STRUCT(a INT,)",
+        "INT]",
+        "INT[",
+        "INT[a]",
+        "(INT)",
+        "x.y",
+        "ENUM('\\')",
+        "'INT'",
+        "VARCHAR(read_text('x'))",
+        "STRUCT(" * 5000,
     ],
-)  # fmt: skip
+)
 def test_no_type(text: str) -> None:
     assert not is_type(text)

@@ -230,12 +230,21 @@ def test_a_text_view_can_be_a_key(tmp_path: Path) -> None:
 
 def test_every_column_of_a_relation_comes_back(small: Small) -> None:
     odd = {
-        "h": "170141183460469231731687303715884105727::HUGEINT", "u": "340282366920938463463374607431768211455::UHUGEINT",
-        "id": "'00000000-0000-0000-0000-00000000002a'::UUID", "bits": "'0101'::BIT", "z": "'10:00:00+02'::TIMETZ",
-        "e": "'b'::ENUM('a', 'b')", "j": "'{\"a\": 1}'::JSON", "i": "INTERVAL '1 month 2 days'", "n8": "1::TINYINT",
-        "s": "{'a': 1, 'b': [1.5, NULL]}", "_mlforge_row": "7", "us": "[340282366920938463463374607431768211455::UHUGEINT]",
-        "bitss": "{'bit': ['0101'::BIT, NULL]}", "big": "'123456789012345678901234567890123456789012345678'::BIGNUM",
-    }  # fmt: skip
+        "h": "170141183460469231731687303715884105727::HUGEINT",
+        "u": "340282366920938463463374607431768211455::UHUGEINT",
+        "id": "'00000000-0000-0000-0000-00000000002a'::UUID",
+        "bits": "'0101'::BIT",
+        "z": "'10:00:00+02'::TIMETZ",
+        "e": "'b'::ENUM('a', 'b')",
+        "j": "'{\"a\": 1}'::JSON",
+        "i": "INTERVAL '1 month 2 days'",
+        "n8": "1::TINYINT",
+        "s": "{'a': 1, 'b': [1.5, NULL]}",
+        "_mlforge_row": "7",
+        "us": "[340282366920938463463374607431768211455::UHUGEINT]",
+        "bitss": "{'bit': ['0101'::BIT, NULL]}",
+        "big": "'123456789012345678901234567890123456789012345678'::BIGNUM",
+    }
     listed = ", ".join(f"{x} AS {name}" for name, x in odd.items())
     query = f"SELECT 1 AS k, TIMESTAMP '2024-01-02' AS label_time, {listed}"
     with duckdb.connect() as con:
@@ -305,9 +314,18 @@ EMPTY = {
 def test_no_rows_in_no_rows_out(small: Small, kind: str) -> None:
     found = _got(small, EMPTY[kind]())
     assert len(found) == 0
-    assert list(found.columns if hasattr(found, "columns") and kind in ("pandas", "pandas objects", "polars") else found.column_names) == [
-        "k", "label_time", "x", "b", "l", "n",
-    ]  # fmt: skip
+    assert list(
+        found.columns
+        if hasattr(found, "columns") and kind in ("pandas", "pandas objects", "polars")
+        else found.column_names
+    ) == [
+        "k",
+        "label_time",
+        "x",
+        "b",
+        "l",
+        "n",
+    ]
 
 
 def test_a_file_with_nothing_but_a_header(small: Small, tmp_path: Path) -> None:
@@ -327,14 +345,24 @@ def test_keys_and_times_that_are_all_missing(small: Small) -> None:
 
 
 COLUMNS: dict[str, Any] = {
-    "int64": st.integers(-(2**63), 2**63 - 1), "uint64": st.integers(0, 2**64 - 1), "int8": st.integers(-128, 127),
-    "float64": st.floats(), "bool": st.booleans(), "object": st.one_of(st.text(), st.none(), st.integers(), st.floats()),
-    "str": st.text(), "Int64": st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), "category": st.sampled_from("ab"),
-    "boolean": st.one_of(st.none(), st.booleans()), "datetime64[ns]": st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1)),
+    "int64": st.integers(-(2**63), 2**63 - 1),
+    "uint64": st.integers(0, 2**64 - 1),
+    "int8": st.integers(-128, 127),
+    "float64": st.floats(),
+    "bool": st.booleans(),
+    "object": st.one_of(st.text(), st.none(), st.integers(), st.floats()),
+    "str": st.text(),
+    "Int64": st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+    "category": st.sampled_from("ab"),
+    "boolean": st.one_of(st.none(), st.booleans()),
+    "datetime64[ns]": st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1)),
     "datetime64[s, UTC]": st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2200, 1, 1)),
-    "string[pyarrow]": st.one_of(st.none(), st.text()), "int64[pyarrow]": st.one_of(st.none(), st.integers(-99, 99)),
-    "float16": st.floats(width=16), "complex128": st.complex_numbers(), "Sparse[float64]": st.floats(),
-}  # fmt: skip
+    "string[pyarrow]": st.one_of(st.none(), st.text()),
+    "int64[pyarrow]": st.one_of(st.none(), st.integers(-99, 99)),
+    "float16": st.floats(width=16),
+    "complex128": st.complex_numbers(),
+    "Sparse[float64]": st.floats(),
+}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -408,10 +436,15 @@ def test_label_rows_without_a_request_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "TIMESTAMP 'infinity'", "DATE '-infinity'", "TIMESTAMP_S '20000-01-01'", "TIMESTAMP '0044-03-15 (BC)'",
-        "TIMESTAMP_NS '2024-01-01 00:00:00.000000001'", "INTERVAL 1 MONTH", "TIME '24:00:00'",
+        "TIMESTAMP 'infinity'",
+        "DATE '-infinity'",
+        "TIMESTAMP_S '20000-01-01'",
+        "TIMESTAMP '0044-03-15 (BC)'",
+        "TIMESTAMP_NS '2024-01-01 00:00:00.000000001'",
+        "INTERVAL 1 MONTH",
+        "TIME '24:00:00'",
     ],
-)  # fmt: skip
+)
 def test_times_that_python_has_not_come_out_of_nested_values(tmp_path: Path, value: str) -> None:
     nested = f"{{'a': [{value}, NULL]}} AS s, MAP {{'a': {value}}} AS m, array_value({value}, NULL) AS a"
     made = Small(tmp_path)

@@ -84,14 +84,44 @@ FEATURES = ["exact", "daily", "plain", "chain", "ratio"]
 @pytest.mark.parametrize(
     ("known", "expected"),
     [
-        (day(4), {"last_amount": 5.0, "spend_7d": 15.0, "orders_7d": 2, "daily_7d": 15.0, "amount": 5.0,
-                  "spend_before": 10.0, "mean_7d": 7.5}),
-        (day(5), {"last_amount": 5.0, "spend_7d": 12.0, "orders_7d": 2, "daily_7d": 12.0, "amount": 5.0,
-                  "spend_before": 7.0, "mean_7d": 6.0}),
-        (day(6), {"last_amount": 100.0, "spend_7d": 112.0, "orders_7d": 3, "daily_7d": 112.0, "amount": 100.0,
-                  "spend_before": 12.0, "mean_7d": 112.0 / 3}),
+        (
+            day(4),
+            {
+                "last_amount": 5.0,
+                "spend_7d": 15.0,
+                "orders_7d": 2,
+                "daily_7d": 15.0,
+                "amount": 5.0,
+                "spend_before": 10.0,
+                "mean_7d": 7.5,
+            },
+        ),
+        (
+            day(5),
+            {
+                "last_amount": 5.0,
+                "spend_7d": 12.0,
+                "orders_7d": 2,
+                "daily_7d": 12.0,
+                "amount": 5.0,
+                "spend_before": 7.0,
+                "mean_7d": 6.0,
+            },
+        ),
+        (
+            day(6),
+            {
+                "last_amount": 100.0,
+                "spend_7d": 112.0,
+                "orders_7d": 3,
+                "daily_7d": 112.0,
+                "amount": 100.0,
+                "spend_before": 12.0,
+                "mean_7d": 112.0 / 3,
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_rows_loaded_later_are_not_there(project: Path, known: dt.datetime, expected: dict[str, object]) -> None:
     assert values(project, FEATURES, known, day(4)) == [expected]
 

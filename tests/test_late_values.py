@@ -57,10 +57,14 @@ Seen = tuple[Event, datetime.datetime]
 def world(seed: int) -> tuple[list[Event], list[tuple[int, datetime.datetime | None]]]:
     dice = random.Random(seed)
     events = [
-        Event(dice.randrange(4), at := START + dice.randrange(96) * HOUR,
-              None if dice.random() < 0.1 else at + dice.choice([-2, 0, 0, 1, 3, 40]) * HOUR, dice.randrange(5))
+        Event(
+            dice.randrange(4),
+            at := START + dice.randrange(96) * HOUR,
+            None if dice.random() < 0.1 else at + dice.choice([-2, 0, 0, 1, 3, 40]) * HOUR,
+            dice.randrange(5),
+        )
         for _ in range(120)
-    ]  # fmt: skip
+    ]
     labels = [(dice.randrange(5), START + dice.randrange(130) * HOUR) for _ in range(60)]
     return events, [*labels, (1, None)]
 
@@ -98,9 +102,13 @@ def by_hand(name: str, own: list[Event], at: datetime.datetime) -> dict[str, boo
     before = within(own, None, until, right=right)
     if name == "windows":
         return {
-            "six": window(6), "big": window(24, lambda e: e.x > 2), "top": any_late(before, at),
-            "last": latest_late(before, at, None, right=False), "both": window(6), "h": False,
-        }  # fmt: skip
+            "six": window(6),
+            "big": window(24, lambda e: e.x > 2),
+            "top": any_late(before, at),
+            "last": latest_late(before, at, None, right=False),
+            "both": window(6),
+            "h": False,
+        }
     if name == "daily":
         return {"n": window(48)}
     ttl = {"bounded": 3, "unique": 5}.get(name)
@@ -170,9 +178,11 @@ def test_the_sum_and_what_is_unknown(small: Small) -> None:
     assert late_ == {"rows": 4, "looked_at": 4, "values": 8, "late": 2}
     assert features[0] == {"feature": "f@1.0.0", "labels": 1, "columns": {"s": 1, "y": 1}, "unknown": None}
     assert [f["unknown"] for f in features[1:]] == [
-        "its rows do not say when they were loaded", "it reads other features", "it has no time",
+        "its rows do not say when they were loaded",
+        "it reads other features",
+        "it has no time",
         "it is computed on demand, from other features",
-    ]  # fmt: skip
+    ]
 
 
 def test_only_columns_that_were_asked_for_count(small: Small) -> None:
@@ -182,8 +192,11 @@ def test_only_columns_that_were_asked_for_count(small: Small) -> None:
     small.good()
     labels = table([(1, START + 2 * HOUR)])
     assert found(small, ["f:one"], labels)["features"][0] == {
-        "feature": "f@1.0.0:one", "labels": 0, "columns": {"one": 0}, "unknown": None,
-    }  # fmt: skip
+        "feature": "f@1.0.0:one",
+        "labels": 0,
+        "columns": {"one": 0},
+        "unknown": None,
+    }
     assert found(small, ["f"], labels)["features"][0]["columns"] == {"one": 0, "six": 1}
 
 

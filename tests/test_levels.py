@@ -87,11 +87,14 @@ GROUPS: dict[str, tuple[Any, Any]] = {
     "SELECT k, (SUM(a) // MAX(b))::BIGINT AS v FROM EV GROUP BY k": (7, None),
     "SELECT k, max(n)::BIGINT AS v FROM (SELECT k, SUM(s::INT) FILTER (WHERE s = '5') OVER (PARTITION BY k) AS n FROM EV) "
     "GROUP BY k": (5, None),
-    "WITH c AS (SELECT k, max(b) AS b FROM EV WHERE coalesce(a // b, 0) = 0 GROUP BY k) SELECT k, b AS v FROM c": (0, 0),
+    "WITH c AS (SELECT k, max(b) AS b FROM EV WHERE coalesce(a // b, 0) = 0 GROUP BY k) SELECT k, b AS v FROM c": (
+        0,
+        0,
+    ),
     "WITH c AS (SELECT k, max(i0 - TIMESTAMP '2024-01-01') AS a, max(b) AS b FROM EV GROUP BY k) "
     "SELECT k, epoch(a / b) AS v FROM c": (86400.0, None),
     "SELECT e.k, (SELECT max(7 // f.b) FROM EV f WHERE f.k = e.k) AS v FROM EV e GROUP BY e.k": (3, None),
-}  # fmt: skip
+}
 
 
 def names(forms: dict[str, Any], letter: str) -> dict[str, str]:
@@ -267,7 +270,7 @@ def nanos(tmp_path_factory: pytest.TempPathFactory) -> Small:
         "windows",
         f"{head}SELECT k, n, MAX(n) OVER ever AS top, MAX(n) OVER ever::DATE AS day, COUNT(DISTINCT n::DATE) OVER ever AS d,"
         f" MAX(n::DATE) OVER ever AS days, date_trunc('day', LAST(n) OVER ever) AS start FROM {source}",
-    )  # fmt: skip
+    )
     items = ", ".join(f"{form} AS {name}" for name, form in names(SINCE, "v").items())
     small.feature("since", f"{head}SELECT k, n, {items} FROM {source}")
     small.feature(

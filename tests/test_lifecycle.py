@@ -227,8 +227,12 @@ CHANGES = {
     "source": ('source("ev")', 'source("same")', "major", "2.0.0"),
     "timestamp": ("SELECT k, t,", "SELECT k, t + INTERVAL 1 HOUR AS t,", "major", "2.0.0"),
     "key": ("SELECT k,", "SELECT k + 1 AS k,", "major", "2.0.0"),
-    "kind": ('SELECT k, t, x, x * 2 AS y FROM {{ source("ev") }}',
-             'SELECT k, t, x, SUM(x) OVER ever AS y FROM {{ source("ev") }}', "major", "2.0.0"),
+    "kind": (
+        'SELECT k, t, x, x * 2 AS y FROM {{ source("ev") }}',
+        'SELECT k, t, x, SUM(x) OVER ever AS y FROM {{ source("ev") }}',
+        "major",
+        "2.0.0",
+    ),
     "formatting": ("SELECT k, t, x, x * 2 AS y", "select K,\n  t, -- when\n  x, (X*2)  AS y", None, None),
     "alias in FROM": ('x * 2 AS y FROM {{ source("ev") }}', 's.x * 2 AS y FROM {{ source("ev") }} AS s', None, None),
     "default closed said": (', closed="right"', "", None, None),
@@ -236,7 +240,7 @@ CHANGES = {
     "tags": ('closed="right"', 'closed="right", tags=["a"]', "metadata", None),
     "owner": ('closed="right"', 'closed="right", owner="me"', "metadata", None),
     "column text": ('closed="right"', 'closed="right", columns={"x": "a number"}', "metadata", None),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)

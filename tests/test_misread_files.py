@@ -29,55 +29,65 @@ def project(root: Path, settings: str = "", format_: str = "csv", old: str = GOO
 
 MISREAD = {
     "no header": (
-        "3,2024-01-01 00:00:00,3\n", "",
+        "3,2024-01-01 00:00:00,3\n",
+        "",
         "data/2.csv has no column of the other files: column0, column1, column2; in data/1.csv there are k, t, v\n"
         "  hint: give it a header with their columns, or keep it elsewhere",
     ),
     "other names": (
-        "a,b\n1,2\n", "",
+        "a,b\n1,2\n",
+        "",
         "data/2.csv has no column of the other files: a, b; in data/1.csv there are k, t, v\n"
         "  hint: give it a header with their columns, or keep it elsewhere",
     ),
     "short row": (
-        SHORT, "",
+        SHORT,
+        "",
         "data/2.csv would be read as one column named 'k,t,v': row 2 has 2 values, and its first line 3\n"
         "  hint: mend the file; or end short rows in NULLs: options: {null_padding: true}; or, if it is one column: "
         'options: {delim: "|"}',
     ),
     "short row, delimiter stated": (
-        SHORT, ', options: {delim: ","}',
+        SHORT,
+        ', options: {delim: ","}',
         "data/2.csv cannot be read: row 2 has 2 values, and its first line 3\n"
         "  hint: mend the file; or end short rows in NULLs: options: {null_padding: true}",
     ),
     "semicolons": (
-        SHORT.replace(",", ";"), "",
+        SHORT.replace(",", ";"),
+        "",
         "data/2.csv would be read as one column named 'k;t;v': row 2 has 2 values, and its first line 3\n"
         "  hint: mend the file; or end short rows in NULLs: options: {null_padding: true}; or, if it is one column: "
         'options: {delim: ","}',
     ),
     "quoted line end": (
-        SHORT.replace("3\n", '"3\nx"\n'), "",
+        SHORT.replace("3\n", '"3\nx"\n'),
+        "",
         "data/2.csv would be read as one column named 'k,t,v': row 2 has 2 values, and its first line 3\n",
     ),
     "long row": (
-        "k,t,v\n3,2024-01-01 00:00:00,3,4\n", "",
+        "k,t,v\n3,2024-01-01 00:00:00,3,4\n",
+        "",
         "the first line of data/2.csv does not look like the others, and would be left out: 'k,t,v'\n"
         "  hint: mend the file; or, if it is no row: options: {skip: 1}, which leaves out as many lines of every file",
     ),
     "title": (
-        TITLE, "",
+        TITLE,
+        "",
         "the first 2 lines of data/2.csv do not look like the others, and would be left out: 'Report'\n"
         "  hint: mend the file; or, if they are no rows: options: {skip: 2}, which leaves out as many lines of every file",
     ),
     "skip, of all files": (
-        TITLE, ", options: {skip: 2}",
+        TITLE,
+        ", options: {skip: 2}",
         "data/1.csv has no column of the other files: column0, column1, column2; in data/2.csv there are k, t, v\n",
     ),
     "encoding": (
-        LATIN, "",
+        LATIN,
+        "",
         "data/2.csv is no UTF-8\n  hint: save it as UTF-8; or options: {encoding: latin-1}, or utf-16, for all files",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", MISREAD)

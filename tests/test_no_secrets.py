@@ -77,9 +77,17 @@ def test_no_command_shows_them(small: Small) -> None:
     small.good()
     source(small, "https://me:opensesame@127.0.0.1:1/ev.parquet?sig=tellnobody")
     for arguments in (
-        ["plan"], ["build"], ["build", "--json"], ["--debug", "build"], ["validate"], ["freshness", "--all"],
-        ["verify", "good"], ["inspect", "source", "ev"], ["doctor"], ["render", "good"],
-    ):  # fmt: skip
+        ["plan"],
+        ["build"],
+        ["build", "--json"],
+        ["--debug", "build"],
+        ["validate"],
+        ["freshness", "--all"],
+        ["verify", "good"],
+        ["inspect", "source", "ev"],
+        ["doctor"],
+        ["render", "good"],
+    ):
         text = said(small, *arguments)
         see_no_secret(text)
         assert "ev" in text or arguments == ["doctor"]
@@ -117,10 +125,17 @@ def test_what_is_built_does_not_hold_them(small: Small) -> None:
         con.execute("ALTER TABLE ev ALTER x TYPE DOUBLE")
         con.execute("INSERT INTO ev VALUES (1, '2024-01-02', 2.5)")
     for arguments in (
-        ["plan"], ["build"], ["list", "sources", "--json"], ["list", "builds", "--json"], ["inspect", "source", "ev", "--json"],
-        ["inspect", "feature", "good", "--json"], ["manifest"], ["verify", "--json"], ["diff", "good"],
+        ["plan"],
+        ["build"],
+        ["list", "sources", "--json"],
+        ["list", "builds", "--json"],
+        ["inspect", "source", "ev", "--json"],
+        ["inspect", "feature", "good", "--json"],
+        ["manifest"],
+        ["verify", "--json"],
+        ["diff", "good"],
         ["training-set", "--features", "good", "--labels", LABELS],
-    ):  # fmt: skip
+    ):
         text = said(small, *arguments)
         see_no_secret(text)
         assert "Traceback" not in text

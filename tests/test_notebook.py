@@ -52,9 +52,14 @@ OPEN = "import mlforge as mlf\nfs = mlf.open('shop')"
 def test_the_first_steps_work(kernel: str, tmp_path: Path, before: str) -> None:
     labels = "fs.label_rows('user', start='2024-03-01', end='2024-03-02', every='1d')"
     *_, values = run(
-        kernel, tmp_path, before, SHOP, OPEN, "assert not fs.build().failed",
+        kernel,
+        tmp_path,
+        before,
+        SHOP,
+        OPEN,
+        "assert not fs.build().failed",
         f"train = fs.get_training_data('spend_v1', {labels})\nprint(train.num_rows > 0)",
-    )  # fmt: skip
+    )
     assert [output["text"] for output in values] == ["True\n"]
 
 

@@ -34,12 +34,14 @@ CALLED = {  # what a function does, and what is said of it, at the line of its b
     "an exit": ("import sys", "sys.exit(3)", "features/odd.py:5: the function of 'odd' failed: SystemExit: 3"),
     "no end": ("", "return odd()", "features/odd.py:5: the function of 'odd' failed: RecursionError"),
     "an error without words": (
-        "class E(Exception):\n    def __str__(self): raise RuntimeError\n", "raise E", "the function of 'odd' failed: E",
+        "class E(Exception):\n    def __str__(self): raise RuntimeError\n",
+        "raise E",
+        "the function of 'odd' failed: E",
     ),
     "nothing": ("", "return None", "features/odd.py:4: the function of 'odd' returns None"),
     "nonsense": ("", "return 5", "a feature cannot be a int"),
     "no text": ("class T:\n    to_sql = lambda self: 5\n", "return T()", "to_sql() gives a int, not a text"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CALLED)
@@ -54,13 +56,17 @@ def test_a_function_fails_alone(project: Small, case: str) -> None:
 
 
 LOADED = {  # files that cannot be loaded, and what is said of them
-    "an error that is no Exception": ("raise BaseException('x')", "features/odd.py:1: this file failed: BaseException: x"),
+    "an error that is no Exception": (
+        "raise BaseException('x')",
+        "features/odd.py:1: this file failed: BaseException: x",
+    ),
     "an error without words": (
-        "class E(Exception):\n    def __str__(self): raise RuntimeError\nraise E", "features/odd.py:3: this file failed: E",
+        "class E(Exception):\n    def __str__(self): raise RuntimeError\nraise E",
+        "features/odd.py:3: this file failed: E",
     ),
     "too deep": ("x = " + "-" * 50_000 + "1", "features/odd.py: Python syntax: "),
     "no text": ("x = '\0'", "features/odd.py: Python syntax: "),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", LOADED)

@@ -340,8 +340,15 @@ def windows() -> str:
 
 
 def test_seven_names_in_every_way_in() -> None:
-    classes = {"count": mlf.Count, "sum": mlf.Sum, "mean": mlf.Mean, "min": mlf.Min, "max": mlf.Max, "std": mlf.Std,
-               "median": mlf.Median}  # fmt: skip
+    classes = {
+        "count": mlf.Count,
+        "sum": mlf.Sum,
+        "mean": mlf.Mean,
+        "min": mlf.Min,
+        "max": mlf.Max,
+        "std": mlf.Std,
+        "median": mlf.Median,
+    }
 
     @mlf.feature(entity="user", timestamp="t", metrics=[c("x", windows="7d") for c in classes.values()])
     def by_class() -> str:
@@ -556,8 +563,20 @@ REFUSED_FILES: list[tuple[str, type[MlforgeError], str, int | None, str]] = [
     ("x = 1\nx = '\0'\n", FeatureError, "Python syntax: source code", None, ""),
     ("\nimport nothing_of_this_name\n", FeatureError, "this file failed: ModuleNotFoundError: No module named", 2, ""),
     ("import sys\n\nsys.exit('enough')\n", FeatureError, "this file failed: SystemExit: enough", 3, ""),
-    (f(SQL).replace("@mlf.feature(entity='user', timestamp='t')", "@mlf.feature"), FeatureError, "feature() takes named arguments", 4, "@mlf.feature(entity"),
-    (f(SQL).replace("def f()", "def f(x)"), FeatureError, "the function 'f' of a feature takes no arguments", 4, "mlf.source()"),
+    (
+        f(SQL).replace("@mlf.feature(entity='user', timestamp='t')", "@mlf.feature"),
+        FeatureError,
+        "feature() takes named arguments",
+        4,
+        "@mlf.feature(entity",
+    ),
+    (
+        f(SQL).replace("def f()", "def f(x)"),
+        FeatureError,
+        "the function 'f' of a feature takes no arguments",
+        4,
+        "mlf.source()",
+    ),
     (f(SQL).replace("def f()", "def F()"), FeatureError, "'F' cannot be the name of a feature", 4, "name="),
     (f("raise KeyError('k')"), FeatureError, "the function of 'f' failed: KeyError: 'k'", 6, ""),
     (f("def g():\n        raise OSError\n    g()"), FeatureError, "the function of 'f' failed: OSError", 7, ""),
@@ -566,26 +585,92 @@ REFUSED_FILES: list[tuple[str, type[MlforgeError], str, int | None, str]] = [
     (f("return 3"), FeatureError, "a feature cannot be a int", 5, "a DuckDB relation"),
     (f("mlf.to_sql = lambda: 3; return mlf"), FeatureError, "to_sql() gives a int, not a text", 5, ""),
     (f("return mlf.source(None)"), FeatureError, "source() takes a name, not None", 6, ""),
-    (f("return f'SELECT k, t, x FROM {mlf.source(\"ec\")}'"), FeatureError, "there is no source 'ec' in mlforge.yaml", 6, "known: ev"),
+    (
+        f("return f'SELECT k, t, x FROM {mlf.source(\"ec\")}'"),
+        FeatureError,
+        "there is no source 'ec' in mlforge.yaml",
+        6,
+        "known: ev",
+    ),
     (f("return f'''\n  SELECT k, t, x\n  FROM {mlf.ref('g')}'''"), FeatureError, "there is no feature 'g'", 8, ""),
-    (f("return '''\n  SELECT k, t, x\n  FROM {{ sauce('ev') }}'''"), TemplateError, "'sauce' is undefined", 8, "'source'"),
-    (f("sql = f'SELECT k, t,\\n x FROM {mlf.source(\"ec\")}'\n    return sql"), FeatureError, "there is no source 'ec'", 5, "known: ev"),
+    (
+        f("return '''\n  SELECT k, t, x\n  FROM {{ sauce('ev') }}'''"),
+        TemplateError,
+        "'sauce' is undefined",
+        8,
+        "'source'",
+    ),
+    (
+        f("sql = f'SELECT k, t,\\n x FROM {mlf.source(\"ec\")}'\n    return sql"),
+        FeatureError,
+        "there is no source 'ec'",
+        5,
+        "known: ev",
+    ),
     (f(SQL, "timestamp='t'"), FeatureError, "feature() has no entity", 5, 'entity="user"'),
-    (f(SQL, "entity=['user'], timestamp='t',\n  metrics=mlf.Sum('x', windows='1d')"), FeatureError, "entity must be exactly one name", 4, ""),
-    (f(SQL, "entity='user', timestamp='t',\n  metrics=mlf.Sum('y', windows='1d')"), FeatureError, "there is no column 'y' in events", 5, ""),
+    (
+        f(SQL, "entity=['user'], timestamp='t',\n  metrics=mlf.Sum('x', windows='1d')"),
+        FeatureError,
+        "entity must be exactly one name",
+        4,
+        "",
+    ),
+    (
+        f(SQL, "entity='user', timestamp='t',\n  metrics=mlf.Sum('y', windows='1d')"),
+        FeatureError,
+        "there is no column 'y' in events",
+        5,
+        "",
+    ),
     (f("raise SystemExit", "entity='user'"), FeatureError, "the function of 'f' failed: SystemExit", 6, ""),
     (f(SQL, "entity='usr'"), FeatureError, "there is no entity 'usr' in mlforge.yaml", 4, "'user'"),
     (f(SQL, "\n  entity='user',\n  timestmp='t'"), FeatureError, "config has no key 'timestmp'", 6, "'timestamp'"),
-    (f(SQL, "entity='user',\n  validators={\n  'x': 3}"), FeatureError, "3 for 'x' is not a validator", 6, "not_null()"),
-    (f(SQL, "entity='user',\n  metrics=mlf.Sum('x', windows='1d')"), FeatureError, "metrics need a timestamp", 5, 'timestamp="event_time"'),
-    (f(SQL, "entity='user', timestamp='t',\n  metrics=mlf.Sum('x', windows='1 day')"), FeatureError, "'1 day' is not a duration", 5, "7d"),
-    (f(SQL, "entity='user', timestamp='t', closed='left',\n  metrics=mlf.Rolling(windows='1d', closed='right')"), FeatureError, "closed is said in two ways", 5, "a feature has one"),
-    (f(SQL, "entity='user', timestamp='t', validators={'x': mlf.is_in(3)}"), FeatureError, "is_in() takes a list of values", 4, ""),
+    (
+        f(SQL, "entity='user',\n  validators={\n  'x': 3}"),
+        FeatureError,
+        "3 for 'x' is not a validator",
+        6,
+        "not_null()",
+    ),
+    (
+        f(SQL, "entity='user',\n  metrics=mlf.Sum('x', windows='1d')"),
+        FeatureError,
+        "metrics need a timestamp",
+        5,
+        'timestamp="event_time"',
+    ),
+    (
+        f(SQL, "entity='user', timestamp='t',\n  metrics=mlf.Sum('x', windows='1 day')"),
+        FeatureError,
+        "'1 day' is not a duration",
+        5,
+        "7d",
+    ),
+    (
+        f(SQL, "entity='user', timestamp='t', closed='left',\n  metrics=mlf.Rolling(windows='1d', closed='right')"),
+        FeatureError,
+        "closed is said in two ways",
+        5,
+        "a feature has one",
+    ),
+    (
+        f(SQL, "entity='user', timestamp='t', validators={'x': mlf.is_in(3)}"),
+        FeatureError,
+        "is_in() takes a list of values",
+        4,
+        "",
+    ),
     (f("return '{{ config(entity=\"user\") }} SELECT 1'"), FeatureError, "config() stands twice", 6, "one call"),
     (f("return '''\n  SELECT k, t,\n  SELEC x\n  FORM y'''"), GrammarError, "SQL syntax", 9, ""),
     (f("return f'''\n  SELECT k, t, x FROM {mlf.source(\"ev\")}\n  LIMIT 3'''"), GrammarError, "LIMIT", 8, ""),
-    (f("return f'''\n  SELECT k, t, nope + 1 AS y FROM {mlf.source(\"ev\")}'''"), FeatureError, "there is no column 'nope' in ev", 7, ""),
-]  # fmt: skip
+    (
+        f("return f'''\n  SELECT k, t, nope + 1 AS y FROM {mlf.source(\"ev\")}'''"),
+        FeatureError,
+        "there is no column 'nope' in ev",
+        7,
+        "",
+    ),
+]
 
 
 @pytest.mark.parametrize(("text", "kind", "message", "line", "hint"), REFUSED_FILES, ids=[r[2] for r in REFUSED_FILES])

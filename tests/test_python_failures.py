@@ -21,20 +21,39 @@ if TYPE_CHECKING:
     from tests.cli.running import Said
 
 ROWS = {
-    "int128": ("import polars as pl", "pl.DataFrame({'k': [1], 'v': [1]}).cast({'v': pl.Int128})", "cannot be read: Invalid"),
-    "decimal256": ("import pyarrow as pa", "pa.table({'k': [1], 'v': pa.nulls(1, pa.decimal256(60))})", "cannot read Arrow's decimal256"),
-    "half": ("import pyarrow as pa", "pa.table({'k': [1], 'v': pa.nulls(1, pa.float16())})", "cannot read Arrow's halffloat"),
+    "int128": (
+        "import polars as pl",
+        "pl.DataFrame({'k': [1], 'v': [1]}).cast({'v': pl.Int128})",
+        "cannot be read: Invalid",
+    ),
+    "decimal256": (
+        "import pyarrow as pa",
+        "pa.table({'k': [1], 'v': pa.nulls(1, pa.decimal256(60))})",
+        "cannot read Arrow's decimal256",
+    ),
+    "half": (
+        "import pyarrow as pa",
+        "pa.table({'k': [1], 'v': pa.nulls(1, pa.float16())})",
+        "cannot read Arrow's halffloat",
+    ),
     "interval": ("import pyarrow as pa", "pa.table({'k': [1], 'v': pa.nulls(1, pa.duration('s'))})", "type INTERVAL"),
     "no key": ("import pyarrow as pa", "pa.table({'v': [1]})", "k"),
     "a relation of a table that is gone": (
         "import duckdb\ncon = duckdb.connect()\ncon.execute('CREATE TABLE t AS SELECT 1 AS k, 2 AS v')\n"
-        "gone = con.table('t')\ncon.execute('DROP TABLE t')", "gone", "the function of 'bad' failed: CatalogException: Catalog Error: Table with name t does not exist",
+        "gone = con.table('t')\ncon.execute('DROP TABLE t')",
+        "gone",
+        "the function of 'bad' failed: CatalogException: Catalog Error: Table with name t does not exist",
     ),
-}  # fmt: skip
+}
 EV = '{{ source("ev") }}'
 SQL = {  # what is before the function, what it returns, the line after `return` (0: of the return), what is said
     "raises": ("", "{}['v']", 0, "the function of 'bad' failed: KeyError: 'v'"),
-    "raises below": ("def inner():\n    raise ValueError('no\\n  such\\tthing')", "inner()", -6, "failed: ValueError: no such thing"),
+    "raises below": (
+        "def inner():\n    raise ValueError('no\\n  such\\tthing')",
+        "inner()",
+        -6,
+        "failed: ValueError: no such thing",
+    ),
     "raises no Exception": ("", "exit(3)", 0, "the function of 'bad' failed: SystemExit: 3"),
     "nothing": ("", "None", -1, "the function of 'bad' returns None"),
     "no text": ("", "5", -1, "a feature cannot be a int"),
@@ -48,7 +67,7 @@ SQL = {  # what is before the function, what it returns, the line after `return`
     "Jinja that fails": ("", "'SELECT {{ nobody }}'", 0, "'nobody' is undefined"),
     "too deep": ("", f"'SELECT k, ' + 'abs(' * 600 + 'x' + ')' * 600 + f' AS v FROM {EV}'", None, "deep"),
     "what leaks": ("", f"'SELECT k, x, random() AS v FROM {EV}'", 0, "RANDOM() is not the same in every run"),
-}  # fmt: skip
+}
 READS = """{{ config(entity="user") }}
 SELECT e.k, max(b.v) AS top FROM {{ source("ev") }} AS e JOIN {{ ref("bad") }} AS b ON e.k = b.k GROUP BY e.k"""
 ON = """{{ config(entity="user") }} SELECT k, top FROM {{ ref("reads") }}"""
@@ -115,8 +134,9 @@ def test_it_fails_again_where_nothing_else_is_to_be_done(small: Small) -> None:
     assert small.build().failed
     assert small.build().failed
     assert small.sql("SELECT status, failed FROM mlforge.builds ORDER BY build") == [
-        ("partial", ["bad", "reads", "on"]), ("failed", ["bad", "reads", "on"]),
-    ]  # fmt: skip
+        ("partial", ["bad", "reads", "on"]),
+        ("failed", ["bad", "reads", "on"]),
+    ]
     with pytest.raises(FeatureError, match=rf"^features/bad\.py:{line}: the function of 'bad' failed"):
         small.build("on")
     assert not small.build("good").failed, "who does not ask for it is not told of it"
@@ -130,8 +150,11 @@ def test_it_stays_at_its_last_good_version(small: Small) -> None:
         small.rows(f"1, TIMESTAMP '2024-01-01', {len(value)}")
         result = small.build()
         assert {f.feature: f.status for f in result.features} == {
-            "good": "built", "bad": "failed", "reads": "skipped", "on": "skipped",
-        }  # fmt: skip
+            "good": "built",
+            "bad": "failed",
+            "reads": "skipped",
+            "on": "skipped",
+        }
         assert small.view("good") == [(1, len(value))]
         assert small.view("bad") == [(1, 7)]
         assert result.plan.removed == ()
@@ -233,7 +256,10 @@ def test_a_sync_says_that_it_failed_and_makes_the_others(small: Small, tmp_path:
     synced = mlf.open(small.root).sync(written, BuildOptions())
     assert {f.feature: (f.status, f.reasons) for f in synced.features} == {
         "good": ("same", ()),
-        "bad": ("failed", (f"features/bad.py:{line}: the function of 'bad' failed: ZeroDivisionError: division by zero",)),
+        "bad": (
+            "failed",
+            (f"features/bad.py:{line}: the function of 'bad' failed: ZeroDivisionError: division by zero",),
+        ),
         "reads": ("blocked", ("reads bad, which failed",)),
         "on": ("blocked", ("reads reads, which failed",)),
-    }  # fmt: skip
+    }

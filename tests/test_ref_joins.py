@@ -87,8 +87,11 @@ def joined(
 def test_a_left_join_gives_every_row_the_value_at_its_time(small: Small, upstream: str) -> None:
     rows = joined(small, upstream)
     assert [row[2:] for row in rows] == [
-        *zip((10, 20, 30, 40), VALUES[upstream], strict=True), (50, None), (60, None), (70, None),
-    ]  # fmt: skip
+        *zip((10, 20, 30, 40), VALUES[upstream], strict=True),
+        (50, None),
+        (60, None),
+        (70, None),
+    ]
 
 
 @pytest.mark.parametrize("upstream", UPSTREAM)
@@ -123,9 +126,13 @@ def test_two_refs_one_after_the_other(small: Small) -> None:
     """The second is joined by a column of the first."""
     small.feature("up", UPSTREAM["plain"])
     small.feature("near", UPSTREAM["plain"].replace("since, v", "since, v - 1 AS next"))
-    small.feature("f", JOIN.format(
-        columns="u.v, n.next", join=ON + '\nLEFT JOIN {{ ref("near") }} AS n ON n.city = e.city AND n.street = u.v',
-    ))  # fmt: skip
+    small.feature(
+        "f",
+        JOIN.format(
+            columns="u.v, n.next",
+            join=ON + '\nLEFT JOIN {{ ref("near") }} AS n ON n.city = e.city AND n.street = u.v',
+        ),
+    )
     small.good()
     assert [row[2:] for row in small.view("f")][:4] == [(10, 1, 0), (20, 2, 49), (30, 2, 49), (40, 2, 49)]
 

@@ -112,12 +112,16 @@ WIDENED = {
     "float and double": ("FLOAT", [0.5], "DOUBLE", [0.1], "DOUBLE", [0.5, 0.1]),
     "nothing and text": ('"NULL"', [None], "VARCHAR", ["x"], "VARCHAR", [None, "x"]),
     "fields": (
-        "STRUCT(a INTEGER)", [{"a": 1}], "STRUCT(b VARCHAR, a BIGINT)", [{"b": "x", "a": 2}],
-        "STRUCT(a BIGINT, b VARCHAR)", [{"a": 1, "b": None}, {"a": 2, "b": "x"}],
+        "STRUCT(a INTEGER)",
+        [{"a": 1}],
+        "STRUCT(b VARCHAR, a BIGINT)",
+        [{"b": "x", "a": 2}],
+        "STRUCT(a BIGINT, b VARCHAR)",
+        [{"a": 1, "b": None}, {"a": 2, "b": "x"}],
     ),
     "lists": ("INTEGER[]", [[1]], "BIGINT[]", [[2**40]], "BIGINT[]", [[1], [2**40]]),
     "nanoseconds": ("TIMESTAMP", [NOON], "TIMESTAMP_NS", [NOON], "TIMESTAMP_NS", [NOON, NOON]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", WIDENED)
@@ -196,12 +200,18 @@ def test_what_is_declared_is_proven(tmp_path: Path) -> None:
 
 
 DECLARED = {
-    ("csv", "BIGINT"): (["1", "+2", "3.0", "", "-4"], [1, 2, 3, None, -4], ["2.5", "x", "1e-1", "99999999999999999999"]),
+    ("csv", "BIGINT"): (
+        ["1", "+2", "3.0", "", "-4"],
+        [1, 2, 3, None, -4],
+        ["2.5", "x", "1e-1", "99999999999999999999"],
+    ),
     ("csv", "DECIMAL(5,2)"): (["1", "2.50", "3.250"], [D(1), D("2.5"), D("3.25")], ["2.505", "1234567", "x"]),
     ("csv", "DOUBLE"): (["1", "2.5", "1e3"], [1.0, 2.5, 1000.0], ["x", str(BIG)]),
     ("csv", "DATE"): (["2024-01-01"], [DAY], ["2024-01-01 18:00:00", "x"]),
     ("csv", "TIMESTAMP"): (
-        ["2024-01-01 18:00:00", "2024-01-01T18:00"], [NOON, NOON], ["2024-01-01 18:00:00+02", "2024-01-01", "x"],
+        ["2024-01-01 18:00:00", "2024-01-01T18:00"],
+        [NOON, NOON],
+        ["2024-01-01 18:00:00+02", "2024-01-01", "x"],
     ),
     ("csv", "VARCHAR"): (["007", "7", "x"], ["007", "7", "x"], []),
     ("csv", "BOOLEAN"): (["true", "f"], [True, False], ["2", "x"]),
@@ -210,7 +220,7 @@ DECLARED = {
     ("json", "VARCHAR"): (["1", '"007"'], ["1", "007"], []),
     ("csv", "BIGINT[]"): (['"[1, 2]"', "[]", ""], [[1, 2], [], None], []),
     ("json", "STRUCT(a BIGINT)"): (['{"a": 1}', '{"b": 1}'], [{"a": 1}, {"a": None}], []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("format_", "kind"), DECLARED)
@@ -229,19 +239,24 @@ WITHIN = {
     ("json", "DECIMAL(38,2)[]"): ([f"[{BIG}, 0.25]"], [[D(BIG), D("0.25")]], {"[0.255]": "0.255"}),
     ("json", "DATE[]"): (['["2024-01-01"]'], [[DAY]], {'["2024-01-01 18:00:00"]': "2024-01-01 18:00:00"}),
     ("json", "TIMESTAMP[]"): (
-        ['["2024-01-01 18:00:00"]'], [[NOON]], {'["2024-01-01 18:00:00+02"]': "2024-01-01 18:00:00+02", '["2024-01-01"]': "2024-01-01"},
+        ['["2024-01-01 18:00:00"]'],
+        [[NOON]],
+        {'["2024-01-01 18:00:00+02"]': "2024-01-01 18:00:00+02", '["2024-01-01"]': "2024-01-01"},
     ),
     ("json", "STRUCT(a BOOLEAN, b VARCHAR)"): (
-        ['{"a": true, "b": 1}', "null", '{"b": [1]}'], [{"a": True, "b": "1"}, None, {"a": None, "b": "[1]"}], {'{"a": 2}': "2"},
+        ['{"a": true, "b": 1}', "null", '{"b": [1]}'],
+        [{"a": True, "b": "1"}, None, {"a": None, "b": "[1]"}],
+        {'{"a": 2}': "2"},
     ),
     ("json", "MAP(VARCHAR, BIGINT)"): (['{"x": 1}', "{}", "null"], [{"x": 1}, {}, None], {'{"y": 1, "x": 2.5}': "2.5"}),
     ("json", "BIGINT[2]"): (["[1, 2]"], [(1, 2)], {"[1, 2.5]": "2.5"}),
     ("json", 'STRUCT("x y" STRUCT(b DOUBLE[])[])'): (
-        ['{"x y": [{"b": [1, null]}, null, {"b": null}]}'], [{"x y": [{"b": [1.0, None]}, None, {"b": None}]}],
+        ['{"x y": [{"b": [1, null]}, null, {"b": null}]}'],
+        [{"x y": [{"b": [1.0, None]}, None, {"b": None}]}],
         {f'{{"x y": [{{"b": [{BIG}]}}]}}': str(BIG)},
     ),
     ("csv", "DOUBLE[]"): (['"[1, 2.5]"', ""], [[1.0, 2.5], None], {f'"[1, {BIG}]"': str(BIG), "x": "x"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("format_", "kind"), WITHIN)
@@ -274,7 +289,7 @@ GUESSED = {
     "times": (['{"a": ["2024-01-01 18:00:00"]}'], "STRUCT(a TIMESTAMP[])", [{"a": [NOON]}]),
     "days and times": (['["2024-01-01", "2024-01-01 18:00:00"]'], "VARCHAR[]", [["2024-01-01", "2024-01-01 18:00:00"]]),
     "numbers and texts": (['[7, "007"]'], "JSON[]", [["7", '"007"']]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", GUESSED)
@@ -326,10 +341,28 @@ PROPOSED = {
     "Parquet": ("parquet", ([BIG], "BIGINT"), ([0.5], "DOUBLE"), {}, "DECIMAL(38,9)"),
     "Parquet with more": ("parquet", ([BIG], "BIGINT"), ([0.1 + 0.2], "DOUBLE"), {}, "DECIMAL(38,18)"),
     "Parquet with anything": ("parquet", ([BIG], "BIGINT"), ([5e-324], "DOUBLE"), {}, "VARCHAR"),
-    "a decimal cut": ("parquet", ([D("1.25")], "DECIMAL(5,2)"), ([], "DECIMAL(5,2)"), {"v": "DECIMAL(5,1)"}, "DECIMAL(5,2)"),
-    "a decimal as integer": ("parquet", ([D("1.25")], "DECIMAL(5,2)"), ([], "DECIMAL(5,2)"), {"v": "BIGINT"}, "DECIMAL(5,2)"),
-    "a decimal beside doubles": ("parquet", ([D(2**53 + 1) / 4], "DECIMAL(20,2)"), ([0.5], "DOUBLE"), {}, "DECIMAL(38,9)"),
-}  # fmt: skip
+    "a decimal cut": (
+        "parquet",
+        ([D("1.25")], "DECIMAL(5,2)"),
+        ([], "DECIMAL(5,2)"),
+        {"v": "DECIMAL(5,1)"},
+        "DECIMAL(5,2)",
+    ),
+    "a decimal as integer": (
+        "parquet",
+        ([D("1.25")], "DECIMAL(5,2)"),
+        ([], "DECIMAL(5,2)"),
+        {"v": "BIGINT"},
+        "DECIMAL(5,2)",
+    ),
+    "a decimal beside doubles": (
+        "parquet",
+        ([D(2**53 + 1) / 4], "DECIMAL(20,2)"),
+        ([0.5], "DOUBLE"),
+        {},
+        "DECIMAL(38,9)",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", PROPOSED)
@@ -377,12 +410,16 @@ BEHIND_REFUSED = {
     ("csv", "leading zeros"): ("7", "007", "row 1 of a.csv says '7', beside numbers of 3 digits with leading zeros"),
     ("csv", "a time"): ("2024-01-01", "2024-01-01 18:00:00", f"row {MANY + 1} says '2024-01-01 18:00:00'"),
     ("csv", "a date"): ("2024-01-01 18:00:00", "2024-01-02", f"row {MANY + 1} says '2024-01-02', DATE"),
-    ("csv", "a zone"): ("2024-01-01 18:00:00", "2024-01-01 18:00:00+02", f"row {MANY + 1} says '2024-01-01 18:00:00+02'"),
+    ("csv", "a zone"): (
+        "2024-01-01 18:00:00",
+        "2024-01-01 18:00:00+02",
+        f"row {MANY + 1} says '2024-01-01 18:00:00+02'",
+    ),
     ("csv", "a number"): ("true", "1", f"row {MANY + 1} says '1'"),
     ("csv", "no double"): ("1.5", str(BIG), f"row {MANY + 1} says '{BIG}', an integer that no DOUBLE is"),
     ("json", "text"): ("1", '"1"', f'in a.json row 1 says 1, a number, and row {MANY + 1} says "1", text'),
     ("json", "no double"): ("1.5", str(BIG), f"row {MANY + 1} says '{BIG}', an integer that no DOUBLE is"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("format_", "case"), BEHIND)
@@ -682,8 +719,9 @@ def test_a_time_that_gets_a_zone_makes_all_rows(small: Small) -> None:
     small.config(config)
     (step,) = small.forge.plan().steps
     assert (step.action, step.increment.why) == (
-        "patch", "columns of ev have other types, and what is computed over its windows follows",
-    )  # fmt: skip
+        "patch",
+        "columns of ev have other types, and what is computed over its windows follows",
+    )
     assert small.good() == {"f": "1.0.1"}
 
 

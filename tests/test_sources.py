@@ -236,12 +236,18 @@ UNKEYED = """
     ("key", "said", "rows"),
     [
         # The row (1, NULL) is an older state of the one with the key 1.
-        ("id", "3 rows have no unique_key (id is NULL)",
-         [(1, FIRST, 11), (1, SECOND, 20), (2, FIRST, 30), (2, THIRD, 50)]),
-        ("[id, part]", "4 rows have no unique_key (id, part is NULL)",
-         [(1, FIRST, 11), (1, SECOND, 20), (2, FIRST, 30), (2, SECOND, 40), (2, THIRD, 50)]),
+        (
+            "id",
+            "3 rows have no unique_key (id is NULL)",
+            [(1, FIRST, 11), (1, SECOND, 20), (2, FIRST, 30), (2, THIRD, 50)],
+        ),
+        (
+            "[id, part]",
+            "4 rows have no unique_key (id, part is NULL)",
+            [(1, FIRST, 11), (1, SECOND, 20), (2, FIRST, 30), (2, SECOND, 40), (2, THIRD, 50)],
+        ),
     ],
-)  # fmt: skip
+)
 def test_rows_without_a_unique_key_all_stay(
     small: Small, key: str, said: str, rows: list[tuple[int, dt.datetime, int]]
 ) -> None:
@@ -270,8 +276,10 @@ def test_of_rows_that_tie_the_one_known_last_counts(small: Small) -> None:
     )
     small.good()
     assert small.ask(["f", "w"], "(1, '2024-02-01'), (2, '2024-02-01'), (3, '2024-02-01')") == [
-        (1, 1, [9, 1]), (7, 7, [5, 7]), (5, 5, [7, 5]),
-    ]  # fmt: skip
+        (1, 1, [9, 1]),
+        (7, 7, [5, 7]),
+        (5, 5, [7, 5]),
+    ]
 
 
 def test_a_setting_that_names_no_column(small: Small) -> None:

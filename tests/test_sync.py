@@ -202,9 +202,14 @@ def test_features_of_one_side_only(here: Small) -> None:
     here.config(CONFIG.replace("  s2: [last]", "  s3: [spend]").replace('  s1: [spend, "last:x_last"]\n', ""))
     found = synced(here, code=1)
     assert statuses(found) == {
-        **dict.fromkeys(("spend", "profile", "share"), "same"), "last": "missing", "trend": "missing",
-        "more": "extra", "s1": "missing", "s2": "missing", "s3": "extra",
-    }  # fmt: skip
+        **dict.fromkeys(("spend", "profile", "share"), "same"),
+        "last": "missing",
+        "trend": "missing",
+        "more": "extra",
+        "s1": "missing",
+        "s2": "missing",
+        "s3": "extra",
+    }
     assert found["more"]["reasons"] == ["not in the manifest"]
     assert found["last"]["reasons"] == ["not in the project"]
 
@@ -341,8 +346,9 @@ def test_keys_and_prefixes_of_a_feature_set_are_compared(there: Small, tmp_path:
     mate.config(CONFIG + entry.replace("buyer_", "b_"))
     found = synced(mate, code=1)["s3"]
     assert (found["status"], found["reasons"]) == (
-        "definition", ["last@1 (k=buyer, prefix buyer_) there, last@1 (k=buyer, prefix b_) here"]
-    )  # fmt: skip
+        "definition",
+        ["last@1 (k=buyer, prefix buyer_) there, last@1 (k=buyer, prefix b_) here"],
+    )
 
 
 def test_files_outside_of_the_project_are_found_again(tmp_path: Path) -> None:

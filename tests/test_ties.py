@@ -35,11 +35,14 @@ def make_rows() -> list[Row]:
     chance = random.Random(7)
     return [
         {
-            "k": n % 3, "t": chance.randrange(4), "loaded": chance.choice([None, 0, 1]),
-            "x": chance.choice([None, 1, 2, 3, 40]), "s": chance.choice(["a", "b", None, "c"]),
+            "k": n % 3,
+            "t": chance.randrange(4),
+            "loaded": chance.choice([None, 0, 1]),
+            "x": chance.choice([None, 1, 2, 3, 40]),
+            "s": chance.choice(["a", "b", None, "c"]),
         }
         for n in range(ROWS)
-    ]  # fmt: skip
+    ]
 
 
 def least(value: Any) -> tuple[bool, Any]:
@@ -156,8 +159,9 @@ FORMS: dict[str, tuple[str, Callable[[list[Row]], Any]]] = {
     ),
     "limit without order": (
         "SELECT k, count(s) AS v FROM (SELECT * EXCLUDE (loaded) FROM EV LIMIT 500) GROUP BY k",
-        lambda rows: len([row for row in sorted(rows, key=by("k", "t", "x", "s"))[: {2: 100}.get(rows[0]["k"], 200)]
-                          if row["s"]]),
+        lambda rows: len(
+            [row for row in sorted(rows, key=by("k", "t", "x", "s"))[: {2: 100}.get(rows[0]["k"], 200)] if row["s"]]
+        ),
     ),
     "first": ("SELECT k, first(x) AS v FROM EV GROUP BY k", lambda rows: min(rows, key=VALUES)["x"]),
     "first of a CTE": (
@@ -165,7 +169,10 @@ FORMS: dict[str, tuple[str, Callable[[list[Row]], Any]]] = {
         lambda rows: min((r for r in rows if r["s"] == "a"), key=VALUES)["x"],
     ),
     "last": ("SELECT k, last(x) AS v FROM EV GROUP BY k", lambda rows: max(rows, key=VALUES)["x"]),
-    "any_value": ("SELECT k, any_value(x) AS v FROM EV GROUP BY k", lambda rows: min(known(rows, "x"), key=VALUES)["x"]),
+    "any_value": (
+        "SELECT k, any_value(x) AS v FROM EV GROUP BY k",
+        lambda rows: min(known(rows, "x"), key=VALUES)["x"],
+    ),
     "arg_max": (
         "SELECT k, arg_max(x, t) AS v FROM EV GROUP BY k",
         lambda rows: max(known(at(rows, 3), "x"), key=by("x"))["x"],
@@ -199,7 +206,7 @@ FORMS: dict[str, tuple[str, Callable[[list[Row]], Any]]] = {
         "SELECT k, list(DISTINCT s) AS v FROM EV GROUP BY k",
         lambda rows: sorted({row["s"] for row in rows}, key=least),
     ),
-}  # fmt: skip
+}
 
 
 def write(small: Small, rows: list[Row]) -> None:
@@ -241,15 +248,11 @@ def test_a_choice_among_equal_rows_follows_the_order_of_ties(
 
 SMALL_HEAD = '{{ config(entity="user", timestamp="t") }}\n'
 REFUSED = {
-    "SELECT a.k, a.t, b.x FROM {{ source('ev') }} a\nASOF JOIN {{ source('ev') }} b ON a.k = b.k AND a.x + b.x >= 3":
-        "ASOF JOIN ON a.x + b.x >= 3: it is not clear which of equal rows it would meet",
-    "SELECT k, t, json_group_array(x) AS v\nFROM {{ source('ev') }} GROUP BY k, t":
-        "JSON_GROUP_ARRAY(x) sees its rows in no order",
-    "WITH c AS (\nSELECT * FROM {{ source('ev') }} USING SAMPLE 10%) SELECT k, t, x FROM c":
-        "SAMPLE picks rows by chance",
-    "SELECT k, t, x FROM (\nSELECT * FROM {{ source('ev') }} TABLESAMPLE reservoir(5 ROWS))":
-        "SAMPLE picks rows by chance",
-}  # fmt: skip
+    "SELECT a.k, a.t, b.x FROM {{ source('ev') }} a\nASOF JOIN {{ source('ev') }} b ON a.k = b.k AND a.x + b.x >= 3": "ASOF JOIN ON a.x + b.x >= 3: it is not clear which of equal rows it would meet",
+    "SELECT k, t, json_group_array(x) AS v\nFROM {{ source('ev') }} GROUP BY k, t": "JSON_GROUP_ARRAY(x) sees its rows in no order",
+    "WITH c AS (\nSELECT * FROM {{ source('ev') }} USING SAMPLE 10%) SELECT k, t, x FROM c": "SAMPLE picks rows by chance",
+    "SELECT k, t, x FROM (\nSELECT * FROM {{ source('ev') }} TABLESAMPLE reservoir(5 ROWS))": "SAMPLE picks rows by chance",
+}
 
 
 @pytest.mark.parametrize("text", REFUSED)

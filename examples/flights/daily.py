@@ -24,8 +24,13 @@ import mlforge as mlf
 HERE = Path(__file__).resolve().parent
 SOURCES = ("flights", "weather")
 FEATURES = (  # what reads them
-    "airport_weather", "carrier_delays", "carrier_departures", "plane_delays", "plane_vs_carrier", "route_stats",
-)  # fmt: skip
+    "airport_weather",
+    "carrier_delays",
+    "carrier_departures",
+    "plane_delays",
+    "plane_vs_carrier",
+    "route_stats",
+)
 LATE = 2  # days by which every 200th flight is late
 CORRECTED, CORRECTION = 2, 4  # the day that was wrong, and the day on which it comes again
 MONTH = 28

@@ -32,9 +32,13 @@ Texts = dict[str, list[str | None]]
 
 
 def expected(
-    con: DuckDBPyConnection, state: CatalogState, found: Found, columns: Sequence[str],
-    rows: Sequence[Mapping[str, Any]], at: Sequence[int],
-) -> Texts:  # fmt: skip
+    con: DuckDBPyConnection,
+    state: CatalogState,
+    found: Found,
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    at: Sequence[int],
+) -> Texts:
     """What a training set holds for each entity row at its instant (microseconds since the epoch): a text for each
     value of each column. Raises RetrievalError."""
     c = found.physical.c

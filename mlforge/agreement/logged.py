@@ -105,9 +105,12 @@ def _version(
     else:
         rows = _compared(con, state, version, found, tally)
     return tally.result(
-        options.threshold, keys=rows, instants=version.instants, seconds=time.monotonic() - began,
+        options.threshold,
+        keys=rows,
+        instants=version.instants,
+        seconds=time.monotonic() - began,
         current=newer(state, version.feature, version.version),
-    )  # fmt: skip
+    )
 
 
 def _compared(con: DuckDBPyConnection, state: CatalogState, version: _Version, found: Found, tally: Tally) -> int:
@@ -117,9 +120,16 @@ def _compared(con: DuckDBPyConnection, state: CatalogState, version: _Version, f
         tally.coarse = version.stepped
         tally.unproven.append(f"{version.stepped:,} values read keys that are kept at a step, between two steps")
     con.execute(
-        sql("online/keep_served", table=SERVED, logged=LOGGED, feature=version.feature, version=version.version,
-            built=version.built, exactly=on_demand)
-    )  # fmt: skip
+        sql(
+            "online/keep_served",
+            table=SERVED,
+            logged=LOGGED,
+            feature=version.feature,
+            version=version.version,
+            built=version.built,
+            exactly=on_demand,
+        )
+    )
     if not on_demand:
         list_names(con, found.physical)
     total = int(con.execute(f"SELECT coalesce(max(n) + 1, 0) FROM {SERVED}").fetchall()[0][0])

@@ -86,14 +86,24 @@ class Tally:
         failed = compared and differ / compared > threshold
         status: Status = "failed" if failed else "unproven" if reasons else "passed"
         return FeatureAgreement(
-            feature=self.feature, version=self.version, status=status, columns=columns,
-            examples=tuple(self.examples), unproven=tuple(reasons), out_of_range=self.out_of_range,
-            coarse=self.coarse, **more,
-        )  # fmt: skip
+            feature=self.feature,
+            version=self.version,
+            status=status,
+            columns=columns,
+            examples=tuple(self.examples),
+            unproven=tuple(reasons),
+            out_of_range=self.out_of_range,
+            coarse=self.coarse,
+            **more,
+        )
 
 
 def _column(name: str, counts: Counter[str | None]) -> ColumnAgreement:
     return ColumnAgreement(
-        column=name, compared=counts.total(), matches=counts[None], mismatch=counts["mismatch"],
-        missing=counts["missing"], extra=counts["extra"],
-    )  # fmt: skip
+        column=name,
+        compared=counts.total(),
+        matches=counts[None],
+        mismatch=counts["mismatch"],
+        missing=counts["missing"],
+        extra=counts["extra"],
+    )

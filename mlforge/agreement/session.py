@@ -31,11 +31,18 @@ def verify_store(
     manifest, features = compare_store(con, state, client, asked, options)
     there = client.store.status()
     found = Agreement(
-        id=log.new_id(), kind="online", store=f"{there['kind']} {there['at']}", namespace=client.namespace,
-        features=tuple(features), seed=options.seed, sample=options.keys, threshold=options.threshold,
-        generation=manifest.generation, published_at=moment(manifest.published_at),
+        id=log.new_id(),
+        kind="online",
+        store=f"{there['kind']} {there['at']}",
+        namespace=client.namespace,
+        features=tuple(features),
+        seed=options.seed,
+        sample=options.keys,
+        threshold=options.threshold,
+        generation=manifest.generation,
+        published_at=moment(manifest.published_at),
         problems=_problems(con, catalog_path, client, manifest),
-    )  # fmt: skip
+    )
     log.write_if_possible(catalog_path, KIND, record(found), "the comparison")
     return found
 
@@ -49,9 +56,15 @@ def verify_requests(
     place = str(Path.cwd() / where)  # SQL would look into the project's folder
     features = compare_logged(con, reader.state(con), place, asked, options)
     found = Agreement(
-        id=log.new_id(), kind="requests", store=place, namespace="", features=tuple(features), seed=options.seed,
-        sample=sum(f.keys for f in features), threshold=options.threshold,
-    )  # fmt: skip
+        id=log.new_id(),
+        kind="requests",
+        store=place,
+        namespace="",
+        features=tuple(features),
+        seed=options.seed,
+        sample=sum(f.keys for f in features),
+        threshold=options.threshold,
+    )
     log.write_if_possible(catalog_path, KIND, record(found), "the comparison")
     return found
 

@@ -55,9 +55,13 @@ def compare_store(
 
 class _Sample:
     def __init__(
-        self, con: DuckDBPyConnection, state: CatalogState, client: Client, manifest: Manifest,
+        self,
+        con: DuckDBPyConnection,
+        state: CatalogState,
+        client: Client,
+        manifest: Manifest,
         options: AgreementOptions,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.con = con
         self.state = state
         self.client = client
@@ -87,7 +91,7 @@ class _Sample:
         sample = keys(self.con, found, target.feature, o.keys, o.seed, self._extra() if o.scan else None)
         when = [micros(at) for at in o.at] or instants(
             self.con, found, target.feature, self.manifest.published_at, self.now, o.instants, o.seed
-        )  # fmt: skip
+        )
         for start in range(0, len(sample.rows), PORTION):
             portion = slice(start, start + PORTION)
             try:
@@ -143,9 +147,7 @@ def _served(answer: Row | str, makers: Sequence[tuple[str, Callable[[Any], str |
 def read(client: Client, target: Target, rows: Sequence[Row], at: int) -> list[dict[str, Any] | str]:
     """The answer for each row; for one that cannot be read, why. One read, where all can."""
     try:
-        return list(
-            client.get_online_features(target.ref, rows, at=moment(at), with_status=True, full_names=True)
-        )  # fmt: skip
+        return list(client.get_online_features(target.ref, rows, at=moment(at), with_status=True, full_names=True))
     except (StoreDownError, NotPublishedError):
         raise
     except (OnlineError, msgspec.DecodeError, struct.error, ValueError) as error:

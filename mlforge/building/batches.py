@@ -49,9 +49,12 @@ def _days(step: FeatureStep, analysis: Analysis, warehouse: DuckDB) -> list[int]
         warehouse.bind_source(analysis.project.sources[name])
     runner = Runner(warehouse.con)
     make_events(
-        runner, step.candidate.compiled, found.compilation.timestamp_type, found.candidate.config.timestamp_format,
+        runner,
+        step.candidate.compiled,
+        found.compilation.timestamp_type,
+        found.candidate.config.timestamp_format,
         name="_mlforge_all_events",
-    )  # fmt: skip
+    )
     return [int(day) for (day,) in runner.run(sql("feature/days", events="_mlforge_all_events"))]  # type: ignore[call-overload]
 
 

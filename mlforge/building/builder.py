@@ -95,9 +95,15 @@ class Builder:
             return self._run(plan, analysis, state, options, notify, start, pins)
 
     def _run(
-        self, plan: Plan, analysis: Analysis, state: CatalogState, options: BuildOptions,
-        notify: Callable[[Event], None], start: datetime.datetime, pins: Pins,
-    ) -> BuildResult:  # fmt: skip
+        self,
+        plan: Plan,
+        analysis: Analysis,
+        state: CatalogState,
+        options: BuildOptions,
+        notify: Callable[[Event], None],
+        start: datetime.datetime,
+        pins: Pins,
+    ) -> BuildResult:
         from mlforge.building.committing import land
         from mlforge.building.run import run
         from mlforge.building.work import Event
@@ -110,26 +116,42 @@ class Builder:
         with Staging(self.catalog_path, threads=threads, memory_limit=memory) as staging:
             with named(real(self.catalog_path)):
                 work = run(
-                    plan, analysis, state, staging, existing, notify=notify, sample=options.sample,
+                    plan,
+                    analysis,
+                    state,
+                    staging,
+                    existing,
+                    notify=notify,
+                    sample=options.sample,
                     lock_timeout=options.lock_timeout,
-                )  # fmt: skip
+                )
             staging.close()
             pins.release()
             committed = None
             if options.sample is None and (existing or not work.failed or work.staged):
                 notify(Event(event="commit_started"))
                 committed = land(
-                    work, plan, staging, self.catalog_path, started_at=start, arguments={"force": options.force},
-                    lock_timeout=options.lock_timeout, mode=options.commit,  # type: ignore[arg-type]
-                    threads=threads, memory_limit=memory,
-                )  # fmt: skip
+                    work,
+                    plan,
+                    staging,
+                    self.catalog_path,
+                    started_at=start,
+                    arguments={"force": options.force},
+                    lock_timeout=options.lock_timeout,
+                    mode=options.commit,  # type: ignore[arg-type]
+                    threads=threads,
+                    memory_limit=memory,
+                )
                 notify(Event(event="committed", seconds=committed.waited))
         return BuildResult(
-            plan=plan, build=work.build if committed else None, features=tuple(work.results.values()),
-            failed=work.failed, committed=committed,
+            plan=plan,
+            build=work.build if committed else None,
+            features=tuple(work.results.values()),
+            failed=work.failed,
+            committed=committed,
             seconds=(datetime.datetime.now(datetime.UTC) - start).total_seconds(),
             warnings=tuple(work.warnings),
-        )  # fmt: skip
+        )
 
     def planned(
         self, selection: Selection, options: BuildOptions, state: CatalogState, pins: Pins | None = None
@@ -156,12 +178,19 @@ class Builder:
         if lost and lost.keys() >= set(wanted):
             raise next(iter(lost.values()))
         planned = plan(
-            analysis.candidates, state, [name for name in wanted if name not in lost], graph=analysis.graph,
-            feature_sets=self.project.feature_sets, force=options.force, upgrade_sets=options.upgrade_sets,
-            release=options.release, adopt=options.adopt,
+            analysis.candidates,
+            state,
+            [name for name in wanted if name not in lost],
+            graph=analysis.graph,
+            feature_sets=self.project.feature_sets,
+            force=options.force,
+            upgrade_sets=options.upgrade_sets,
+            release=options.release,
+            adopt=options.adopt,
             scope=replace(options.scope, whole=True) if options.sample else options.scope,
-            sources=analysis.project.sources, failed=[_failure(name, error) for name, error in lost.items()],
-        )  # fmt: skip
+            sources=analysis.project.sources,
+            failed=[_failure(name, error) for name, error in lost.items()],
+        )
         return replace(planned, notes=(*planned.notes, *warehouse.notes())), analysis
 
     def selected(self, analysis: Analysis, selection: Selection, state: CatalogState) -> Collection[str]:
@@ -187,9 +216,14 @@ class Builder:
             return frozenset(s.feature for s in whole.steps if s.action != "none") | {f.feature for f in whole.failed}
 
         return select(
-            selectable, names=selection.features, tags=selection.tags, select=selection.select,
-            exclude=selection.exclude, schedule=selection.schedule, changed=changed,
-        )  # fmt: skip
+            selectable,
+            names=selection.features,
+            tags=selection.tags,
+            select=selection.select,
+            exclude=selection.exclude,
+            schedule=selection.schedule,
+            changed=changed,
+        )
 
     def engine(
         self, options: BuildOptions = BuildOptions(), pins: Pins | None = None
@@ -198,9 +232,13 @@ class Builder:
         from mlforge.catalog.source_engine import engine
 
         return engine(
-            self.project, self.catalog_path, threads=options.threads, memory_limit=options.memory_limit,
-            lock_timeout=options.lock_timeout, pins=pins,
-        )  # fmt: skip
+            self.project,
+            self.catalog_path,
+            threads=options.threads,
+            memory_limit=options.memory_limit,
+            lock_timeout=options.lock_timeout,
+            pins=pins,
+        )
 
 
 def _failure(name: str, error: MlforgeError) -> Failure:

@@ -97,9 +97,12 @@ def _unread(analysis: Analysis, name: str, failed: Collection[str]) -> Unread:
 
 
 def analyse(
-    analysis: Analysis, warehouse: DuckDB, wanted: Collection[str], state: CatalogState,
+    analysis: Analysis,
+    warehouse: DuckDB,
+    wanted: Collection[str],
+    state: CatalogState,
     failed: dict[str, MlforgeError] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Compile the wanted features and all they read, upstream ones first, and note the state of their sources.
 
     Raises FeatureError and its kinds at the user's file and line, ProjectError for a source that cannot be read. Where
@@ -166,10 +169,15 @@ def _analyse(analysis: Analysis, warehouse: DuckDB, rendered: Rendered, state: C
     stored = state.features.get(rendered.name)
     before = stored.versions[-1].source_states if stored else {}
     candidate = Candidate(
-        definition=found.definition, compiled=compiled, config=rendered.config, path=rendered.path, sql=rendered.sql,
+        definition=found.definition,
+        compiled=compiled,
+        config=rendered.config,
+        path=rendered.path,
+        sql=rendered.sql,
         source_states={s: warehouse.state(project.sources[s], before.get(s)) for s in rendered.sources},
-        warnings=warnings, seen_sql=found.seen_sql,
-    )  # fmt: skip
+        warnings=warnings,
+        seen_sql=found.seen_sql,
+    )
     return Analysed(candidate, found, *map(tuple, checks))
 
 

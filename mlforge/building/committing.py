@@ -29,10 +29,18 @@ if TYPE_CHECKING:
 
 
 def land(
-    work: Work, plan: Plan, staging: Staging, catalog_path: str, *, started_at: datetime.datetime,
-    arguments: dict[str, Any], lock_timeout: float, mode: Mode, threads: int | None = None,
+    work: Work,
+    plan: Plan,
+    staging: Staging,
+    catalog_path: str,
+    *,
+    started_at: datetime.datetime,
+    arguments: dict[str, Any],
+    lock_timeout: float,
+    mode: Mode,
+    threads: int | None = None,
     memory_limit: str | None = None,
-) -> Committed:  # fmt: skip
+) -> Committed:
     """Commit what a build staged. Raises CatalogError or LockedError with the catalog as it was."""
     drained: list[Path] = []
 
@@ -45,9 +53,15 @@ def land(
         drained[:] = log.drain(tx.con, catalog_path)  # a commit may have to start again
 
     done = commit(
-        catalog_path, staging, apply, lock_timeout=lock_timeout, mode=mode, threads=threads, memory_limit=memory_limit,
+        catalog_path,
+        staging,
+        apply,
+        lock_timeout=lock_timeout,
+        mode=mode,
+        threads=threads,
+        memory_limit=memory_limit,
         own_tables=reads_catalog(work.analysis.project),
-    )  # fmt: skip
+    )
     for path in drained:
         path.unlink(missing_ok=True)
     return done
@@ -91,9 +105,15 @@ def _moved(feature: StoredFeature, step: FeatureStep) -> StoredFeature:
 def _put(tx: Transaction, feature: StoredFeature) -> None:
     kind = feature.versions[-1].compiled.kind
     writer.put_feature(
-        tx.con, feature.name, kind=kind, current=feature.current, held=feature.held, config=feature.config,
-        path=feature.path, sql=feature.sql,
-    )  # fmt: skip
+        tx.con,
+        feature.name,
+        kind=kind,
+        current=feature.current,
+        held=feature.held,
+        config=feature.config,
+        path=feature.path,
+        sql=feature.sql,
+    )
 
 
 def _change(step: FeatureStep) -> Any:
@@ -149,9 +169,15 @@ def _ledger(tx: Transaction, work: Work, staged: Staged) -> None:
 
 def _run(staged: Staged) -> Run:
     return Run(
-        feature=staged.stored.feature, version=str(staged.stored.version), mode=staged.mode, why=staged.why,
-        event_rows=staged.event_rows, added=staged.added, closed=staged.closed, seconds=staged.seconds,
-    )  # fmt: skip
+        feature=staged.stored.feature,
+        version=str(staged.stored.version),
+        mode=staged.mode,
+        why=staged.why,
+        event_rows=staged.event_rows,
+        added=staged.added,
+        closed=staged.closed,
+        seconds=staged.seconds,
+    )
 
 
 def _shows(tx: Transaction, work: Work, plan: Plan, state: CatalogState, catalog_path: str) -> None:
@@ -173,13 +199,19 @@ def _record(tx: Transaction, work: Work, plan: Plan, started_at: datetime.dateti
 
     failed = tuple(r.feature for r in work.results.values() if r.status in ("failed", "skipped"))
     record = BuildRecord(
-        build=work.build, status="partial" if failed and work.staged else "failed" if failed else "done",
-        started_at=started_at.isoformat(), finished_at=datetime.datetime.now(datetime.UTC).isoformat(),
-        mlforge_version=__version__, duckdb_version=duckdb.__version__, project=work.analysis.project.name,
-        profile=work.analysis.project.profile, failed=failed, arguments=arguments,
+        build=work.build,
+        status="partial" if failed and work.staged else "failed" if failed else "done",
+        started_at=started_at.isoformat(),
+        finished_at=datetime.datetime.now(datetime.UTC).isoformat(),
+        mlforge_version=__version__,
+        duckdb_version=duckdb.__version__,
+        project=work.analysis.project.name,
+        profile=work.analysis.project.profile,
+        failed=failed,
+        arguments=arguments,
         built=tuple(f"{n}@{s.stored.version}" for n, s in work.staged.items()),
         warnings=tuple(f"{about}: {text}" for about, text in (*plan.warnings, *work.warnings)),
-    )  # fmt: skip
+    )
     writer.record_build(tx.con, record)
     ran = [Statement(feature=f, step="build", sql=text, seconds=s) for f, text, s in work.runner.ran]
     writer.put_statements(tx.con, work.build, ran)

@@ -33,9 +33,15 @@ def check_input(work: Work, step: FeatureStep, found: Analysed) -> list[CheckRes
     keys = [k.name for k in step.candidate.compiled.keys if k.name in columns]
     timestamp = step.candidate.compiled.timestamp
     return run_checks(
-        work.runner.con, step.feature, found.input_checks, "input", f"({found.compilation.input_sql})", columns=columns,
-        keys=keys, timestamp=timestamp if timestamp in columns else None,
-    )  # fmt: skip
+        work.runner.con,
+        step.feature,
+        found.input_checks,
+        "input",
+        f"({found.compilation.input_sql})",
+        columns=columns,
+        keys=keys,
+        timestamp=timestamp if timestamp in columns else None,
+    )
 
 
 def describe(
@@ -48,13 +54,24 @@ def describe(
     columns = dict(zip(shown, work.warehouse.describe(f"FROM {relation}").values(), strict=True))
     keys = [k.name for k in compiled.keys]
     checks = run_checks(
-        con, stored.feature, found.output_checks, "output", relation, columns=columns, keys=keys,
+        con,
+        stored.feature,
+        found.output_checks,
+        "output",
+        relation,
+        columns=columns,
+        keys=keys,
         timestamp=compiled.timestamp,
-    )  # fmt: skip
+    )
     stats = collect_stats(
-        con, stored.feature, relation, columns={o.name: columns[o.name] for o in compiled.outputs}, rows=rows,
-        previous_edges=_edges(work, stored), sample_by=[*keys, *([compiled.timestamp] if compiled.timestamp else [])],
-    )  # fmt: skip
+        con,
+        stored.feature,
+        relation,
+        columns={o.name: columns[o.name] for o in compiled.outputs},
+        rows=rows,
+        previous_edges=_edges(work, stored),
+        sample_by=[*keys, *([compiled.timestamp] if compiled.timestamp else [])],
+    )
     return checks, stats
 
 

@@ -179,11 +179,16 @@ def _events(
     text = step.increment.query if reading.carry else found.candidate.seen_sql or compiled.event_sql
     query = with_ref_times(text, physicals, compiled.timestamp)
     counts = materialise.make_events(
-        work.runner, replace(compiled, event_sql=query), found.compilation.timestamp_type,
-        found.candidate.config.timestamp_format, name=name, carried=reading.carry,
-        keep=name != materialise.READ_EVENTS, counted=name != materialise.READ_EVENTS,
+        work.runner,
+        replace(compiled, event_sql=query),
+        found.compilation.timestamp_type,
+        found.candidate.config.timestamp_format,
+        name=name,
+        carried=reading.carry,
+        keep=name != materialise.READ_EVENTS,
+        counted=name != materialise.READ_EVENTS,
         seen=bool(found.candidate.seen_sql),
-    )  # fmt: skip
+    )
     return named(work, counts)
 
 
@@ -194,9 +199,13 @@ def named(work: Work, counts: EventCounts) -> EventCounts:
 
 
 def _region(
-    work: Work, step: FeatureStep, compiled: Compiled, increment: Increment, counts: EventCounts,
+    work: Work,
+    step: FeatureStep,
+    compiled: Compiled,
+    increment: Increment,
+    counts: EventCounts,
     known: dict[str, Part],
-) -> Region:  # fmt: skip
+) -> Region:
     """The event times that may have changed: of new rows, of rows that parts had, and where refs have new values."""
     keys = [k.name for k in compiled.keys]
     new: Spans = ()

@@ -33,10 +33,15 @@ def leakage(work: Work, found: Analysed) -> LeakageError:
     forget(con, _RELATION)
     con.execute(
         sql(
-            "feature/events_view", name=_RELATION, materialise=False, timestamp_type=checked.timestamp_type,
-            format=checked.format, event_sql=checked.query, seen="keep",
+            "feature/events_view",
+            name=_RELATION,
+            materialise=False,
+            timestamp_type=checked.timestamp_type,
+            format=checked.format,
+            event_sql=checked.query,
+            seen="keep",
         )
-    )  # fmt: skip
+    )
     accused = con.execute(
         sql("proof/accused", relation=_RELATION, keys=keys, delay=checked.delay, never=NEVER, most=_MOST)
     ).fetchall()

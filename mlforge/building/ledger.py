@@ -70,10 +70,13 @@ def _entry(source: str, name: str, digest: str, new: PartRange | None, old: Part
     """What the ledger says of a part. ``old``: what it said before, of a part that is taken in bit by bit."""
     both = [p for p in (new, old) if p is not None]
     return Part(
-        source=source, part=name, digest=digest, rows=sum(p.rows or 0 for p in both),
+        source=source,
+        part=name,
+        digest=digest,
+        rows=sum(p.rows or 0 for p in both),
         first=min((p.first for p in both if p.first is not None), default=None),
         last=max((p.last for p in both if p.last is not None), default=None),
-    )  # fmt: skip
+    )
 
 
 def _without(now: SourceState, old: SourceState, pending: set[str]) -> SourceState:

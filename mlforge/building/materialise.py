@@ -83,18 +83,33 @@ class EventCounts:
 
 
 def make_events(
-    runner: Runner, compiled: Compiled, timestamp_type: str | None, format_: str | None, *, name: str = EVENTS,
-    carried: bool = False, keep: bool = False, counted: bool = True, seen: bool = False,
-) -> EventCounts:  # fmt: skip
+    runner: Runner,
+    compiled: Compiled,
+    timestamp_type: str | None,
+    format_: str | None,
+    *,
+    name: str = EVENTS,
+    carried: bool = False,
+    keep: bool = False,
+    counted: bool = True,
+    seen: bool = False,
+) -> EventCounts:
     """Make the temporary relation of event rows. It is a view where reading it twice costs less than keeping it, unless
     ``keep`` asks for a table. ``carried``: its rows say which part of the source they are from. ``seen``: they say when
     they are known, and what reads a row that is stamped before that fails with LEAK."""
     dear = _DEAR_SEEN if seen else _DEAR
     simple = not keep and dear.search(compiled.event_sql) is None
     script = sql(
-        "feature/events_view", name=name, materialise=not simple, timestamp_type=timestamp_type, format=format_,
-        event_sql=compiled.event_sql, seen="check" if seen else None, delay=compiled.delay, leak=LEAK,
-    )  # fmt: skip
+        "feature/events_view",
+        name=name,
+        materialise=not simple,
+        timestamp_type=timestamp_type,
+        format=format_,
+        event_sql=compiled.event_sql,
+        seen="check" if seen else None,
+        delay=compiled.delay,
+        leak=LEAK,
+    )
     if seen:
         runner.checked = Checked(compiled.event_sql, timestamp_type, format_, compiled.delay)
     forget(runner.con, name)
@@ -104,10 +119,14 @@ def make_events(
     keys = [k.name for k in compiled.keys]
     found = runner.run(
         sql(
-            "feature/part_ranges", keys=keys, timed=bool(timestamp_type), relation=name, carried=carried,
+            "feature/part_ranges",
+            keys=keys,
+            timed=bool(timestamp_type),
+            relation=name,
+            carried=carried,
             loaded=compiled.loaded_at,
         )
-    )  # fmt: skip
+    )
     parts = tuple(PartRange(*row) for row in found)  # type: ignore[arg-type]
     return EventCounts(sum(p.rows for p in parts), sum(p.nowhere for p in parts), parts)
 
@@ -136,9 +155,14 @@ def make_table(runner: Runner, compiled: Compiled, table: str, last: int | None 
 
 
 def fill_table(
-    runner: Runner, compiled: Compiled, table: str, last: int | None = None, *, kept: Spans | None = None,
+    runner: Runner,
+    compiled: Compiled,
+    table: str,
+    last: int | None = None,
+    *,
+    kept: Spans | None = None,
     temporary: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """Make ``table`` from the event rows with the scales that ``compiled`` has.
 
     With ``kept`` no more than the rows of these times need be made."""
@@ -229,9 +253,15 @@ class PatchSize:
 
 
 def make_patch(
-    runner: Runner, compiled: Compiled, table: str, current: str, fresh: str, *, spans: Spans | None = None,
+    runner: Runner,
+    compiled: Compiled,
+    table: str,
+    current: str,
+    fresh: str,
+    *,
+    spans: Spans | None = None,
     keyed: str | None = None,
-) -> PatchSize:  # fmt: skip
+) -> PatchSize:
     """Replace the fresh table by what changes from ``current``: rows to close and rows to add.
 
     With ``spans`` or ``keyed`` the fresh table is right for these times and keys alone, and no others are touched."""
@@ -241,10 +271,19 @@ def make_patch(
     timed = compiled.kind != "static"
     runner.run(
         sql(
-            "feature/patch", table=table, current=current, fresh=fresh, columns=list(types), repeats=repeats,
-            timed=timed, spans=spans, keyed=keyed, keys=keys, alike=alike(types),
+            "feature/patch",
+            table=table,
+            current=current,
+            fresh=fresh,
+            columns=list(types),
+            repeats=repeats,
+            timed=timed,
+            spans=spans,
+            keyed=keyed,
+            keys=keys,
+            alike=alike(types),
         )
-    )  # fmt: skip
+    )
     found = runner.run(sql("feature/patch_size", table=table, timed=timed))[0]
     return PatchSize(*found)  # type: ignore[arg-type]
 

@@ -35,10 +35,14 @@ def check(work: Work, step: FeatureStep, found: Analysed, compiled: Compiled, la
     delay = 0 if compiled.interval else compiled.delay.micros or 0  # boundaries have it in them
     rows = work.runner.run(
         sql(
-            "feature/past_changes", table=compiled.table, current=f"{CURRENT}.store.{ident(compiled.table)}", keys=keys,
-            before=since - delay, most=_MOST,
+            "feature/past_changes",
+            table=compiled.table,
+            current=f"{CURRENT}.store.{ident(compiled.table)}",
+            keys=keys,
+            before=since - delay,
+            most=_MOST,
         )
-    )  # fmt: skip
+    )
     if rows:
         work.warnings.append((step.feature, f"{_said(rows, keys, since)}: {_meaning(found)}"))
 

@@ -139,16 +139,30 @@ def _build(work: Work, step: FeatureStep, start: float) -> None:
     work.staged[step.feature] = staged
     work.state = _with_version(work.state, step, staged.stored)
     work.results[step.feature] = _result(
-        step, "built", rows=staged.stored.rows, event_rows=staged.event_rows,
-        nowhere=made.counts.nowhere if made.counts else 0, ties=_ties(staged, made.counts), seconds=staged.seconds,
-        checks=checks, mode=staged.mode, why=staged.why, added=staged.added, closed=staged.closed,
-    )  # fmt: skip
+        step,
+        "built",
+        rows=staged.stored.rows,
+        event_rows=staged.event_rows,
+        nowhere=made.counts.nowhere if made.counts else 0,
+        ties=_ties(staged, made.counts),
+        seconds=staged.seconds,
+        checks=checks,
+        mode=staged.mode,
+        why=staged.why,
+        added=staged.added,
+        closed=staged.closed,
+    )
     work.notify(
         Event(
-            event="feature_done", feature=step.feature, version=str(step.version_to), action=step.action,
-            mode=staged.mode, rows=staged.stored.rows, seconds=staged.seconds,
+            event="feature_done",
+            feature=step.feature,
+            version=str(step.version_to),
+            action=step.action,
+            mode=staged.mode,
+            rows=staged.stored.rows,
+            seconds=staged.seconds,
         )
-    )  # fmt: skip
+    )
 
 
 def _ties(staged: Staged, counts: materialise.EventCounts | None) -> int:
@@ -214,9 +228,16 @@ def _increment(work: Work, step: FeatureStep, found: Analysed, compiled: Compile
     moved = made.size.added + made.size.closed > 0
     work.changes[step.feature] = Changes.of(made.compiled, made.events, made.rows) if moved else Changes()
     staged = Staged(
-        step, stored, tuple(stats), mode=step.increment.mode, event_rows=made.counts.rows, added=made.size.added,
-        closed=made.size.closed, parts=made.parts, gone=made.gone,
-    )  # fmt: skip
+        step,
+        stored,
+        tuple(stats),
+        mode=step.increment.mode,
+        event_rows=made.counts.rows,
+        added=made.size.added,
+        closed=made.size.closed,
+        parts=made.parts,
+        gone=made.gone,
+    )
     return _Made([*made.checks, *checks], staged, made.counts)
 
 
@@ -259,9 +280,14 @@ def _whole_events(work: Work, step: FeatureStep, found: Analysed, compiled: Comp
     spans, carried = step.increment.spans, step.increment.main is not None
     name = materialise.READ_EVENTS if spans else materialise.EVENTS
     counts = materialise.make_events(
-        work.runner, compiled, found.compilation.timestamp_type, found.candidate.config.timestamp_format, name=name,
-        carried=carried, seen=bool(found.candidate.seen_sql),
-    )  # fmt: skip
+        work.runner,
+        compiled,
+        found.compilation.timestamp_type,
+        found.candidate.config.timestamp_format,
+        name=name,
+        carried=carried,
+        seen=bool(found.candidate.seen_sql),
+    )
     if spans:
         materialise.narrow(work.runner, compiled, name, spans)
     return increment.named(work, counts) if carried else counts
@@ -298,10 +324,16 @@ def _parts(step: FeatureStep, counts: materialise.EventCounts) -> tuple[Part, ..
 def _stored(work: Work, step: FeatureStep, compiled: Compiled, rows: int) -> StoredVersion:
     now = datetime.datetime.now(datetime.UTC)
     return StoredVersion(
-        feature=step.feature, version=step.version_to, definition=step.candidate.definition, compiled=compiled,
-        source_states=_states(step), build=work.build, created_at=f"{now:%Y-%m-%dT%H:%M:%S.%f}Z",
-        reason="; ".join(step.reasons), rows=rows,
-    )  # fmt: skip
+        feature=step.feature,
+        version=step.version_to,
+        definition=step.candidate.definition,
+        compiled=compiled,
+        source_states=_states(step),
+        build=work.build,
+        created_at=f"{now:%Y-%m-%dT%H:%M:%S.%f}Z",
+        reason="; ".join(step.reasons),
+        rows=rows,
+    )
 
 
 def _states(step: FeatureStep) -> dict[str, SourceState]:
@@ -317,9 +349,14 @@ def _with_version(state: CatalogState, step: FeatureStep, stored: StoredVersion)
     old = state.features.get(step.feature)
     versions = (*(old.versions if old else ()), stored)
     feature = StoredFeature(
-        name=step.feature, current=step.current_to, held=step.held, versions=versions,
-        config=step.candidate.config, path=step.candidate.path, sql=step.candidate.sql,
-    )  # fmt: skip
+        name=step.feature,
+        current=step.current_to,
+        held=step.held,
+        versions=versions,
+        config=step.candidate.config,
+        path=step.candidate.path,
+        sql=step.candidate.sql,
+    )
     return replace(state, features={**state.features, step.feature: feature})
 
 

@@ -37,9 +37,13 @@ class Validated(Struct, frozen=True, kw_only=True):
 
 
 def validate(
-    analysis: Analysis, broken: dict[str, MlforgeError], wanted: Collection[str], warehouse: DuckDB,
-    state: CatalogState, catalog: DuckDBPyConnection | None,
-) -> list[Validated]:  # fmt: skip
+    analysis: Analysis,
+    broken: dict[str, MlforgeError],
+    wanted: Collection[str],
+    warehouse: DuckDB,
+    state: CatalogState,
+    catalog: DuckDBPyConnection | None,
+) -> list[Validated]:
     """Compile the wanted features and run their checks: those of event rows on the sources, those of the output on the
     catalog's current rows, if ``catalog`` is open. Features that did not render are ``broken``."""
     found = [_failed(name, error) for name, error in broken.items()]
@@ -75,9 +79,12 @@ def _checked(
         checks += _output(found, catalog)
     failed = any(not c.passed and c.severity == "error" for c in checks)
     return Validated(
-        feature=name, status="failed" if failed else "ok", warnings=found.candidate.warnings, checks=tuple(checks),
+        feature=name,
+        status="failed" if failed else "ok",
+        warnings=found.candidate.warnings,
+        checks=tuple(checks),
         skipped="; ".join(skipped) or None,
-    )  # fmt: skip
+    )
 
 
 def _is_current(found: Analysed, state: CatalogState) -> bool:
@@ -110,7 +117,12 @@ def _run(
 ) -> list[CheckResult]:
     compiled = found.candidate.compiled
     return run_checks(
-        con, compiled.feature, checks, side, relation, columns=columns,
+        con,
+        compiled.feature,
+        checks,
+        side,
+        relation,
+        columns=columns,
         keys=[k.name for k in compiled.keys if k.name in columns],
         timestamp=compiled.timestamp if compiled.timestamp in columns else None,
-    )  # fmt: skip
+    )

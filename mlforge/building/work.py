@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Status = Literal["built", "unchanged", "failed", "skipped"]
 EventKind = Literal[
     "feature_started", "feature_done", "feature_failed", "feature_skipped", "commit_started", "committed"
-]  # fmt: skip
+]
 
 
 class Event(Struct, frozen=True, kw_only=True):

@@ -39,9 +39,19 @@ PATIENCE = 1.0
 """Seconds that a commit waits for readers before it copies the catalog; most of them are done sooner."""
 
 STEPS = (
-    "held", "copied", "opened", "migrated", "applied", "before-commit", "committed", "checkpointed", "synced",
-    "backed-up", "moved", "replaced",
-)  # fmt: skip
+    "held",
+    "copied",
+    "opened",
+    "migrated",
+    "applied",
+    "before-commit",
+    "committed",
+    "checkpointed",
+    "synced",
+    "backed-up",
+    "moved",
+    "replaced",
+)
 """The moments of a commit, in order; not every way passes all of them."""
 
 

@@ -136,22 +136,28 @@ def _contents(con: DuckDBPyConnection, path: Path) -> Iterator[Finding]:
     older = have is not None and have < latest
     yield _whole(con)
     yield Finding(
-        what="catalog", state="warning" if older else "ok", text=f"{path}, migration {have} of {latest}",
+        what="catalog",
+        state="warning" if older else "ok",
+        text=f"{path}, migration {have} of {latest}",
         hint="the next build brings it up to date" if older else None,
-    )  # fmt: skip
+    )
     storage, block_size, total, used = con.execute(sql("catalog/file_state")).fetchall()[0]
     wanted = file.STORAGE_VERSION
     as_wanted = storage in (None, wanted)
     yield Finding(
-        what="storage", state="ok" if as_wanted else "warning", text=f"storage version {storage or 'unknown'}",
+        what="storage",
+        state="ok" if as_wanted else "warning",
+        text=f"storage version {storage or 'unknown'}",
         hint=None if as_wanted else f"mlforge writes {wanted}: a DuckDB that old cannot open this file",
-    )  # fmt: skip
+    )
     size, filled = total * block_size, used * block_size
     wasteful = total > 0 and (total - used) / total > _MUCH_FREE and size > _LITTLE_SPACE
     yield Finding(
-        what="size", state="warning" if wasteful else "ok", text=f"{megabytes(size)}, {megabytes(filled)} of it in use",
+        what="size",
+        state="warning" if wasteful else "ok",
+        text=f"{megabytes(size)}, {megabytes(filled)} of it in use",
         hint="the rest is used again by later builds" if wasteful else None,
-    )  # fmt: skip
+    )
 
 
 def _whole(con: DuckDBPyConnection) -> Finding:

@@ -44,9 +44,13 @@ def configure(
     spill = None if temp_directory is None else str(temp_directory)
     has, progress = con.execute(sql("catalog/configured")).fetchall()[0]
     script = sql(
-        "catalog/configure", major=int(duckdb.__version__.split(".")[0]), threads=threads, memory_limit=memory_limit,
-        temp_directory=None if spill == has else spill, progress=progress,
-    )  # fmt: skip
+        "catalog/configure",
+        major=int(duckdb.__version__.split(".")[0]),
+        threads=threads,
+        memory_limit=memory_limit,
+        temp_directory=None if spill == has else spill,
+        progress=progress,
+    )
     for statement in statements(script):
         con.execute(statement)
 

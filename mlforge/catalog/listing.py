@@ -43,9 +43,13 @@ def _built(con: DuckDBPyConnection | None, catalog_path: str, what: What) -> lis
     if what == "datasets":
         return [_dataset(record) for record in reader.datasets(con, catalog_path)]
     readers = {
-        "features": reader.features, "entities": reader.entities, "sources": reader.sources,
-        "versions": reader.versions, "feature-sets": reader.feature_sets, "builds": reader.builds,
-    }  # fmt: skip
+        "features": reader.features,
+        "entities": reader.entities,
+        "sources": reader.sources,
+        "versions": reader.versions,
+        "feature-sets": reader.feature_sets,
+        "builds": reader.builds,
+    }
     return readers[what](con)
 
 
@@ -62,13 +66,28 @@ def _unbuilt(project: Project | None, what: What, known: set[Any]) -> list[Row]:
     if what == "features":
         return [{key: f.name, "path": f.path} for n, f in project.features.items() if n not in known]
     if what == "entities":
-        return [{key: e.name, "keys": e.keys, "description": e.description}
-                for e in project.entities.values() if e.name not in known]  # fmt: skip
+        return [
+            {key: e.name, "keys": e.keys, "description": e.description}
+            for e in project.entities.values()
+            if e.name not in known
+        ]
     if what == "sources":
-        return [{key: s.name, "format": s.format, "path": s.path and masked(s.path), "timestamp": s.timestamp,
-                 "description": s.description} for s in project.sources.values() if s.name not in known]  # fmt: skip
-    return [{key: s.name, "features": [str(m) for m in s.members], "description": s.description}
-            for s in project.feature_sets.values() if s.name not in known]  # fmt: skip
+        return [
+            {
+                key: s.name,
+                "format": s.format,
+                "path": s.path and masked(s.path),
+                "timestamp": s.timestamp,
+                "description": s.description,
+            }
+            for s in project.sources.values()
+            if s.name not in known
+        ]
+    return [
+        {key: s.name, "features": [str(m) for m in s.members], "description": s.description}
+        for s in project.feature_sets.values()
+        if s.name not in known
+    ]
 
 
 def _tags(features: list[Row]) -> list[Row]:

@@ -183,9 +183,12 @@ def drain(con: DuckDBPyConnection, catalog_path: str | Path) -> list[Path]:
 
 
 def _drain(
-    con: DuckDBPyConnection, catalog_path: str | Path, kind: str, table: str,
+    con: DuckDBPyConnection,
+    catalog_path: str | Path,
+    kind: str,
+    table: str,
     row: Callable[[dict[str, Any]], dict[str, Any]],
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     ids = con.execute(sql("catalog/select", table=table, columns=["id"], order=[], where={})).fetchall()
     known = {found[0] for found in ids}
     found = list(_read(_files(catalog_path, kind), kind, ASIDE))

@@ -87,8 +87,11 @@ class Verification(Record, frozen=True, kw_only=True):
 
 
 SHAPES: dict[str, type[Record]] = {
-    "dataset": Dataset, "publish": Publish, "showing": Publish, "verification": Verification,
-}  # fmt: skip
+    "dataset": Dataset,
+    "publish": Publish,
+    "showing": Publish,
+    "verification": Verification,
+}
 
 
 def typed(kind: str, record: Any) -> Any:

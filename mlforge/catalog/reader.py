@@ -116,8 +116,19 @@ def _stored_sets(rows: list[tuple[Any, ...]]) -> dict[str, tuple[StoredSet, ...]
     return result
 
 
-_JSON = {"config", "definition", "compiled", "source_states", "sample", "quantiles", "top", "options", "members",
-         "arguments", "record"}  # fmt: skip
+_JSON = {
+    "config",
+    "definition",
+    "compiled",
+    "source_states",
+    "sample",
+    "quantiles",
+    "top",
+    "options",
+    "members",
+    "arguments",
+    "record",
+}
 
 
 def rows(con: DuckDBPyConnection, table: str, columns: Sequence[str], order: Sequence[str], **where: Any) -> list[Row]:
@@ -133,8 +144,18 @@ def _plain(column: str, value: Any) -> Any:
 
 def features(con: DuckDBPyConnection) -> list[Row]:
     """Features by name, without their SQL and configuration."""
-    columns = ("feature", "kind", "entity", "current_version", "held", "description", "owner", "tags", "path",
-               "updated_at")  # fmt: skip
+    columns = (
+        "feature",
+        "kind",
+        "entity",
+        "current_version",
+        "held",
+        "description",
+        "owner",
+        "tags",
+        "path",
+        "updated_at",
+    )
     return rows(con, "features", columns, ["feature"])
 
 
@@ -160,16 +181,43 @@ def checks(
     con: DuckDBPyConnection, feature: str | None = None, version: Version | None = None, build: int | None = None
 ) -> list[Row]:
     """Results of checks, by build, narrowed by what is given."""
-    names = ("build", "feature", "version", "check_name", "column_name", "side", "severity", "rows", "failed", "passed",
-             "sample")  # fmt: skip
+    names = (
+        "build",
+        "feature",
+        "version",
+        "check_name",
+        "column_name",
+        "side",
+        "severity",
+        "rows",
+        "failed",
+        "passed",
+        "sample",
+    )
     order = ("build", "feature", "side", "column_name", "check_name")
     return rows(con, "checks", names, order, feature=feature, version=version and str(version), build=build)
 
 
 def stats(con: DuckDBPyConnection, feature: str, version: Version) -> list[Row]:
     """Statistics of the columns of one version, in order."""
-    names = ["build", "column_name", "type", "rows", "nulls", "nans", "distinct_count", "min", "max", "mean", "std",
-             "quantiles", "edges", "counts", "top", "sampled"]  # fmt: skip
+    names = [
+        "build",
+        "column_name",
+        "type",
+        "rows",
+        "nulls",
+        "nans",
+        "distinct_count",
+        "min",
+        "max",
+        "mean",
+        "std",
+        "quantiles",
+        "edges",
+        "counts",
+        "top",
+        "sampled",
+    ]
     names += ["scope"] if (migrations.found(con) or 0) >= 2 else []
     return rows(con, "stats", names, ["build", "position"], feature=feature, version=str(version))
 
@@ -182,8 +230,20 @@ def lineage(con: DuckDBPyConnection, feature: str | None = None, version: Versio
 
 def sources(con: DuckDBPyConnection) -> list[Row]:
     """Sources as of the newest build that read each. Builds before this mlforge kept paths with their passwords."""
-    names = ("source", "format", "path", "table_name", "timestamp", "loaded_at", "description", "options", "build",
-             "rows", "files", "digest")  # fmt: skip
+    names = (
+        "source",
+        "format",
+        "path",
+        "table_name",
+        "timestamp",
+        "loaded_at",
+        "description",
+        "options",
+        "build",
+        "rows",
+        "files",
+        "digest",
+    )
     return [{**row, "path": row["path"] and masked(row["path"])} for row in rows(con, "sources", names, ["source"])]
 
 
@@ -194,15 +254,37 @@ def entities(con: DuckDBPyConnection) -> list[Row]:
 
 def feature_sets(con: DuckDBPyConnection, name: str | None = None) -> list[Row]:
     """Versions of one feature set, or of all, oldest first."""
-    names = ("feature_set", "version", "is_current", "features", "written", "members", "description", "build",
-             "created_at")  # fmt: skip
+    names = (
+        "feature_set",
+        "version",
+        "is_current",
+        "features",
+        "written",
+        "members",
+        "description",
+        "build",
+        "created_at",
+    )
     return rows(con, "feature_sets", names, ["feature_set", "version"], feature_set=name)
 
 
 def builds(con: DuckDBPyConnection, build: int | None = None) -> list[Row]:
     """Builds, oldest first."""
-    names = ("build", "status", "started_at", "finished_at", "seconds", "project", "profile", "mlforge_version",
-             "duckdb_version", "built", "failed", "warnings", "arguments")  # fmt: skip
+    names = (
+        "build",
+        "status",
+        "started_at",
+        "finished_at",
+        "seconds",
+        "project",
+        "profile",
+        "mlforge_version",
+        "duckdb_version",
+        "built",
+        "failed",
+        "warnings",
+        "arguments",
+    )
     return rows(con, "builds", names, ["build"], build=build)
 
 
@@ -217,8 +299,20 @@ def ledger(con: DuckDBPyConnection, catalog: str, feature: str, version: Version
 
 def intervals(con: DuckDBPyConnection, feature: str | None = None) -> list[Row]:
     """The ledger: parts of sources that versions have taken in, narrowed by what is given."""
-    names = ("feature", "major", "minor", "patch_from", "patch_to", "source", "part", "digest", "rows", "first", "last",
-             "build")  # fmt: skip
+    names = (
+        "feature",
+        "major",
+        "minor",
+        "patch_from",
+        "patch_to",
+        "source",
+        "part",
+        "digest",
+        "rows",
+        "first",
+        "last",
+        "build",
+    )
     order = ("feature", "major", "minor", "source", "part", "patch_from")
     return rows(con, "intervals", names, order, feature=feature)
 

@@ -36,7 +36,7 @@ def engine(
     path = catalog_path or own.path
     with file.Instance(
         threads=threads or own.threads, memory_limit=memory_limit or own.memory_limit, pins=pins
-    ) as instance:  # fmt: skip
+    ) as instance:
         attach = partial(instance.attach, lock_timeout=lock_timeout)
         warehouse = DuckDB(instance.con, project.root, project.file, attach)
         if reads_catalog(project) and Path(path).exists():

@@ -37,9 +37,13 @@ def verify_agreement(
     from mlforge.agreement.result import AgreementOptions, record
 
     options = AgreementOptions(
-        keys=chosen.keys, instants=chosen.instants, at=chosen.at, seed=chosen.seed, threshold=chosen.threshold,
+        keys=chosen.keys,
+        instants=chosen.instants,
+        at=chosen.at,
+        seed=chosen.seed,
+        threshold=chosen.threshold,
         scan=not chosen.no_scan,
-    )  # fmt: skip
+    )
     try:
         found = fs.verify_online(asked, options, requests=requests)
     finally:
@@ -55,10 +59,18 @@ def verify_agreement(
 
 def _show(found: Agreement) -> None:
     rows = [
-        {"feature": f"{f.feature}@{f.version}", "column": c.column, "compared": c.compared, "matches": c.matches,
-         "mismatch": c.mismatch, "missing": c.missing, "extra": c.extra}
-        for f in found.features for c in f.columns
-    ]  # fmt: skip
+        {
+            "feature": f"{f.feature}@{f.version}",
+            "column": c.column,
+            "compared": c.compared,
+            "matches": c.matches,
+            "mismatch": c.mismatch,
+            "missing": c.missing,
+            "extra": c.extra,
+        }
+        for f in found.features
+        for c in f.columns
+    ]
     table(rows, _COLUMNS, empty="nothing was compared")
     for problem in found.problems:
         echo(f"{styled('problem', 'red bold')} {problem}")
@@ -66,8 +78,10 @@ def _show(found: Agreement) -> None:
         _show_notes(f)
     for f in found.features:
         _show_examples(f)
-    echo(f"verify: {styled(found.status, _COLOURS[found.status])}, {count(found.values, 'value')} of "
-         f"{found.store} compared, {found.mismatched:,} differ{_share(found)}")  # fmt: skip
+    echo(
+        f"verify: {styled(found.status, _COLOURS[found.status])}, {count(found.values, 'value')} of "
+        f"{found.store} compared, {found.mismatched:,} differ{_share(found)}"
+    )
 
 
 def _share(found: Agreement) -> str:

@@ -31,10 +31,12 @@ Tags = Annotated[
 Select = Annotated[
     list[str] | None,
     typer.Option(
-        "--select", "-s", metavar="SELECTOR",
+        "--select",
+        "-s",
+        metavar="SELECTOR",
         help="Only these: name, +name, name+, tag:x, path:features/x, source:x, entity:x, state:changed. Repeatable.",
     ),
-]  # fmt: skip
+]
 Exclude = Annotated[
     list[str] | None, typer.Option("--exclude", help="Not these; selectors as for --select.", metavar="SELECTOR")
 ]
@@ -60,16 +62,22 @@ def add_to(app: typer.Typer) -> None:
 
 
 def selection(
-    features: list[str] | None, tags: list[str] | None, select: list[str] | None, exclude: list[str] | None,
+    features: list[str] | None,
+    tags: list[str] | None,
+    select: list[str] | None,
+    exclude: list[str] | None,
     schedule: list[str] | None = None,
-) -> Selection:  # fmt: skip
+) -> Selection:
     """What the options name. A value may hold several names with commas between."""
     from mlforge.building.options import Selection
 
     return Selection(
-        features=words(features), tags=words(tags), select=tuple(select or ()), exclude=tuple(exclude or ()),
+        features=words(features),
+        tags=words(tags),
+        select=tuple(select or ()),
+        exclude=tuple(exclude or ()),
         schedule=words(schedule),
-    )  # fmt: skip
+    )
 
 
 def plan(
@@ -99,9 +107,11 @@ def plan(
     from mlforge.building.options import BuildOptions
 
     options = BuildOptions(
-        force=force or full_refresh, release=release, upgrade_sets=upgrade_sets,
+        force=force or full_refresh,
+        release=release,
+        upgrade_sets=upgrade_sets,
         scope=time_options.scope(since, until, last, restate, full_refresh=full_refresh),
-    )  # fmt: skip
+    )
     made = forge(ctx, strict=strict).plan(selection(features, tags, select, exclude, schedule), options)
     show_plan(made, as_json)
     if made.failed:
@@ -178,15 +188,20 @@ def plan_value(made: Plan) -> dict[str, Any]:
         "nothing_to_do": made.nothing_to_do,
         "steps": [_step_value(step) for step in made.steps],
         "feature_sets": [
-            {"name": s.name, "version_from": s.version_from, "version_to": s.version_to,
-             "features": [str(m) for m in s.members], "reasons": s.reasons}
+            {
+                "name": s.name,
+                "version_from": s.version_from,
+                "version_to": s.version_to,
+                "features": [str(m) for m in s.members],
+                "reasons": s.reasons,
+            }
             for s in made.sets
         ],
         "removed": made.removed,
         "notes": made.notes,
         "warnings": [{"feature": f, "message": m} for f, m in made.warnings],
         "failed": made.failed,
-    }  # fmt: skip
+    }
 
 
 def _step_value(step: FeatureStep) -> dict[str, Any]:
@@ -250,11 +265,17 @@ def build(
     from mlforge.cli.progress import reporter
 
     options = BuildOptions(
-        force=force or full_refresh, release=release, upgrade_sets=upgrade_sets, sample=_share(sample),
-        threads=threads, memory_limit=_memory(memory_limit), lock_timeout=lock_timeout, commit=_commit(commit),
+        force=force or full_refresh,
+        release=release,
+        upgrade_sets=upgrade_sets,
+        sample=_share(sample),
+        threads=threads,
+        memory_limit=_memory(memory_limit),
+        lock_timeout=lock_timeout,
+        commit=_commit(commit),
         scope=time_options.scope(since, until, last, restate, full_refresh=full_refresh),
         batch=time_options.duration("--batch", batch),
-    )  # fmt: skip
+    )
     chosen = selection(features, tags, select, exclude, schedule)
     if dry_run:
         made = forge(ctx, strict=strict).plan(chosen, options)
@@ -321,11 +342,21 @@ def show_result(result: BuildResult, options: BuildOptions) -> None:
         if step.action in ("release", "metadata") or (step.held and step.builds):
             _show_step(step)
     rows = [
-        {"feature": r.feature, "version": r.version, "change": r.action, "status": r.status, "made": r.mode,
-         "rows": r.rows, "added": r.added, "closed": r.closed,
-         "seconds": round(r.seconds, 2), "without_key_or_time": r.nowhere or None, "ties": r.ties or None}
+        {
+            "feature": r.feature,
+            "version": r.version,
+            "change": r.action,
+            "status": r.status,
+            "made": r.mode,
+            "rows": r.rows,
+            "added": r.added,
+            "closed": r.closed,
+            "seconds": round(r.seconds, 2),
+            "without_key_or_time": r.nowhere or None,
+            "ties": r.ties or None,
+        }
         for r in worked
-    ]  # fmt: skip
+    ]
     echo()
     names = ["feature", "version", "change", "status", "made", "rows", "added", "closed", "seconds"]
     names += ["without_key_or_time"] if any(r.nowhere for r in worked) else []

@@ -82,9 +82,14 @@ def training_set(
     sets = [_known_set(fs, name) for name in feature_set or ()]
     rows = _label_rows(fs, labels, entity, start=start, end=end, every=every, timestamp=timestamp)
     made = fs.training_set(
-        [*asked, *sets], rows, timestamp=timestamp, full_names=full_names, known_as_of=known_as_of,
-        ignore_loaded_at=ignore_loaded_at, late=late,
-    )  # fmt: skip
+        [*asked, *sets],
+        rows,
+        timestamp=timestamp,
+        full_names=full_names,
+        known_as_of=known_as_of,
+        ignore_loaded_at=ignore_loaded_at,
+        late=late,
+    )
     if out:
         write_table(made.data, out)
     found = fs.verify(made) if verify else None

@@ -44,8 +44,15 @@ def cli_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_KINDS = {"threads": "N", "limit": "N", "patches": "N", "days": "N", "lock_timeout": "SECONDS", "sample": "SHARE",
-          "at": "TIME"}  # fmt: skip
+_KINDS = {
+    "threads": "N",
+    "limit": "N",
+    "patches": "N",
+    "days": "N",
+    "lock_timeout": "SECONDS",
+    "sample": "SHARE",
+    "at": "TIME",
+}
 
 
 def _command(name: str, command: Any) -> str:

@@ -70,10 +70,17 @@ def _show(found: list[Freshness]) -> None:
     from mlforge.observe.instants import spoken
 
     rows = [
-        {"": f.kind, "name": f.name, "state": f.state, "age": None if f.age is None else spoken(f.age),
-         "max_age": f.max_age, "newest": f.newest, "counted_by": f.basis}
+        {
+            "": f.kind,
+            "name": f.name,
+            "state": f.state,
+            "age": None if f.age is None else spoken(f.age),
+            "max_age": f.max_age,
+            "newest": f.newest,
+            "counted_by": f.basis,
+        }
         for f in found
-    ]  # fmt: skip
+    ]
     names = ["", "name", "state", "age", "max_age", "newest", "counted_by"]
     table(rows, names, empty="no source and no feature states max_age; --all shows the ages of all")
     for f in found:

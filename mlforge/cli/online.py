@@ -81,10 +81,17 @@ def published_value(done: Published | None) -> dict[str, Any]:
     if done is None:
         return {}
     found = {
-        "namespace": done.namespace, "generation": done.generation, "tables": [asdict(t) for t in done.tables],
-        "on_demand": done.on_demand, "sets": done.sets, "nothing_to_do": done.nothing_to_do, "resumed": done.resumed,
-        "seconds": done.seconds, "versions": done.versions, "refused": [asdict(r) for r in done.refused],
-    }  # fmt: skip
+        "namespace": done.namespace,
+        "generation": done.generation,
+        "tables": [asdict(t) for t in done.tables],
+        "on_demand": done.on_demand,
+        "sets": done.sets,
+        "nothing_to_do": done.nothing_to_do,
+        "resumed": done.resumed,
+        "seconds": done.seconds,
+        "versions": done.versions,
+        "refused": [asdict(r) for r in done.refused],
+    }
     return {"published": found}
 
 
@@ -129,10 +136,17 @@ def get(
     finally:
         client.close()
     values = [
-        {"column": name, "value": v.value, "status": v.status, "event_time": v.event_time, "version": v.version,
-         "step": v.step}
-        for name, v in found.items() if name not in row
-    ]  # fmt: skip
+        {
+            "column": name,
+            "value": v.value,
+            "status": v.status,
+            "event_time": v.event_time,
+            "version": v.version,
+            "step": v.step,
+        }
+        for name, v in found.items()
+        if name not in row
+    ]
     if as_json:
         print_json(values)
     else:
@@ -156,8 +170,10 @@ def status(ctx: typer.Context, profile: Profile = None, as_json: Json = False) -
     echo(f"{store['kind']} {store['version']} at {store['at']}: {size}")
     if store.get("eviction", "noeviction") != "noeviction":
         echo(f"warning: the store drops keys when its memory is full ({store['eviction']}); readers then get MISSING")
-    echo(f"{found['namespace']}, generation {found['generation']}, published {cell(found['published_at'])}, "
-         f"{found['age']:,.0f} s ago, from build {found['build']}")  # fmt: skip
+    echo(
+        f"{found['namespace']}, generation {found['generation']}, published {cell(found['published_at'])}, "
+        f"{found['age']:,.0f} s ago, from build {found['build']}"
+    )
     table(found["features"], ["feature", "version", "kind", "since", "keys", "columns"])
     if found["feature_sets"]:
         echo("feature sets: " + ", ".join(found["feature_sets"]))

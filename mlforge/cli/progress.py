@@ -94,9 +94,12 @@ def _live() -> Iterator[Callable[[Event], None]]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     progress = Progress(
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(),
-        console=Console(), transient=True,
-    )  # fmt: skip
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(),
+        transient=True,
+    )
     task = progress.add_task("planning", total=None)
 
     def show(event: Event) -> None:

@@ -64,10 +64,18 @@ def serve(
     from mlforge.serve.server_settings import ServeSettings
 
     settings = ServeSettings(
-        store=found, namespace=found["namespace"], api_keys=keys, cors=words(cors), max_body=max_body,
-        max_keys=max_keys, max_batch=max_batch, max_features=max_features, timeout=timeout, log_requests=log_requests,
+        store=found,
+        namespace=found["namespace"],
+        api_keys=keys,
+        cors=words(cors),
+        max_body=max_body,
+        max_keys=max_keys,
+        max_batch=max_batch,
+        max_features=max_features,
+        timeout=timeout,
+        log_requests=log_requests,
         log_sample=log_sample,
-    )  # fmt: skip
+    )
     _run(settings, host=host, port=port, workers=workers, grace=grace)
 
 

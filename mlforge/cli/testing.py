@@ -32,7 +32,9 @@ def unit_tests(
     select: Annotated[
         list[str] | None,
         typer.Option(
-            "--select", "-s", metavar="SELECTOR",
+            "--select",
+            "-s",
+            metavar="SELECTOR",
             help="Only tests of these features; selectors as for mlforge build. Repeatable.",
         ),
     ] = None,
@@ -43,7 +45,9 @@ def unit_tests(
     key: Annotated[
         list[str] | None,
         typer.Option(
-            "--key", "-k", metavar="KEY",
+            "--key",
+            "-k",
+            metavar="KEY",
             help="With --generate: rows of this key, as value or name=value; without it, of one key. Repeatable.",
         ),
     ] = None,
@@ -52,7 +56,7 @@ def unit_tests(
     ] = 5,
     force: Annotated[bool, typer.Option("--force", help="With --generate: overwrite the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Run the unit tests in tests/*.yaml: given rows in, expected rows out, in memory; no source is read."""
     if generate is not None:
         _generate(ctx, generate, key or [], rows, force=force, others=bool(names or select))

@@ -30,10 +30,11 @@ FullRefresh = Annotated[bool, typer.Option("--full-refresh", help="Make everythi
 Batch = Annotated[
     str | None,
     typer.Option(
-        "--batch", metavar="DURATION",
+        "--batch",
+        metavar="DURATION",
         help="Take in what is not yet in the catalog in pieces of this much event time, as in 30d; each is committed.",
     ),
-]  # fmt: skip
+]
 
 
 def scope(

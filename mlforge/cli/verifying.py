@@ -45,7 +45,8 @@ def verify(
     labels: Annotated[
         str | None,
         typer.Option(
-            "--labels", metavar="FILE|SQL",
+            "--labels",
+            metavar="FILE|SQL",
             help="Label rows: a Parquet, CSV, JSON or .sql file, or SQL. Without, keys and times of each feature's "
             "rows and sources.",
         ),
@@ -61,7 +62,8 @@ def verify(
     known_as_of: Annotated[
         str | None,
         typer.Option(
-            "--known-as-of", metavar="TIME|COL",
+            "--known-as-of",
+            metavar="TIME|COL",
             help="Only source rows with loaded_at up to then; a time or a label column.",
         ),
     ] = None,
@@ -88,7 +90,10 @@ def verify(
     threshold: Annotated[
         float,
         typer.Option(
-            "--threshold", min=0, max=1, metavar="SHARE",
+            "--threshold",
+            min=0,
+            max=1,
+            metavar="SHARE",
             help="With --online or --requests: the share of values that may differ.",
         ),
     ] = 0.0,
@@ -97,7 +102,7 @@ def verify(
     ] = False,
     profile: Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Recompute features from sources cut at each label's time, and compare. Exit code 1 if a value differs.
 
     With --online, compare the online store's answers with the catalog; with --requests, what was served with what a
@@ -114,9 +119,13 @@ def verify(
     if every:
         refuse_others(ctx, CHOSEN, "--all")
     options = VerifyOptions(
-        timestamp=timestamp, sample=sample, seed=seed, all=every, known_as_of=known_as_of,
+        timestamp=timestamp,
+        sample=sample,
+        seed=seed,
+        all=every,
+        known_as_of=known_as_of,
         ignore_loaded_at=ignore_loaded_at,
-    )  # fmt: skip
+    )
     found = forge(ctx).verify(asked or None, labels, options)
     if as_json:
         print_json(value(found))
@@ -174,15 +183,21 @@ def show_verification(found: Verification) -> None:
     late = sum(f.known_late for f in found.features)
     if late:
         echo(f"known late: {count(late, 'row')} loaded after the label's time; --known-as-of leaves such rows out")
-    echo(f"verify: {styled(found.status, _COLOURS[found.status])}, {count(found.values, 'value')} compared, "
-         f"{found.mismatched:,} differ")  # fmt: skip
+    echo(
+        f"verify: {styled(found.status, _COLOURS[found.status])}, {count(found.values, 'value')} compared, "
+        f"{found.mismatched:,} differ"
+    )
 
 
 def _row(f: FeatureVerdict) -> Row:
     return {
-        "feature": f"{f.feature}@{f.version}", "status": f.status, "labels": f.labels, "values": f.values,
-        "differ": f.mismatched, "known_late": f.known_late,
-    }  # fmt: skip
+        "feature": f"{f.feature}@{f.version}",
+        "status": f.status,
+        "labels": f.labels,
+        "values": f.values,
+        "differ": f.mismatched,
+        "known_late": f.known_late,
+    }
 
 
 def _show_mismatches(f: FeatureVerdict) -> None:
@@ -192,8 +207,10 @@ def _show_mismatches(f: FeatureVerdict) -> None:
         by_label.setdefault((_key(m), cell(m.at)), []).append(m)
     shown = 0
     for (key, at), found in list(by_label.items())[:_SHOWN]:
-        echo(f"\n{styled('differs', 'red bold')} {f.feature}@{f.version} for {key or 'a label without key or time'}"
-             f"{f' at {at}' if at else ''}")  # fmt: skip
+        echo(
+            f"\n{styled('differs', 'red bold')} {f.feature}@{f.version} for {key or 'a label without key or time'}"
+            f"{f' at {at}' if at else ''}"
+        )
         _show_label(found)
         shown += len(found)
     if f.mismatched > shown:

@@ -130,8 +130,10 @@ def show_diff(found: Diff) -> None:
     if data is None:
         echo("  data: not compared, as rows cannot be matched")
         return
-    echo(f"  rows: {data.rows_old:,} -> {data.rows_new:,}; {data.only_old:,} gone, {data.only_new:,} added, "
-         f"{data.changed:,} changed")  # fmt: skip
+    echo(
+        f"  rows: {data.rows_old:,} -> {data.rows_new:,}; {data.only_old:,} gone, {data.only_new:,} added, "
+        f"{data.changed:,} changed"
+    )
     for column, number in data.columns.items():
         echo(f"    {column}: {count(number, 'row')} changed")
     for row in data.sample:

@@ -89,9 +89,15 @@ def freshness(
 
 
 def _ages(
-    project: Project | None, state: CatalogState, warehouse: DuckDB | None, catalog: DuckDBPyConnection | None,
-    now: datetime.datetime, names: Collection[str], *, everything: bool,
-) -> list[Freshness]:  # fmt: skip
+    project: Project | None,
+    state: CatalogState,
+    warehouse: DuckDB | None,
+    catalog: DuckDBPyConnection | None,
+    now: datetime.datetime,
+    names: Collection[str],
+    *,
+    everything: bool,
+) -> list[Freshness]:
     sources = project.sources if project and warehouse else {}
     configs = _configs(project, state)
     for name in names:
@@ -189,9 +195,14 @@ def _file_times(warehouse: DuckDB, source: Source) -> Iterator[int]:
 
 
 def _of_feature(
-    project: Project | None, state: CatalogState, warehouse: DuckDB | None, catalog: DuckDBPyConnection | None,
-    name: str, config: FeatureConfig, now: datetime.datetime,
-) -> Freshness:  # fmt: skip
+    project: Project | None,
+    state: CatalogState,
+    warehouse: DuckDB | None,
+    catalog: DuckDBPyConnection | None,
+    name: str,
+    config: FeatureConfig,
+    now: datetime.datetime,
+) -> Freshness:
     found = Freshness(kind="feature", name=name, state="unlimited")
     stored = state.features.get(name)
     if stored is None or catalog is None:
@@ -204,9 +215,13 @@ def _of_feature(
 
 
 def _newest_event(
-    project: Project | None, state: CatalogState, warehouse: DuckDB | None, catalog: DuckDBPyConnection,
-    version: StoredVersion, limit: int,
-) -> _Newest:  # fmt: skip
+    project: Project | None,
+    state: CatalogState,
+    warehouse: DuckDB | None,
+    catalog: DuckDBPyConnection,
+    version: StoredVersion,
+    limit: int,
+) -> _Newest:
     """Rows later than the build were in the future then, so they say nothing of how fresh it was."""
     compiled = version.compiled
     if compiled.kind == "static":
@@ -239,9 +254,14 @@ def _in_sources(
         return None
     kind = types.get("_mlforge_ts")
     script = sql(
-        "feature/events_view", name="_mlforge_aged", materialise=False, timestamp_type=kind,
-        format=definition.timestamp_format, event_sql=version.compiled.event_sql, seen=None,
-    )  # fmt: skip
+        "feature/events_view",
+        name="_mlforge_aged",
+        materialise=False,
+        timestamp_type=kind,
+        format=definition.timestamp_format,
+        event_sql=version.compiled.event_sql,
+        seen=None,
+    )
     text = sql("observe/newest", instant="_mlforge_t", relation="_mlforge_aged", limit=limit)
     try:
         warehouse.con.execute(script)

@@ -26,8 +26,12 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 LARGEST = {"parquet": 500_000_000, "csv": 100_000_000, "json": 50_000_000}
 """Bytes of files above which a plan does not look at all rows."""
 
-_STEPS = {"s": (1, 2, 5, 10, 15, 30), "m": (1, 2, 5, 10, 15, 30), "h": (1, 2, 3, 4, 6, 8, 12, 18),
-          "d": (1, 2, 3, 4, 5, 6, 7, 10, 14, 21, 30, 45, 60, 90)}  # fmt: skip
+_STEPS = {
+    "s": (1, 2, 5, 10, 15, 30),
+    "m": (1, 2, 5, 10, 15, 30),
+    "h": (1, 2, 3, 4, 6, 8, 12, 18),
+    "d": (1, 2, 3, 4, 5, 6, 7, 10, 14, 21, 30, 45, 60, 90),
+}
 
 
 class Lateness(Struct, frozen=True, kw_only=True):
@@ -81,9 +85,12 @@ def lateness(warehouse: DuckDB, source: Source) -> Lateness | None:
     if not types[source.timestamp.lower()].startswith(("TIMESTAMP", "DATE")):
         return None
     text = sql(
-        "observe/lateness", loaded_at=source.loaded_at, timestamp=source.timestamp, relation=relation,
+        "observe/lateness",
+        loaded_at=source.loaded_at,
+        timestamp=source.timestamp,
+        relation=relation,
         quantiles=list(QUANTILES.values()),
-    )  # fmt: skip
+    )
     rows, early, most, *found = warehouse.asked(source, text)[0]
     if not rows:
         return None
@@ -166,9 +173,12 @@ def _is_quick(warehouse: DuckDB, source: Source) -> bool:
 
 
 def described(
-    noun: str, name: str, project: Project | None, state: CatalogState,
+    noun: str,
+    name: str,
+    project: Project | None,
+    state: CatalogState,
     engine: Callable[[], AbstractContextManager[DuckDB]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What ``inspect source`` adds: ``lateness`` with the proposed delay and the features that state less, and its
     sentences; nothing for what has not both times, the reason for a source that cannot be read."""
     source = project.sources.get(name) if project and noun == "source" else None

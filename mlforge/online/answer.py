@@ -32,9 +32,16 @@ Found = tuple[Any, ...]
 
 
 def answer(
-    plan: Plan, rows: Sequence[Mapping[str, Any]], records: Sequence[Sequence[bytes | None]],
-    names: Sequence[Sequence[bytes | None]], head: Head, at: int, *, with_status: bool, counts: list[int] | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    plan: Plan,
+    rows: Sequence[Mapping[str, Any]],
+    records: Sequence[Sequence[bytes | None]],
+    names: Sequence[Sequence[bytes | None]],
+    head: Head,
+    at: int,
+    *,
+    with_status: bool,
+    counts: list[int] | None = None,
+) -> list[dict[str, Any]]:
     """Each row with its features; ``counts`` grows by the states of what was read.
 
     Raises Torn if a record has moved on since the head was read."""
@@ -77,9 +84,13 @@ def _found(
 
 
 def _decoded(
-    read: Read, names: Sequence[bytes | None], records: Sequence[bytes | None], head: Head, at: int,
+    read: Read,
+    names: Sequence[bytes | None],
+    records: Sequence[bytes | None],
+    head: Head,
+    at: int,
     decode: Callable[[bytes], Found],
-) -> tuple[list[Found], list[int]]:  # fmt: skip
+) -> tuple[list[Found], list[int]]:
     opened = read.opened
     empty, nothing = opened.empty, (None,) * (len(opened.empty) - 2)
     unknown = empty if at >= opened.table.since else (None, OUT_OF_RANGE, *nothing)
@@ -108,9 +119,14 @@ def _decoded(
 
 
 def _add_stored(
-    result: list[dict[str, Any]], part: Part, table: Table, found: list[Found], steps: list[int], at: int,
+    result: list[dict[str, Any]],
+    part: Part,
+    table: Table,
+    found: list[Found],
+    steps: list[int],
+    at: int,
     with_status: bool,
-) -> None:  # fmt: skip
+) -> None:
     if part.stored is not None and not with_status:
         names, pick = part.stored
         for row, values in zip(result, found, strict=True):
@@ -202,9 +218,14 @@ def _one(table: Table, output: Output) -> Part:
 
 
 def _add_on_demand(
-    result: list[dict[str, Any]], part: Part, feature: OnDemand, refs: list[_Ref],
-    rows: Sequence[Mapping[str, Any]], at: int, with_status: bool,
-) -> None:  # fmt: skip
+    result: list[dict[str, Any]],
+    part: Part,
+    feature: OnDemand,
+    refs: list[_Ref],
+    rows: Sequence[Mapping[str, Any]],
+    at: int,
+    with_status: bool,
+) -> None:
     from mlforge.online.evaluate import run
 
     by_alias = dict(zip(feature.reads, refs, strict=True))

@@ -54,9 +54,15 @@ class _Reading:
     """One call of ``get_online_features``, without the store: what to read, and what comes of it."""
 
     def __init__(
-        self, plan: Plan, rows: Sequence[Mapping[str, Any]], at: int, head: bytes, *, with_status: bool,
+        self,
+        plan: Plan,
+        rows: Sequence[Mapping[str, Any]],
+        at: int,
+        head: bytes,
+        *,
+        with_status: bool,
         counts: list[int] | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.plan = plan
         self.rows = rows
         self.at = at
@@ -81,9 +87,15 @@ class _Reading:
                 records.append(list(islice(given, len(names))))
         try:
             return answer(
-                self.plan, self.rows, records, self.names, book.head, self.at, with_status=self.with_status,
+                self.plan,
+                self.rows,
+                records,
+                self.names,
+                book.head,
+                self.at,
+                with_status=self.with_status,
                 counts=self.counts,
-            )  # fmt: skip
+            )
         except Torn:
             return None
 
@@ -112,9 +124,14 @@ class _Base:
         return self._book.planner.plan(features, full_names=full_names)
 
     def _reading(
-        self, book: _Book, features: Any, rows: Sequence[Mapping[str, Any]], at: Any, with_status: bool,
+        self,
+        book: _Book,
+        features: Any,
+        rows: Sequence[Mapping[str, Any]],
+        at: Any,
+        with_status: bool,
         full_names: bool,
-    ) -> _Reading:  # fmt: skip
+    ) -> _Reading:
         plan = book.planner.plan(features, full_names=full_names)
         return _Reading(plan, rows, micros(at), self._head_name, with_status=with_status, counts=self.counts)
 

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 UNITS = {
-    "microsecond": 1, "millisecond": 1000, "second": 1_000_000, "minute": 60_000_000, "hour": 3_600_000_000,
+    "microsecond": 1,
+    "millisecond": 1000,
+    "second": 1_000_000,
+    "minute": 60_000_000,
+    "hour": 3_600_000_000,
     "day": 86_400_000_000,
-}  # fmt: skip
+}
 CALENDAR = {"month": 1, "quarter": 3, "year": 12}
 
 

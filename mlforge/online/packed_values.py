@@ -91,9 +91,18 @@ def values_of(payload: bytes) -> list[bytes]:
 
 
 _PLAIN: dict[str, Any] = {
-    "int": int, "float": float, "bool": bool, "text": str, "bytes": bytes, "date": datetime.date, "time": datetime.time,
-    "timestamp": datetime.datetime, "nanos": str, "decimal": decimal.Decimal, "uuid": uuid.UUID,
-}  # fmt: skip
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "text": str,
+    "bytes": bytes,
+    "date": datetime.date,
+    "time": datetime.time,
+    "timestamp": datetime.datetime,
+    "nanos": str,
+    "decimal": decimal.Decimal,
+    "uuid": uuid.UUID,
+}
 
 
 def python_type(tree: Any) -> Any:

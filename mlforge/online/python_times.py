@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TIMES: dict[str, Any] = {
-    "date": datetime.date, "time": datetime.time, "timestamp": datetime.datetime, "nanos": datetime.datetime,
-}  # fmt: skip
+    "date": datetime.date,
+    "time": datetime.time,
+    "timestamp": datetime.datetime,
+    "nanos": datetime.datetime,
+}
 ENDLESS = 2**63 - 1
 """Microseconds that stand for infinity, as in DuckDB; less than none for the past."""
 

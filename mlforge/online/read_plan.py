@@ -268,6 +268,4 @@ def _check_keys(member: Member, feature: Table | OnDemand) -> None:
     keys: list[Key] = feature.keys
     for key in member.keys:
         if key not in feature.parts and all(key != k.name for k in keys):
-            raise OnlineError(
-                f"{feature.feature} has no key {key!r}", hint=did_you_mean(key, [k.name for k in keys])
-            )  # fmt: skip
+            raise OnlineError(f"{feature.feature} has no key {key!r}", hint=did_you_mean(key, [k.name for k in keys]))

@@ -195,10 +195,24 @@ def schema() -> pa.Schema:
 
     when, words = pa.timestamp("us"), pa.string()
     return pa.schema(
-        [("request_id", words), ("entity_row", pa.int32()), ("asked_at", when), ("served_at", when), ("feature", words),
-         ("version", words), ("built", words), ("feature_column", words), ("name", words), ("keys", words),
-         ("request", words), ("value", words), ("status", words), ("event_time", when), ("step", pa.int64())]
-    )  # fmt: skip
+        [
+            ("request_id", words),
+            ("entity_row", pa.int32()),
+            ("asked_at", when),
+            ("served_at", when),
+            ("feature", words),
+            ("version", words),
+            ("built", words),
+            ("feature_column", words),
+            ("name", words),
+            ("keys", words),
+            ("request", words),
+            ("value", words),
+            ("status", words),
+            ("event_time", when),
+            ("step", pa.int64()),
+        ]
+    )
 
 
 def _rows(request: _Request) -> list[tuple[Any, ...]]:
@@ -215,9 +229,22 @@ def _of_part(request: _Request, id_: str, part: Part) -> Iterator[tuple[Any, ...
             value: Value = answer[name]
             built = feature.identity if value.version == feature.version else None
             yield (
-                id_, number, at, served, feature.feature, value.version, built, output.name, name, keys, asked,
-                text(value.value), value.status, _naive(value.event_time), value.step,
-            )  # fmt: skip
+                id_,
+                number,
+                at,
+                served,
+                feature.feature,
+                value.version,
+                built,
+                output.name,
+                name,
+                keys,
+                asked,
+                text(value.value),
+                value.status,
+                _naive(value.event_time),
+                value.step,
+            )
 
 
 def _asked(given: Mapping[str, Any], columns: Mapping[str, str]) -> str:

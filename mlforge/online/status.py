@@ -17,16 +17,27 @@ def status(client: Client) -> dict[str, Any]:
     Raises OnlineError if nothing is published, StoreDownError."""
     found = client.manifest()
     tables = [
-        {"feature": t.feature, "version": t.version, "kind": "stored" if t.timed else "static",
-         "since": None if t.since == ALWAYS else moment(t.since), "columns": [o.name for o in t.outputs],
-         "keys": [k.name for k in t.keys]}
+        {
+            "feature": t.feature,
+            "version": t.version,
+            "kind": "stored" if t.timed else "static",
+            "since": None if t.since == ALWAYS else moment(t.since),
+            "columns": [o.name for o in t.outputs],
+            "keys": [k.name for k in t.keys],
+        }
         for t in found.tables.values()
-    ]  # fmt: skip
+    ]
     tables += [
-        {"feature": o.feature, "version": o.version, "kind": "on_demand", "since": None,
-         "columns": [x.name for x in o.outputs], "keys": [k.name for k in o.keys]}
+        {
+            "feature": o.feature,
+            "version": o.version,
+            "kind": "on_demand",
+            "since": None,
+            "columns": [x.name for x in o.outputs],
+            "keys": [k.name for k in o.keys],
+        }
         for o in found.on_demand.values()
-    ]  # fmt: skip
+    ]
     return {
         "store": client.store.status(),
         "namespace": client.namespace,

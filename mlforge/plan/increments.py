@@ -88,8 +88,9 @@ def first(candidate: Candidate, scope: Scope) -> Increment:
     return Increment(main=found.source, ref=found.ref, query=found.query, spans=spans)
 
 
-def next_one(last: StoredVersion, candidate: Candidate, scope: Scope, sources: Mapping[str, Source],
-             news: Collection[str]) -> Increment:  # fmt: skip
+def next_one(
+    last: StoredVersion, candidate: Candidate, scope: Scope, sources: Mapping[str, Source], news: Collection[str]
+) -> Increment:
     """The step of a PATCH. ``news`` are the features it reads that have new data without a time."""
     found = _rows_of(candidate)
     if isinstance(found, str):
@@ -119,9 +120,13 @@ def _rows_of(candidate: Candidate) -> RowWise | str:
 
 
 def _why_whole(
-    last: StoredVersion, candidate: Candidate, found: RowWise, sources: Mapping[str, Source], news: Collection[str],
+    last: StoredVersion,
+    candidate: Candidate,
+    found: RowWise,
+    sources: Mapping[str, Source],
+    news: Collection[str],
     scope: Scope,
-) -> str | None:  # fmt: skip
+) -> str | None:
     """Why a row-wise feature is made whole all the same."""
     if scope.whole:
         return "asked for"

@@ -79,9 +79,14 @@ def _rows_source(rows: Any, file: FeatureFile, place: _Place, sources: dict[str,
         message = f"the source {name!r} has the name that the rows of this feature need"
         raise FeatureError(message, where=Where(file.path, place.line), hint="rename the source")
     return Source(
-        name=name, data=rows, format="data", options={"function": _meaning(file, place)},
-        description=f"rows of the feature {file.name}", file=file.path, line=place.line,
-    )  # fmt: skip
+        name=name,
+        data=rows,
+        format="data",
+        options={"function": _meaning(file, place)},
+        description=f"rows of the feature {file.name}",
+        file=file.path,
+        line=place.line,
+    )
 
 
 def _with_metrics(file: FeatureFile, stated: Stated, feature: Feature, project: Project) -> FeatureFile:

@@ -65,11 +65,22 @@ def Source(  # noqa: N802 - a public name of the design; it reads as a class
     where = caller()
     check_name(name, where)
     given = {
-        "path": os.fspath(path) if path is not None else None, "table": table, "format": format, "options": options,
-        "types": types, "timestamp": timestamp, "delay": delay, "known": known, "loaded_at": loaded_at,
-        "unique_key": unique_key, "deleted": deleted, "cursor": cursor, "max_age": max_age, "warn_age": warn_age,
+        "path": os.fspath(path) if path is not None else None,
+        "table": table,
+        "format": format,
+        "options": options,
+        "types": types,
+        "timestamp": timestamp,
+        "delay": delay,
+        "known": known,
+        "loaded_at": loaded_at,
+        "unique_key": unique_key,
+        "deleted": deleted,
+        "cursor": cursor,
+        "max_age": max_age,
+        "warn_age": warn_age,
         "description": description,
-    }  # fmt: skip
+    }
     if data is not None:
         _check_data(name, data, given, where)
         given["table"] = name  # read_source wants to know where rows are

@@ -83,18 +83,28 @@ def judge(
     untimed = (n for (s, n), r in case.known.items() if s == SOURCE_SCHEMA and r.time is None)
     assumes = tuple(sorted(n for n in untimed if looked_up or not _times(case.known[SOURCE_SCHEMA, n])))
     proof = Proof(
-        status="unproven" if reason else "plan" if case.seen is None else "rows", why=reason.why if reason else None,
-        assumes=assumes, notes=case.notes,
+        status="unproven" if reason else "plan" if case.seen is None else "rows",
+        why=reason.why if reason else None,
+        assumes=assumes,
+        notes=case.notes,
         against=None if reason else {n: str(r) for (s, n), r in sorted(case.known.items()) if s == SOURCE_SCHEMA},
-    )  # fmt: skip
+    )
     way_out = next((name for name in ("allow_lookahead", "assume_final") if getattr(config, name)), None)
     if proof.status != "plan" and way_out:
         proof, case.seen = replace(proof, status="allowed", why=f"{way_out}=true", against=None), None
     refusal = _refusal(parsed, reason) if reason and proof.status == "unproven" else None
     return Verdict(
-        weakest(upstream, proof), case.delay, case.inherited, case.stamp, case.known, tree, case.seen, case.read,
-        refusal, isinstance(reason, Leaking),
-    )  # fmt: skip
+        weakest(upstream, proof),
+        case.delay,
+        case.inherited,
+        case.stamp,
+        case.known,
+        tree,
+        case.seen,
+        case.read,
+        refusal,
+        isinstance(reason, Leaking),
+    )
 
 
 def _refusal(parsed: Parsed, reason: Unproven) -> LeakageError:

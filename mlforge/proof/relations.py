@@ -42,9 +42,15 @@ class Relation(Struct, frozen=True, kw_only=True):
         if self.time is None:
             return str(ALWAYS)
         return sql(
-            "proof/seen", alias=alias, column=self.time, type=self.columns[self.time], format=self.format,
-            delay=self.delay, always=ALWAYS, never=NEVER,
-        )  # fmt: skip
+            "proof/seen",
+            alias=alias,
+            column=self.time,
+            type=self.columns[self.time],
+            format=self.format,
+            delay=self.delay,
+            always=ALWAYS,
+            never=NEVER,
+        )
 
 
 #: (schema, name) of a table in the query -> what it is.

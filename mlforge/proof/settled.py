@@ -268,9 +268,11 @@ class Settled:
 
 
 def _covered(
-    select: exp.Select, rows: Mapping[str, Rows], own: Mapping[str, list[exp.Expression]],
+    select: exp.Select,
+    rows: Mapping[str, Rows],
+    own: Mapping[str, list[exp.Expression]],
     everywhere: Sequence[exp.Expression],
-) -> dict[Name, int]:  # fmt: skip
+) -> dict[Name, int]:
     """The columns that all relations of a SELECT are settled by, with their lags: each relation that changes must be
     bounded by the column in a condition that all its rows, or all its matches, fulfil."""
     from sqlglot import exp
@@ -358,9 +360,12 @@ def _first(select: exp.Select, column: exp.Column) -> bool:
         return True
     order = select.args["order"].expressions if select.args.get("order") else []
     rest = [o for o in order if _text(o.this) not in on]
-    return bool(rest) and _text(rest[0].this) == _text(column) and not rest[0].args.get("desc") and not (
-        rest[0].args.get("nulls_first")
-    )  # fmt: skip
+    return (
+        bool(rest)
+        and _text(rest[0].this) == _text(column)
+        and not rest[0].args.get("desc")
+        and not (rest[0].args.get("nulls_first"))
+    )
 
 
 # -- trees

@@ -29,12 +29,30 @@ EVENT, ALIVE = "_mlforge_t", "_mlforge_alive"
 _PART = re.compile(r"_mlforge_[ar]\d+\b")
 _ROW = re.compile(r"_mlforge_r\d+\b")
 _TREES = {
-    "tinyint": "int", "smallint": "int", "integer": "int", "bigint": "int", "hugeint": "int", "utinyint": "int",
-    "usmallint": "int", "uinteger": "int", "ubigint": "int", "float": "float", "double": "float", "boolean": "bool",
-    "varchar": "text", "blob": "bytes", "date": "date", "time": "time", "timestamp": "timestamp",
-    "timestamp_s": "timestamp", "timestamp_ms": "timestamp", "timestamp_ns": "nanos",
-    "timestamp with time zone": "timestamp", "decimal": "decimal", "uuid": "uuid",
-}  # fmt: skip
+    "tinyint": "int",
+    "smallint": "int",
+    "integer": "int",
+    "bigint": "int",
+    "hugeint": "int",
+    "utinyint": "int",
+    "usmallint": "int",
+    "uinteger": "int",
+    "ubigint": "int",
+    "float": "float",
+    "double": "float",
+    "boolean": "bool",
+    "varchar": "text",
+    "blob": "bytes",
+    "date": "date",
+    "time": "time",
+    "timestamp": "timestamp",
+    "timestamp_s": "timestamp",
+    "timestamp_ms": "timestamp",
+    "timestamp_ns": "nanos",
+    "timestamp with time zone": "timestamp",
+    "decimal": "decimal",
+    "uuid": "uuid",
+}
 
 
 @dataclass(frozen=True)
@@ -179,14 +197,22 @@ def _as_of_engine(c: Compiled, outputs: list[CompiledOutput], stored: list[Store
 
 
 def _engine(
-    c: Compiled, outputs: Sequence[CompiledOutput], parameters: list[tuple[list[Any], str]],
-    structs: Mapping[str, list[tuple[str, int]]], plain: Sequence[tuple[str, int]],
-) -> Engine:  # fmt: skip
+    c: Compiled,
+    outputs: Sequence[CompiledOutput],
+    parameters: list[tuple[list[Any], str]],
+    structs: Mapping[str, list[tuple[str, int]]],
+    plain: Sequence[tuple[str, int]],
+) -> Engine:
     trees = [type_tree(o.type, c.feature, o.name) for o in outputs]
     text = sql(
-        "online/engine", outputs=outputs, trees=trees, late=any(map(holds, trees)), structs=structs, plain=plain,
+        "online/engine",
+        outputs=outputs,
+        trees=trees,
+        late=any(map(holds, trees)),
+        structs=structs,
+        plain=plain,
         types=[t for _, t in parameters],
-    )  # fmt: skip
+    )
     return Engine(text, parameters, [o.name for o in outputs], trees)
 
 
@@ -205,10 +231,18 @@ def on_demand(feature: Physical, version: str, identity: str, tables: Mapping[st
             structs.setdefault(alias, []).append((name, len(parameters)))
             parameters.append((["ref", alias, name], types[alias, name]))
     return OnDemand(
-        feature=c.feature, version=version, identity=identity, keys=keys(c), parts=list(c.parts), request=c.request,
-        reads=dict(tables), columns=columns, outputs=[Output(o.name, o.type) for o in c.outputs],
-        engine=_engine(c, c.outputs, parameters, structs, []), proof=proof_text(c.proof),
-    )  # fmt: skip
+        feature=c.feature,
+        version=version,
+        identity=identity,
+        keys=keys(c),
+        parts=list(c.parts),
+        request=c.request,
+        reads=dict(tables),
+        columns=columns,
+        outputs=[Output(o.name, o.type) for o in c.outputs],
+        engine=_engine(c, c.outputs, parameters, structs, []),
+        proof=proof_text(c.proof),
+    )
 
 
 def _used(alias: str, ref: Compiled, c: Compiled) -> list[str]:

@@ -75,9 +75,11 @@ def without(
         elif "@" in name:
             others.append(Refused(name=name, error=f"it names {_named(wanted, lost_members[0])}, which is refused"))
     left = replace(
-        wanted, sets=sets, tables={id_: v for id_, v in wanted.tables.items() if id_ not in gone},
+        wanted,
+        sets=sets,
+        tables={id_: v for id_, v in wanted.tables.items() if id_ not in gone},
         current={f: id_ for f, id_ in wanted.current.items() if id_ not in gone},
-    )  # fmt: skip
+    )
     return left, (*gone.values(), *others)
 
 
@@ -91,6 +93,7 @@ def kept(before: Manifest, wanted: Wanted, left: Wanted) -> Manifest:
     features = wanted.current.keys() - left.current.keys()
     sets = wanted.sets.keys() - left.sets.keys()
     return replace(
-        before, current={f: id_ for f, id_ in before.current.items() if f in features},
+        before,
+        current={f: id_ for f, id_ in before.current.items() if f in features},
         sets={n: s for n, s in before.sets.items() if n in sets},
-    )  # fmt: skip
+    )

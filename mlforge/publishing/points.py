@@ -45,13 +45,23 @@ def batch(con: DuckDBPyConnection, layout: Layout, number: int, start: int, max_
     ``start``: microseconds since the epoch, the first instant that can be read."""
     key = key_sql(layout.f.c)
     if layout.f.c.kind == "static":
-        query = sql("online/static", f=layout.f, table=CHANGED, key=key, batch=number, always=ALWAYS,
-                    stored=layout.stored)  # fmt: skip
+        query = sql(
+            "online/static", f=layout.f, table=CHANGED, key=key, batch=number, always=ALWAYS, stored=layout.stored
+        )
     else:
         query = sql(
-            "online/points", f=layout.f, latest=layout.latest, expired=layout.expired, table=CHANGED, key=key,
-            batch=number, start=start, steps=STEPS, most=max_points, stored=layout.stored,
-        )  # fmt: skip
+            "online/points",
+            f=layout.f,
+            latest=layout.latest,
+            expired=layout.expired,
+            table=CHANGED,
+            key=key,
+            batch=number,
+            start=start,
+            steps=STEPS,
+            most=max_points,
+            stored=layout.stored,
+        )
     yield from _packed(_rows(con, query))
     for (name,) in _rows(con, sql("online/gone", f=layout.f, table=CHANGED, key=key, batch=number)):
         yield name, None

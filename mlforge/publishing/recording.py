@@ -75,9 +75,12 @@ class Recorder:
         shown = _shown(done.manifest)
         if not (done.nothing_to_do and self._is_known(shown)):
             record = {
-                "created_at": self._began or self._now(), **self._key(), **shown,
-                "tables": [asdict(t) for t in done.tables], "seconds": done.seconds,
-            }  # fmt: skip
+                "created_at": self._began or self._now(),
+                **self._key(),
+                **shown,
+                "tables": [asdict(t) for t in done.tables],
+                "seconds": done.seconds,
+            }
             if not log.write_if_possible(self._catalog, log.PUBLISH, record, "the publish"):
                 return  # the notes stay: gc keeps what they name
         log.drop(self._catalog, log.SHOWING, self._is_past(done.manifest))
@@ -125,6 +128,8 @@ def _same(one: dict[str, Any], other: dict[str, Any], *more: str) -> bool:
 def _shown(manifest: Manifest) -> dict[str, Any]:
     when = moment(manifest.published_at)
     return {
-        "generation": manifest.generation, "published_at": f"{when:{_FORM}}" if when else None,
-        "features": manifest.versions, "feature_sets": sorted(manifest.sets),
-    }  # fmt: skip
+        "generation": manifest.generation,
+        "published_at": f"{when:{_FORM}}" if when else None,
+        "features": manifest.versions,
+        "feature_sets": sorted(manifest.sets),
+    }

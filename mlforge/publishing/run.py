@@ -128,9 +128,13 @@ class _Task:
 
 
 def publish(
-    con: DuckDBPyConnection, state: CatalogState, store: Store, settings: Settings,
-    features: Sequence[str] = (), feature_sets: Sequence[str] = (),
-) -> Published:  # fmt: skip
+    con: DuckDBPyConnection,
+    state: CatalogState,
+    store: Store,
+    settings: Settings,
+    features: Sequence[str] = (),
+    feature_sets: Sequence[str] = (),
+) -> Published:
     """Bring the store up to date with an open catalog. What was published before and is not asked for stays as it is,
     unless nothing is asked for: then everything current is published, and the rest retired.
 
@@ -342,12 +346,21 @@ class _Publish:
         c = stored.compiled
         interval = (c.interval.n, str(c.interval.unit), c.timezone) if c.interval and c.uses_as_of else None
         return m.Table(
-            feature=stored.feature, version=str(stored.version), prefix=m.prefix(id_, work.generation),
-            identity=stored.created_at, since=work.started_at - points.BEFORE if c.kind != "static" else ALWAYS,
-            keys=layouts.keys(c), parts=list(c.parts), timed=c.kind != "static", stored=layout.stored,
-            outputs=layout.outputs, empty=points.empty(self.con, layout), interval=interval, engine=layout.engine,
+            feature=stored.feature,
+            version=str(stored.version),
+            prefix=m.prefix(id_, work.generation),
+            identity=stored.created_at,
+            since=work.started_at - points.BEFORE if c.kind != "static" else ALWAYS,
+            keys=layouts.keys(c),
+            parts=list(c.parts),
+            timed=c.kind != "static",
+            stored=layout.stored,
+            outputs=layout.outputs,
+            empty=points.empty(self.con, layout),
+            interval=interval,
+            engine=layout.engine,
             proof=proof_text(c.proof),
-        )  # fmt: skip
+        )
 
     def _after(
         self, wanted: Wanted, tasks: Sequence[_Task], kept: m.Manifest | None, before: m.Manifest | None, work: m.Work
@@ -361,13 +374,17 @@ class _Publish:
                 with _alone(id_, v):
                     on_demand[id_] = layouts.on_demand(bind(self.state, v), str(v.version), v.created_at, reads)
         made = m.Manifest(
-            generation=work.generation, published_at=work.started_at, project=self.settings.project,
-            build=self.state.last_build, mlforge=__version__, previous=before.generation if before else 0,
+            generation=work.generation,
+            published_at=work.started_at,
+            project=self.settings.project,
+            build=self.state.last_build,
+            mlforge=__version__,
+            previous=before.generation if before else 0,
             tables={**(kept.tables if kept else {}), **{t.id: t.table for t in tasks}},
             on_demand={**(kept.on_demand if kept else {}), **on_demand},
             current={**(kept.current if kept else {}), **wanted.current},
             sets={**(kept.sets if kept else {}), **wanted.sets},
-        )  # fmt: skip
+        )
         return _without_unused(made)
 
     # -- doing it
@@ -420,9 +437,15 @@ class _Publish:
     def _published(self, manifest: m.Manifest, done: Sequence[Written], *, resumed: bool, nothing: bool) -> Published:
         seconds = time.monotonic() - self.began
         return Published(
-            namespace=self.namespace, generation=manifest.generation, tables=tuple(done), manifest=manifest,
-            nothing_to_do=nothing, resumed=resumed, seconds=seconds, refused=self.refused,
-        )  # fmt: skip
+            namespace=self.namespace,
+            generation=manifest.generation,
+            tables=tuple(done),
+            manifest=manifest,
+            nothing_to_do=nothing,
+            resumed=resumed,
+            seconds=seconds,
+            refused=self.refused,
+        )
 
 
 @contextmanager

@@ -96,9 +96,11 @@ def _names(versions: Iterable[StoredVersion]) -> dict[tuple[str, Version], str]:
 
 
 def _named(
-    state: CatalogState, stored: StoredSet, listed: Sequence[tuple[FeatureRef, StoredVersion]],
+    state: CatalogState,
+    stored: StoredSet,
+    listed: Sequence[tuple[FeatureRef, StoredVersion]],
     names: dict[tuple[str, Version], str],
-) -> dict[str, Set]:  # fmt: skip
+) -> dict[str, Set]:
     """A set under ``name@version``, and under its name if it is the newest."""
     members = [
         Member(table=names[v.feature, v.version], columns=list(m.columns), keys=m.keys, prefix=m.prefix)

@@ -27,8 +27,19 @@ if TYPE_CHECKING:
 LARGEST = 200_000_000  # values of one feature that are worth holding in memory at once
 FEW = 20  # a feature with so many rows a label is filtered by the labels' keys before it is read
 MOST_TEXT = 10_000_000  # rows with text: an Arrow array of strings ends at 2 GiB
-_KEYS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "VARCHAR", "DATE",
-         "TIMESTAMP")  # fmt: skip
+_KEYS = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "VARCHAR",
+    "DATE",
+    "TIMESTAMP",
+)
 _EXTENSIONS = ("UUID", "JSON", "BIT", "VARIANT", "GEOMETRY")  # Arrow extension types, which its kernels refuse
 
 
@@ -91,9 +102,12 @@ class Finder:
         expressions = tuple(x for _, x in member.keys)
         if expressions not in self._probes:
             query = sql(
-                "retrieve/probes", keys=expressions, label_time=self.label_time, label_type=self.label_type,
+                "retrieve/probes",
+                keys=expressions,
+                label_time=self.label_time,
+                label_type=self.label_type,
                 labels=self.labels,
-            )  # fmt: skip
+            )
             self._probes[expressions] = _probes(arrow(self.con, query), len(expressions))
         return self._probes[expressions]
 

@@ -113,9 +113,14 @@ class Question:
 
 
 def ask(
-    con: DuckDBPyConnection, reference: str, key: Sequence[str], at: str, *, request: Mapping[str, str],
+    con: DuckDBPyConnection,
+    reference: str,
+    key: Sequence[str],
+    at: str,
+    *,
+    request: Mapping[str, str],
     project: Project | None,
-) -> Explanation:  # fmt: skip
+) -> Explanation:
     """Explain what ``name[@version]`` means, with key and instant as the user writes them. Raises UsageError."""
     micros = parse_instant(at)
     state = reader.state(con)
@@ -136,13 +141,22 @@ def explain(q: Question, stored: StoredVersion) -> Explanation:
         latest = _latest(rows, q.key, until) if rows else None
     read = [q.state.features[r.feature].get(Version.parse(r.version)) for r in stored.compiled.refs]
     return Explanation(
-        feature=stored.feature, version=str(stored.version), kind=stored.compiled.kind, closed=stored.compiled.closed,
-        key=q.key, at=instant(q.at), read_at=instant(read_at), until=instant(until), value=value,
-        sql={c.name: c.sql for c in stored.definition.columns if c.name in value}, windows=windows, latest=latest,
+        feature=stored.feature,
+        version=str(stored.version),
+        kind=stored.compiled.kind,
+        closed=stored.compiled.closed,
+        key=q.key,
+        at=instant(q.at),
+        read_at=instant(read_at),
+        until=instant(until),
+        value=value,
+        sql={c.name: c.sql for c in stored.definition.columns if c.name in value},
+        windows=windows,
+        latest=latest,
         stored=_stored(q.con, physical, q.key, read_at) if physical.c.interval else None,
         notes=tuple(_notes(stored, anew=bool(rows))),
         reads=tuple(explain(q, v) for v in read) if stored.compiled.kind == "on_demand" else (),
-    )  # fmt: skip
+    )
 
 
 def instant(micros: int) -> datetime.datetime:
@@ -212,12 +226,18 @@ def _window(rows: Rows, frame: tuple[str, Duration | None, tuple[str, ...]], pla
     columns = _shown(rows.feature, used)
     lower = place["lower"]
     return WindowPart(
-        window=name, columns=_outputs(rows.feature, users), lower=None if lower is None else instant(lower),
-        upper=instant(place["upper"]), inside=inside, before=before, after=after,
+        window=name,
+        columns=_outputs(rows.feature, users),
+        lower=None if lower is None else instant(lower),
+        upper=instant(place["upper"]),
+        inside=inside,
+        before=before,
+        after=after,
         filtered={texts[x]: n for x, n in zip(filters, filtered, strict=True)},
-        rows=_sample(rows, "inside", columns, place, SHOWN), rows_before=_sample(rows, "before", columns, place, 1),
+        rows=_sample(rows, "inside", columns, place, SHOWN),
+        rows_before=_sample(rows, "before", columns, place, 1),
         rows_after=_sample(rows, "after", columns, place, 1),
-    )  # fmt: skip
+    )
 
 
 def _sample(rows: Rows, part: Part, columns: dict[str, str], place: dict[str, Any], limit: int) -> tuple[Row, ...]:

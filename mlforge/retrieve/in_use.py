@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def held(
-    reading: Callable[[], AbstractContextManager[DuckDBPyConnection]], catalog_path: str,
+    reading: Callable[[], AbstractContextManager[DuckDBPyConnection]],
+    catalog_path: str,
     features: Sequence[str | FeatureRef],
-) -> Iterator[tuple[DuckDBPyConnection, CatalogState]]:  # fmt: skip
+) -> Iterator[tuple[DuckDBPyConnection, CatalogState]]:
     """The catalog, opened by ``reading``, and what it holds; gc leaves the versions that ``features`` mean until the
     block ends. Without any, nothing is noted.
 

@@ -135,20 +135,28 @@ def training_set_as_known(
         with past(project, state, instant, ignore=ignore_loaded_at) as then:
             made.append(
                 training_set(
-                    then.con, state, wanted, table if rows is None else table.take(rows), timestamp=timestamp,
-                    full_names=full_names, rebind=then.physical,
+                    then.con,
+                    state,
+                    wanted,
+                    table if rows is None else table.take(rows),
+                    timestamp=timestamp,
+                    full_names=full_names,
+                    rebind=then.physical,
                 )
-            )  # fmt: skip
+            )
         places.append(rows)
     whole = made[0].table
     if places and places[0] is not None:
         order = pa.chunked_array(places)
         whole = pa.concat_tables([m.table for m in made]).take(_inverse(order))
     record = {
-        **made[0].record, "known_as_of": str(known_as_of), "ignore_loaded_at": ignore_loaded_at, "rows": len(whole),
+        **made[0].record,
+        "known_as_of": str(known_as_of),
+        "ignore_loaded_at": ignore_loaded_at,
+        "rows": len(whole),
         "content_hash": content_hash(whole.select(made[0].record["hashed"])),
         "labels": {**made[0].record["labels"], **labels.record},
-    }  # fmt: skip
+    }
     return TrainingSet(whole, labels.kind, record, labels)
 
 

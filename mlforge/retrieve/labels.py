@@ -33,9 +33,14 @@ RELATION = "_mlforge_labels"
 
 Kind = Literal["arrow", "pandas", "polars", "duckdb", "sql", "path"]
 _FORMATS = {
-    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "json",
+    ".jsonl": "json",
     ".ndjson": "json",
-}  # fmt: skip
+}
 _QUERY = re.compile(r"[\s(]*(select|from|with|values|table|pivot|unpivot|describe|summarize|show)\b", re.IGNORECASE)
 _LONGEST = 1000  # characters of a path
 

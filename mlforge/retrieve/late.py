@@ -118,9 +118,12 @@ def _unknown(request: Request, made: TrainingSet, project: Project) -> str | Non
 def _sum(made: TrainingSet, looked_at: int, found: Sequence[LateFeature]) -> Late:
     known = [f for f in found if f.unknown is None]
     return Late(
-        rows=made.table.num_rows, looked_at=looked_at, features=tuple(found),
-        values=looked_at * sum(len(f.columns) for f in known), late=sum(sum(f.columns.values()) for f in known),
-    )  # fmt: skip
+        rows=made.table.num_rows,
+        looked_at=looked_at,
+        features=tuple(found),
+        values=looked_at * sum(len(f.columns) for f in known),
+        late=sum(sum(f.columns.values()) for f in known),
+    )
 
 
 class _Spec(Struct, frozen=True):
@@ -164,9 +167,14 @@ class _Counting:
             self.warehouse.bind_source(self.project.sources[name])
         types = self.warehouse.describe(compiled.event_sql)
         script = sql(
-            "feature/events_view", name=_EVENTS, materialise=False, timestamp_type=types.get("_mlforge_ts"),
-            format=request.stored.definition.timestamp_format, event_sql=compiled.event_sql, seen=None,
-        )  # fmt: skip
+            "feature/events_view",
+            name=_EVENTS,
+            materialise=False,
+            timestamp_type=types.get("_mlforge_ts"),
+            format=request.stored.definition.timestamp_format,
+            event_sql=compiled.event_sql,
+            seen=None,
+        )
         self.warehouse.con.execute(script)
 
     def _query(self, request: Request, member: Member) -> str:
@@ -174,12 +182,19 @@ class _Counting:
         specs, columns = _parts(compiled, request.columns)
         lengths = [s.window for s in specs]
         return sql(
-            "retrieve/late", f=request.physical, labels=RELATION, events=_EVENTS, keys=member.keys, specs=specs,
-            label_time=ident(self.label_time), label_type=self.label_type, columns=columns,
+            "retrieve/late",
+            f=request.physical,
+            labels=RELATION,
+            events=_EVENTS,
+            keys=member.keys,
+            specs=specs,
+            label_time=ident(self.label_time),
+            label_type=self.label_type,
+            columns=columns,
             filters=sorted({s.filter for s in specs if s.filter}),
             latest=_LATEST if any(_LATEST in parts for parts in columns) else None,
             widest=max(lengths, key=_length) if lengths and None not in lengths else None,
-        )  # fmt: skip
+        )
 
 
 def _length(length: Duration | None) -> int:

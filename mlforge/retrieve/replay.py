@@ -67,9 +67,13 @@ def replay(
     if made and not same:
         changed += _differences(record, made.record)
     return Replay(
-        id=record["id"], same=same, expected=record["content_hash"], found=found,
-        changed=() if same else tuple(dict.fromkeys(changed)), table=made and made.data,
-    )  # fmt: skip
+        id=record["id"],
+        same=same,
+        expected=record["content_hash"],
+        found=found,
+        changed=() if same else tuple(dict.fromkeys(changed)),
+        table=made and made.data,
+    )
 
 
 def _versions_gone(state: CatalogState, record: Record) -> list[str]:
@@ -107,25 +111,38 @@ def _make(
                 "the dataset was made with known_as_of, from sources", hint="open the project, not a catalog"
             )
         return training_set_as_known(
-            con, state, project, references(record), given, timestamp=record["label_time"] or "label_time",
-            full_names=record.get("full_names", False), known_as_of=record["known_as_of"],
+            con,
+            state,
+            project,
+            references(record),
+            given,
+            timestamp=record["label_time"] or "label_time",
+            full_names=record.get("full_names", False),
+            known_as_of=record["known_as_of"],
             ignore_loaded_at=record["ignore_loaded_at"],
-        )  # fmt: skip
+        )
     return training_set(
-        con, state, references(record), given, timestamp=record["label_time"] or "label_time",
+        con,
+        state,
+        references(record),
+        given,
+        timestamp=record["label_time"] or "label_time",
         full_names=record.get("full_names", False),
-    )  # fmt: skip
+    )
 
 
 def references(record: Record) -> list[FeatureRef]:
     """The references of a record, each pinned to the version that was read."""
     return [
         FeatureRef(
-            name=r["feature"], version=_pin(r["version"]), columns=tuple(r["columns"]), keys=r["keys"],
+            name=r["feature"],
+            version=_pin(r["version"]),
+            columns=tuple(r["columns"]),
+            keys=r["keys"],
             prefix=r["prefix"],
         )
         for r in record["references"]
-    ]  # fmt: skip
+    ]
 
 
 def _pin(text: str) -> Pin:

@@ -226,9 +226,17 @@ def _compared(work: _Work, con: DuckDBPyConnection | None, state: CatalogState, 
     partial = bool(there.spans) or any(s.spans for s in stored.source_states.values())
     status, reasons = _verdict(known, version, content == there.content, bool(sources), partial)
     return Compared(
-        feature=name, status=status, version=str(version), built=name in work.built, reasons=reasons,
-        content=there.content, content_here=content, rows=there.rows, rows_here=stored.rows, sources=sources,
-    )  # fmt: skip
+        feature=name,
+        status=status,
+        version=str(version),
+        built=name in work.built,
+        reasons=reasons,
+        content=there.content,
+        content_here=content,
+        rows=there.rows,
+        rows_here=stored.rows,
+        sources=sources,
+    )
 
 
 def _verdict(

@@ -239,9 +239,13 @@ def _check_order(rows: pa.ChunkedArray) -> None:
 
 
 def _record(
-    asked: Sequence[Request], labels: Labels, table: pa.Table, names: Sequence[tuple[str, ...]],
-    time_column: str | None, statements: Sequence[str],
-) -> dict[str, Any]:  # fmt: skip
+    asked: Sequence[Request],
+    labels: Labels,
+    table: pa.Table,
+    names: Sequence[tuple[str, ...]],
+    time_column: str | None,
+    statements: Sequence[str],
+) -> dict[str, Any]:
     import duckdb
 
     made = [n for part in names for n in part]
@@ -250,20 +254,23 @@ def _record(
     return {
         "features": [r.shown for r in asked],
         "references": [
-            {"feature": r.ref.name, "version": str(r.stored.version), "columns": list(r.ref.columns),
-             "keys": r.ref.keys, "prefix": r.ref.prefix}
+            {
+                "feature": r.ref.name,
+                "version": str(r.stored.version),
+                "columns": list(r.ref.columns),
+                "keys": r.ref.keys,
+                "prefix": r.ref.prefix,
+            }
             for r in asked
         ],
         "labels": {**labels.record, "content_hash": None if labels.digest else content_hash(labels.table)},
         "label_time": time_column,
         "keys": keys,
         "columns": made,
-        "proofs": {
-            n: proof_text(r.stored.compiled.proof) for r, part in zip(asked, names, strict=True) for n in part
-        },
+        "proofs": {n: proof_text(r.stored.compiled.proof) for r, part in zip(asked, names, strict=True) for n in part},
         "rows": table.num_rows,
         "duckdb": duckdb.__version__,
         "hashed": hashed,
         "content_hash": content_hash(table.select(hashed)),
         "sql": list(statements),
-    }  # fmt: skip
+    }

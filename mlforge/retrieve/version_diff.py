@@ -125,10 +125,14 @@ def _counted(con: DuckDBPyConnection, match: list[tuple[str, str]], types: dict[
     ).fetchall()
     names = [new for _, new in match] + [f"{c} ({side})" for c in shared for side in ("old", "new")]
     return DataDiff(
-        rows_old=rows_old, rows_new=rows_new, only_old=rows_old - both, only_new=rows_new - both, changed=changed,
+        rows_old=rows_old,
+        rows_new=rows_new,
+        only_old=rows_old - both,
+        only_new=rows_new - both,
+        changed=changed,
         columns={c: n for c, n in zip(shared, by_column, strict=True) if n},
         sample=tuple(_differing(dict(zip(names, row, strict=True)), shared) for row in sample),
-    )  # fmt: skip
+    )
 
 
 def _differing(row: dict[str, Any], shared: list[str]) -> dict[str, Any]:

@@ -45,9 +45,12 @@ def make_app(settings: ServeSettings) -> FastAPI:
     app.add_exception_handler(Exception, _failed)
     if settings.cors:
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(settings.cors), allow_methods=["GET", "POST"], allow_headers=["*"],
+            CORSMiddleware,
+            allow_origins=list(settings.cors),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
             expose_headers=["Retry-After"],
-        )  # fmt: skip
+        )
     else:
         app.short = routes
     schema.install(app)

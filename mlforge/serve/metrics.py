@@ -34,9 +34,12 @@ class Metrics:
         if FOLDER not in os.environ:
             ProcessCollector(registry=registry)
         self._seconds = Histogram(
-            "mlforge_request_seconds", "How long requests took.", ["route", "status"], buckets=BUCKETS,
+            "mlforge_request_seconds",
+            "How long requests took.",
+            ["route", "status"],
+            buckets=BUCKETS,
             registry=registry,
-        )  # fmt: skip
+        )
         rows = Counter("mlforge_entity_rows", "Entity rows that were asked for.", registry=registry)
         found = Counter(
             "mlforge_values_read", "Keys of features that were read, by what was found.", ["status"], registry=registry

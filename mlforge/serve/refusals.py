@@ -75,8 +75,11 @@ def of_error(error: MlforgeError) -> Refused:
 
 def of_status(status: int) -> Refused:
     """The refusal for a status that the framework found."""
-    words = {404: "there is nothing at this address", 405: "this address does not take this method",
-             408: "the body did not come in time"}  # fmt: skip
+    words = {
+        404: "there is nothing at this address",
+        405: "this address does not take this method",
+        408: "the body did not come in time",
+    }
     hints = {404: "/docs lists the addresses", 405: "/docs shows the methods"}
     phrase = HTTPStatus(status).phrase
     code = phrase.lower().replace(" ", "_").replace("-", "_")

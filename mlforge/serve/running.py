@@ -35,9 +35,14 @@ KEEP_ALIVE = 65
 
 
 def serve(
-    settings: ServeSettings, *, host: str, port: int, workers: int, grace: int,
+    settings: ServeSettings,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    grace: int,
     notify: Callable[[str], None] = lambda _url: None,
-) -> None:  # fmt: skip
+) -> None:
     """Serve until a signal comes; requests that are at work then have ``grace`` seconds to end.
 
     ``notify`` gets the address as soon as connections are taken. Raises UsageError for settings that do not fit and
@@ -45,10 +50,20 @@ def serve(
     settings.check()
     listening = _listen(host, port)
     config = uvicorn.Config(
-        partial(_worker, settings), factory=True, workers=workers, lifespan="on", log_config=log_config(settings),
-        log_level=None, access_log=False, server_header=False, timeout_graceful_shutdown=grace,
-        timeout_keep_alive=KEEP_ALIVE, backlog=BACKLOG, http=Protocol, ws="none",
-    )  # fmt: skip
+        partial(_worker, settings),
+        factory=True,
+        workers=workers,
+        lifespan="on",
+        log_config=log_config(settings),
+        log_level=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=grace,
+        timeout_keep_alive=KEEP_ALIVE,
+        backlog=BACKLOG,
+        http=Protocol,
+        ws="none",
+    )
     with listening:
         notify(_url(listening))
         started = _one(config, listening) if workers == 1 else _several(config, listening)

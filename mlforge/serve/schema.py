@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _KINDS = (
-    OnlineRequest, BatchRequest, SetRequest, ErrorAnswer, Value, pages.Features, pages.FeatureSets, pages.Health,
+    OnlineRequest,
+    BatchRequest,
+    SetRequest,
+    ErrorAnswer,
+    Value,
+    pages.Features,
+    pages.FeatureSets,
+    pages.Health,
     pages.Ready,
-)  # fmt: skip
+)
 _ERRORS = {
     "400": "The request does not fit.",
     "401": "The API key is missing or wrong.",
@@ -31,16 +38,22 @@ _ERRORS = {
 _ROW = {"type": "object", "additionalProperties": True}
 _ROWS = {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "array", "items": _ROW}}}
 _COLUMNS = {
-    "type": "object", "required": ["columns"],
+    "type": "object",
+    "required": ["columns"],
     "properties": {"columns": {"type": "object", "additionalProperties": {"type": "array", "items": {}}}},
-}  # fmt: skip
+}
 _POSTS: dict[str, tuple[str, str, Any]] = {
     "/features/online": ("Features of entity rows", "OnlineRequest", _ROWS),
     "/features/batch": ("Features of many entity rows", "BatchRequest", {"anyOf": [_ROWS, _COLUMNS]}),
     "/feature-sets/{name}": ("A feature set of entity rows", "SetRequest", _ROWS),
 }
-_GETS = {"/features": "Features", "/features/{name}": "Features", "/feature-sets": "FeatureSets", "/health": "Health",
-         "/ready": "Ready"}  # fmt: skip
+_GETS = {
+    "/features": "Features",
+    "/features/{name}": "Features",
+    "/feature-sets": "FeatureSets",
+    "/health": "Health",
+    "/ready": "Ready",
+}
 
 
 _OF_GET: dict[str, tuple[str, ...]] = {"/health": (), "/ready": ("503", "504")}
@@ -83,9 +96,12 @@ def _merged(document: dict[str, Any]) -> dict[str, Any]:
 
 
 _NAME = {
-    "name": "name", "in": "path", "required": True, "schema": {"type": "string"},
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
     "description": "A feature set, or one version of it: name@2.",
-}  # fmt: skip
+}
 
 
 def _named(kind: str) -> dict[str, Any]:

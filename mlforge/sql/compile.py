@@ -90,19 +90,30 @@ def compile_feature(
     if settled != levelled and verdict.events is not None:
         compiled = replace(compiled, event_sql=_tied(parsed, verdict.events, verdict, project, describe))
     compiled = replace(
-        compiled, kind=parsed.kind, timestamp=timestamp, parts=entity.parts, interval=config.interval,
+        compiled,
+        kind=parsed.kind,
+        timestamp=timestamp,
+        parts=entity.parts,
+        interval=config.interval,
         closed=config.closed or ("left" if compiled.aggregates else "right"),
-        delay=verdict.delay, ttl=config.ttl, timezone=config.timezone, proof=verdict.proof,
-    )  # fmt: skip
+        delay=verdict.delay,
+        ttl=config.ttl,
+        timezone=config.timezone,
+        proof=verdict.proof,
+    )
     check_outputs(parsed, compiled, items)
     if timestamp_type is not None and timestamp is not None:
         _check_time(parsed, timestamp, timestamp_type, items, why_text)
     input_sql = _input_sql(outermost(settled)[0], settled)
     return Compilation(
-        compiled, _definition(parsed, project, compiled, tree, items, upstream),
-        input_sql, describe(input_sql, None), timestamp_type, verdict,
+        compiled,
+        _definition(parsed, project, compiled, tree, items, upstream),
+        input_sql,
+        describe(input_sql, None),
+        timestamp_type,
+        verdict,
         _tied(parsed, verdict.seen, verdict, project, describe) if verdict.seen is not None else "",
-    )  # fmt: skip
+    )
 
 
 def _tied(parsed: Parsed, events: exp.Query, verdict: Verdict, project: Project, describe: Describe) -> str:
@@ -121,15 +132,19 @@ def _check_reads(parsed: Parsed, upstream: Mapping[str, Compiled]) -> None:
         feature = upstream.get(ref_name(table) or "")
         if feature is not None and id(table) not in joined and feature.kind == "windows" and not feature.interval:
             raise refuse(
-                parsed, table, f"{feature.feature} has a value at every instant, and no rows of its own",
+                parsed,
+                table,
+                f"{feature.feature} has a value at every instant, and no rows of its own",
                 "join it to rows that have a time, or give it an interval",
-            )  # fmt: skip
+            )
     for name, join in joins:
         if parsed.rendered.config.timestamp is None and upstream[name].kind != "static":
             raise refuse(
-                parsed, join, f"{name} changes with time, and the rows that it is joined to have no time",
+                parsed,
+                join,
+                f"{name} changes with time, and the rows that it is joined to have no time",
                 "give this feature a timestamp, or join static features only",
-            )  # fmt: skip
+            )
 
 
 def _find(parsed: Parsed, items: Mapping[str, Any], name: str, what: str) -> str:
@@ -180,14 +195,20 @@ def _windowed(
     outputs |= {n: f"timezone('UTC', {outputs[n]})" for n in zoned}
     out_types |= dict.fromkeys(zoned, "TIMESTAMP")
     compiled = Compiled(
-        feature=parsed.rendered.name, kind="windows", event_sql=event_sql, inputs=inputs, rows=row_columns,
-        aggregates=aggregates, keys=tuple(Key(k, types[k]) for k in keys), uses_as_of=rows.uses_as_of,
+        feature=parsed.rendered.name,
+        kind="windows",
+        event_sql=event_sql,
+        inputs=inputs,
+        rows=row_columns,
+        aggregates=aggregates,
+        keys=tuple(Key(k, types[k]) for k in keys),
+        uses_as_of=rows.uses_as_of,
         loaded_at=loaded,
         outputs=tuple(
             Output(name=n, sql=t, type=out_types[n], empty=empty_value(t, aggregates, row_columns))
             for n, t in outputs.items()
         ),
-    )  # fmt: skip
+    )
     return compiled, types["_mlforge_ts"]
 
 
@@ -241,10 +262,13 @@ def _whole(
         event_sql = sql("feature/unzoned", query=event_sql, columns=zoned)
         types |= dict.fromkeys(zoned, "TIMESTAMP")
     compiled = Compiled(
-        feature=parsed.rendered.name, kind="plain", event_sql=event_sql, loaded_at=loaded,
+        feature=parsed.rendered.name,
+        kind="plain",
+        event_sql=event_sql,
+        loaded_at=loaded,
         keys=tuple(Key(k, types[k]) for k in keys),
         outputs=tuple(Output(name=n, sql=ident(n), type=types[n], empty="NULL") for n in outputs),
-    )  # fmt: skip
+    )
     return compiled, types.get("_mlforge_ts")
 
 
@@ -317,29 +341,44 @@ def _check_time(parsed: Parsed, name: str, kind: str, items: Mapping[str, exp.Ex
         if text := why_text(items[name]):
             raise FeatureError(f"{shown} is text: {text[1]}", where=at, hint=text[2])
         raise FeatureError(
-            f"{shown} is text", where=at,
+            f"{shown} is text",
+            where=at,
             hint='say how to read it: config(timestamp_format="%d/%m/%Y") or "%m/%d/%Y", as strptime writes it; '
             "if single words such as N/A made it text: options: {nullstr: N/A} of the source, or nullif() and a CAST",
-        )  # fmt: skip
+        )
     if kind != "VARCHAR" and format_ is not None:
         raise FeatureError(f"{shown} is {kind} and has no use for timestamp_format", where=at, hint="leave it out")
     if kind not in ("VARCHAR", "DATE") and not kind.startswith("TIMESTAMP"):
         raise FeatureError(
-            f"{shown} is {kind}, not an instant", where=at,
+            f"{shown} is {kind}, not an instant",
+            where=at,
             hint="numbers: make_timestamp(microseconds), to_timestamp(seconds) or epoch_ms(milliseconds)",
-        )  # fmt: skip
+        )
 
 
 def _definition(
-    parsed: Parsed, project: Project, compiled: Compiled, tree: exp.Query, items: Mapping[str, exp.Expression],
+    parsed: Parsed,
+    project: Project,
+    compiled: Compiled,
+    tree: exp.Query,
+    items: Mapping[str, exp.Expression],
     upstream: Mapping[str, Compiled],
-) -> Definition:  # fmt: skip
+) -> Definition:
     config = parsed.rendered.config
     described = {name.lower(): text for name, text in config.columns.items()}
     return Definition(
-        feature=compiled.feature, kind=compiled.kind, entity=config.entity, keys=compiled.keys,
-        timestamp=compiled.timestamp, closed=compiled.closed, delay=compiled.delay, ttl=compiled.ttl,
-        interval=compiled.interval, timezone=compiled.timezone, sql=tree.sql("duckdb"), request=compiled.request,
+        feature=compiled.feature,
+        kind=compiled.kind,
+        entity=config.entity,
+        keys=compiled.keys,
+        timestamp=compiled.timestamp,
+        closed=compiled.closed,
+        delay=compiled.delay,
+        ttl=compiled.ttl,
+        interval=compiled.interval,
+        timezone=compiled.timezone,
+        sql=tree.sql("duckdb"),
+        request=compiled.request,
         columns=tuple(
             Column(name=o.name, type=o.type, sql=items[o.name].sql("duckdb"), description=described.get(o.name.lower()))
             for o in compiled.outputs
@@ -347,7 +386,7 @@ def _definition(
         sources={name: _parse_options(project, name) for name in parsed.rendered.sources},
         refs=dict.fromkeys((r.name for r in parsed.rendered.refs), ""),
         timestamp_format=config.timestamp_format,
-    )  # fmt: skip
+    )
 
 
 def _parse_options(project: Project, name: str) -> dict[str, Any]:

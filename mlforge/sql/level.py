@@ -216,8 +216,10 @@ def _nanos(parsed: Parsed, node: exp.Expression, operands: list[exp.Expression],
     if isinstance(node, exp.Cast) and any(NANOS in t and t != NANOS for t in found):
         raise GrammarError(
             f"{show(node)} cuts nanoseconds within a {'list' if found[0].endswith(']') else 'struct'}, in other ways "
-            "with each DuckDB", where=where(parsed, node), hint="cast each value: [x::TIMESTAMP FOR x IN xs]",
-        )  # fmt: skip
+            "with each DuckDB",
+            where=where(parsed, node),
+            hint="cast each value: [x::TIMESTAMP FOR x IN xs]",
+        )
     return [o for o, kind in zip(operands, found, strict=False) if kind == NANOS]
 
 

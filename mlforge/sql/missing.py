@@ -94,9 +94,10 @@ def _without_from(parsed: Parsed, words: str) -> FeatureError | None:
         return _error(parsed, selects[0], "this SELECT names columns and has no FROM", hint)
     line = parsed.rendered.sql.count("\n", 0, swallowed.end()) + 1
     return FeatureError(
-        "this SELECT has no FROM: the word stands in a comment", where=place(parsed.rendered, line),
+        "this SELECT has no FROM: the word stands in a comment",
+        where=place(parsed.rendered, line),
         hint="a comment that begins with -- goes on to the end of its line: let FROM begin a new one",
-    )  # fmt: skip
+    )
 
 
 def _missing_function(parsed: Parsed, name: str, near: str | None) -> FeatureError | None:

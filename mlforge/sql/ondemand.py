@@ -60,11 +60,15 @@ def compile_on_demand(
     texts |= {n: f"timezone('UTC', {texts[n]})" for n in zoned}
     kinds |= dict.fromkeys(zoned, "TIMESTAMP")
     compiled = Compiled(
-        feature=parsed.rendered.name, kind="on_demand", keys=tuple(keys.values()), request=request,
+        feature=parsed.rendered.name,
+        kind="on_demand",
+        keys=tuple(keys.values()),
+        request=request,
         refs=tuple(RefJoin(alias=a, feature=c.feature, version="") for a, c in refs.items()),
         outputs=tuple(Output(name=n, sql=t, type=kinds[n], empty="NULL") for n, t in texts.items()),
-        uses_as_of=uses_as_of, parts=entity.parts,
-    )  # fmt: skip
+        uses_as_of=uses_as_of,
+        parts=entity.parts,
+    )
     return compiled, items
 
 

@@ -18,9 +18,22 @@ if TYPE_CHECKING:
     from mlforge.render.syntax import Parsed
 
 KEY_TYPES = (
-    "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-    "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL", "UUID",
-)  # fmt: skip
+    "VARCHAR",
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "BOOLEAN",
+    "DATE",
+    "TIMESTAMP",
+    "DECIMAL",
+    "UUID",
+)
 
 # TUPLE(BIGINT, BIGINT) in DuckDB 2, STRUCT(BIGINT, BIGINT) before, where a named one is STRUCT(a BIGINT, b BIGINT)
 _NAMELESS = re.compile(
@@ -44,8 +57,9 @@ def check_outputs(parsed: Parsed, compiled: Compiled, items: Mapping[str, exp.Ex
         if name.lower() == "rowid":
             raise GrammarError(
                 f"column {name!r} has a name that DuckDB gives to every table's row numbers",
-                where=where(parsed, items[name]), hint="rename it with AS",
-            )  # fmt: skip
+                where=where(parsed, items[name]),
+                hint="rename it with AS",
+            )
     for output in compiled.outputs:
         _check_type(parsed, output.name, output.type, items[output.name])
     if not compiled.outputs:
@@ -70,9 +84,10 @@ def _check_type(parsed: Parsed, name: str, kind: str, node: exp.Expression) -> N
     if _UNTYPED.search(kind):
         what = "is NULL in all rows" if kind == '"NULL"' else f"is of type {kind}"
         raise GrammarError(
-            f"column {name!r} {what}: nothing says its type", where=where(parsed, node),
+            f"column {name!r} {what}: nothing says its type",
+            where=where(parsed, node),
             hint="cast it, as in CAST(NULL AS DOUBLE) or CAST([] AS BIGINT[]); in a frame, give the column its type",
-        )  # fmt: skip
+        )
     if ZONED in kind or "TIMESTAMPTZ_NS" in kind:
         raise GrammarError(
             f"column {name!r} has type {kind}: a zone within it would follow each reader's session",
@@ -92,8 +107,9 @@ def _check_described(parsed: Parsed, columns: list[str]) -> None:
         if described.lower() not in {c.lower() for c in columns}:
             raise FeatureError(
                 f"config(columns=...) describes {described!r}, and no column of the feature is called so",
-                where=Where(parsed.rendered.path), hint=did_you_mean(described, columns),
-            )  # fmt: skip
+                where=Where(parsed.rendered.path),
+                hint=did_you_mean(described, columns),
+            )
 
 
 def lost_in_arrow(kind: str) -> bool:

@@ -19,9 +19,14 @@ FLOATS = ("FLOAT", "DOUBLE")
 SMALL_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 # aggregates whose partial results over tiles merge, and how: function -> function of the partials
 MERGEABLE = {
-    "count": "sum", "sum": "sum", "avg": "sum", "min": "min", "max": "max",
-    "bool_and": "bool_and", "bool_or": "bool_or",
-}  # fmt: skip
+    "count": "sum",
+    "sum": "sum",
+    "avg": "sum",
+    "min": "min",
+    "max": "max",
+    "bool_and": "bool_and",
+    "bool_or": "bool_or",
+}
 
 
 @dataclass(frozen=True)
@@ -176,9 +181,12 @@ def training_set(
     where label rows have no time, which static features do without."""
     return sql(
         "feature/training_set",
-        members=members, labels=labels, label_time=label_time, label_type=label_type,
+        members=members,
+        labels=labels,
+        label_time=label_time,
+        label_type=label_type,
         with_labels=with_labels,
-    )  # fmt: skip
+    )
 
 
 def macro(schema: str, name: str, members: Sequence[Member], refusal: str | None = None) -> str:

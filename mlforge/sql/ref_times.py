@@ -39,9 +39,11 @@ def check_left_times(
             at = next(i.this for i in select.expressions if i.alias == timestamp)
             if any(isinstance(n, exp.AggFunc) for n in at.walk()) or not _known(tree, select, number, at, describe):
                 raise refuse(
-                    parsed, join, f"{feature.feature} is read at {timestamp}, which no row has before this join",
+                    parsed,
+                    join,
+                    f"{feature.feature} is read at {timestamp}, which no row has before this join",
                     "take the time from the relations before it; compute it in a CTE if need be",
-                )  # fmt: skip
+                )
 
 
 def check_key_types(parsed: Parsed, tree: exp.Query, upstream: Mapping[str, Compiled], describe: Describe) -> None:
@@ -61,9 +63,12 @@ def check_key_types(parsed: Parsed, tree: exp.Query, upstream: Mapping[str, Comp
                 known = kind in ("FLOAT", "DOUBLE") or kind_of(kind) is not None  # others: ENUM, a bare NULL
                 if known and not convertible(kind, types[key]):
                     raise refuse(
-                        parsed, join, f"{show(given)} is {kind} and key {key!r} of {feature.feature} is {types[key]}: "
-                        "one cannot be converted to the other without loss", f"cast {show(given)} to {types[key]}",
-                    )  # fmt: skip
+                        parsed,
+                        join,
+                        f"{show(given)} is {kind} and key {key!r} of {feature.feature} is {types[key]}: "
+                        "one cannot be converted to the other without loss",
+                        f"cast {show(given)} to {types[key]}",
+                    )
 
 
 def _known(tree: exp.Query, select: exp.Select, number: int, at: exp.Expression, describe: Describe) -> bool:
@@ -96,9 +101,11 @@ def ref_values(join: TimedJoin) -> str:
 
 
 def with_ref_times(
-    query: str, upstream: Mapping[str, Physical], timestamp: str | None,
+    query: str,
+    upstream: Mapping[str, Physical],
+    timestamp: str | None,
     values: Callable[[TimedJoin], str] = ref_values,
-) -> str:  # fmt: skip
+) -> str:
     """The query with every joined, timed feature replaced by its ``values`` at the left rows' instants.
 
     ``timestamp`` names the item of the select list that is the left row's time. The features that FROM names first,
@@ -118,9 +125,13 @@ def with_ref_times(
 
 
 def _rewrite(
-    select: exp.Select, number: int, join: exp.Join, feature: Physical, timestamp: str | None,
+    select: exp.Select,
+    number: int,
+    join: exp.Join,
+    feature: Physical,
+    timestamp: str | None,
     values: Callable[[TimedJoin], str],
-) -> None:  # fmt: skip
+) -> None:
     import sqlglot
     from sqlglot import exp
 
@@ -129,10 +140,14 @@ def _rewrite(
     keys = _key_expressions(select, number, join, feature.keys, alias)
     text = values(
         TimedJoin(
-            feature, [(k, x.sql("duckdb")) for k, x in keys.items()], at.sql("duckdb"), _left(select, number),
-            join.side != "LEFT", _ctes(select),
+            feature,
+            [(k, x.sql("duckdb")) for k, x in keys.items()],
+            at.sql("duckdb"),
+            _left(select, number),
+            join.side != "LEFT",
+            _ctes(select),
         )
-    )  # fmt: skip
+    )
     quoted = exp.to_identifier(alias, quoted=True)
     join.set("this", exp.Subquery(this=sqlglot.parse_one(text, dialect="duckdb"), alias=exp.TableAlias(this=quoted)))
     instant = sqlglot.parse_one(sql("lib/micros_of_any", x=at.sql("duckdb")), dialect="duckdb")

@@ -18,10 +18,25 @@ if TYPE_CHECKING:
 
     from mlforge.render.syntax import Parsed
 
-SORTED = frozenset({
-    "stddev_samp", "stddev_pop", "var_samp", "var_pop", "sem", "skewness", "kurtosis", "kurtosis_pop", "kahan_sum",
-    "fsum", "favg", "product", "geomean", "approx_quantile", "entropy",
-})  # fmt: skip
+SORTED = frozenset(
+    {
+        "stddev_samp",
+        "stddev_pop",
+        "var_samp",
+        "var_pop",
+        "sem",
+        "skewness",
+        "kurtosis",
+        "kurtosis_pop",
+        "kahan_sum",
+        "fsum",
+        "favg",
+        "product",
+        "geomean",
+        "approx_quantile",
+        "entropy",
+    }
+)
 ORDERED = frozenset({"first", "last", "any_value", "arg_min", "arg_max", "list", "string_agg", "mode"})
 ZONED = "TIMESTAMP WITH TIME ZONE"
 _UNZONED = ("TIMESTAMP", "DATE", "TIMESTAMP_S", "TIMESTAMP_MS")
@@ -59,9 +74,11 @@ class RowList:
             return None
         if any(is_trailing(n) for n in alias.walk()):
             raise refuse(
-                self.parsed, node, f"{node.sql('duckdb')} stands for a trailing window and is used on event rows",
+                self.parsed,
+                node,
+                f"{node.sql('duckdb')} stands for a trailing window and is used on event rows",
                 "trailing windows are evaluated after the rows are chosen; put the condition into FILTER (WHERE ...)",
-            )  # fmt: skip
+            )
         return exp.paren(self.event(alias))
 
     def _alias(self, node: exp.Expression) -> exp.Expression | None:
@@ -107,9 +124,15 @@ class RowList:
         spec = (function, args, distinct, condition, window)
         if spec not in self.calls:
             self.calls[spec] = Aggregate(
-                name=f"_mlforge_a{len(self.calls)}", function=function, args=args, distinct=distinct,
-                filter=condition, window=window, type="", method=_method(function),
-            )  # fmt: skip
+                name=f"_mlforge_a{len(self.calls)}",
+                function=function,
+                args=args,
+                distinct=distinct,
+                filter=condition,
+                window=window,
+                type="",
+                method=_method(function),
+            )
         return self.calls[spec]
 
     def event_inputs(self) -> dict[str, str]:

@@ -103,10 +103,13 @@ class _Ties:
         telling = self._telling(select, joined, names)
         leading = [n for n in self._times(joined) if n in telling]
         text = sql(
-            "feature/unique_right", relation=joined.sql("duckdb"), by=[b.sql("duckdb") for b in by], columns=names,
+            "feature/unique_right",
+            relation=joined.sql("duckdb"),
+            by=[b.sql("duckdb") for b in by],
+            columns=names,
             star=exp.column(exp.Star(), table=exp.to_identifier(alias, quoted=True)).sql("duckdb") if alias else "*",
             order=[*leading, *(n for n in telling if n not in leading)],
-        )  # fmt: skip
+        )
         unique = sqlglot.parse_one(text, dialect="duckdb")
         name = exp.TableAlias(this=exp.to_identifier(alias, quoted=True)) if alias else None
         joined.replace(exp.Subquery(this=unique, alias=name))
@@ -136,9 +139,11 @@ class _Ties:
             sides = [side(s) for s in own]
             if sorted(sides) != ["left", "right"]:
                 raise refuse(
-                    self.parsed, join, f"ASOF JOIN ON {show(part)}: it is not clear which of equal rows it would meet",
+                    self.parsed,
+                    join,
+                    f"ASOF JOIN ON {show(part)}: it is not clear which of equal rows it would meet",
                     "write each comparison with one side's columns on its left and the other's on its right",
-                )  # fmt: skip
+                )
             made.append(own[sides.index("right")])
         return made
 
@@ -188,9 +193,11 @@ class _Ties:
             _in_order(call, [] if name == "mode" else self._in_time(select))
         elif name in UNORDERED:
             raise refuse(
-                self.parsed, call, f"{show(call)} sees its rows in no order, which differs from run to run",
+                self.parsed,
+                call,
+                f"{show(call)} sees its rows in no order, which differs from run to run",
                 "write to_json(LIST(x ORDER BY ...)), or to_json(map(LIST(k ORDER BY k), LIST(v ORDER BY k)))",
-            )  # fmt: skip
+            )
 
     # -- DISTINCT ON and LIMIT
 
@@ -394,10 +401,13 @@ def _choose(call: exp.Expression) -> None:
     if isinstance(x, exp.Distinct) or isinstance(y, exp.Order):
         _in_order(call, [])
         return
-    both = exp.and_(exp.Not(this=exp.Is(this=x.copy(), expression=exp.null())),
-                    exp.Not(this=exp.Is(this=y.copy(), expression=exp.null())))  # fmt: skip
-    pair = exp.Struct(expressions=[exp.PropertyEQ(this=exp.to_identifier(n), expression=v.copy())
-                                   for n, v in (("y", y), ("x", x))])  # fmt: skip
+    both = exp.and_(
+        exp.Not(this=exp.Is(this=x.copy(), expression=exp.null())),
+        exp.Not(this=exp.Is(this=y.copy(), expression=exp.null())),
+    )
+    pair = exp.Struct(
+        expressions=[exp.PropertyEQ(this=exp.to_identifier(n), expression=v.copy()) for n, v in (("y", y), ("x", x))]
+    )
     call.set("expression", pair)
     outer = call.parent
     if isinstance(outer, exp.Filter):

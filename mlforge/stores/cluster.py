@@ -131,12 +131,14 @@ class RedisClusterStore:
         """Kind, address, oldest server version, and over all nodes: names, memory, and what they do when it is full."""
         told = [_told(self._call(node, b"INFO")) for node in self._primaries()]
         return {
-            "kind": self.kind, "at": place(self.url), "nodes": len(told),
+            "kind": self.kind,
+            "at": place(self.url),
+            "nodes": len(told),
             "version": min(i.get("valkey_version") or i["redis_version"] for i in told),
             "names": sum(self._call(node, b"DBSIZE") for node in self._primaries()),
             "bytes": sum(int(i["used_memory"]) for i in told),
             "eviction": ", ".join(sorted({i["maxmemory_policy"] for i in told})),
-        }  # fmt: skip
+        }
 
     def close(self) -> None:
         """Close the connections. Those of event loops end with their loops."""

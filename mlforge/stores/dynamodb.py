@@ -37,9 +37,13 @@ _NAMES = {"#n": "name", "#v": "value"}
 _LOST = "ConditionalCheckFailedException"
 _BUSY = {"ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"}
 _NO_ENTRY = {
-    "AccessDeniedException", "UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException",
-    "MissingAuthenticationTokenException", "ResourceNotFoundException",
-}  # fmt: skip
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "ResourceNotFoundException",
+}
 EXPIRES = "expires"
 
 
@@ -53,17 +57,24 @@ class DynamoDBStore:
     largest = 400 * 1024 - 64  # an item may have 400 KB, names of attributes and ``expires`` included
 
     def __init__(
-        self, table: str = "mlforge-online", *, region: str | None = None, endpoint: str | None = None,
-        create: bool = False, timeout: float = 5.0,
-    ) -> None:  # fmt: skip
+        self,
+        table: str = "mlforge-online",
+        *,
+        region: str | None = None,
+        endpoint: str | None = None,
+        create: bool = False,
+        timeout: float = 5.0,
+    ) -> None:
         if boto3 is None:
             raise UsageError("the DynamoDB store needs the package boto3", hint="pip install 'mlforge[dynamodb]'")
         self.table = table
         self._timeout = timeout
         config = Config(
-            connect_timeout=timeout, read_timeout=timeout, max_pool_connections=THREADS,
+            connect_timeout=timeout,
+            read_timeout=timeout,
+            max_pool_connections=THREADS,
             retries={"mode": "standard", "max_attempts": 3},
-        )  # fmt: skip
+        )
         try:
             self._client = boto3.client("dynamodb", region_name=region, endpoint_url=endpoint, config=config)
         except (BotoCoreError, ValueError) as error:
@@ -86,9 +97,7 @@ class DynamoDBStore:
         return [found.get(name) for name in names]
 
     def _batch(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
-        left: dict[str, Any] = {
-            self.table: {"Keys": [{"name": {"B": n}} for n in names], "ConsistentRead": True}
-        }  # fmt: skip
+        left: dict[str, Any] = {self.table: {"Keys": [{"name": {"B": n}} for n in names], "ConsistentRead": True}}
         found: dict[bytes, bytes] = {}
         pause, deadline = 0.02, time.monotonic() + self._timeout
         while left:
@@ -148,9 +157,10 @@ class DynamoDBStore:
             condition |= {"ConditionExpression": "attribute_not_exists(#n)", "ExpressionAttributeNames": {"#n": "name"}}
         else:
             condition |= {
-                "ConditionExpression": "#v = :old", "ExpressionAttributeNames": {"#v": "value"},
+                "ConditionExpression": "#v = :old",
+                "ExpressionAttributeNames": {"#v": "value"},
                 "ExpressionAttributeValues": {":old": {"B": change.old}},
-            }  # fmt: skip
+            }
         if change.new is None:
             self._client.delete_item(Key={"name": {"B": change.name}}, **condition)
         else:
@@ -159,10 +169,11 @@ class DynamoDBStore:
     def _make_table(self) -> None:
         try:
             self._client.create_table(
-                TableName=self.table, BillingMode="PAY_PER_REQUEST",
+                TableName=self.table,
+                BillingMode="PAY_PER_REQUEST",
                 AttributeDefinitions=[{"AttributeName": "name", "AttributeType": "B"}],
                 KeySchema=[{"AttributeName": "name", "KeyType": "HASH"}],
-            )  # fmt: skip
+            )
             made = True
         except ClientError as error:
             if _code(error) != "ResourceInUseException":  # another thread was faster
@@ -206,10 +217,13 @@ class DynamoDBStore:
     def _expire_one(self, change: Change, at: int) -> None:
         try:
             self._client.update_item(
-                TableName=self.table, Key={"name": {"B": change.name}}, UpdateExpression="SET #e = :at",
-                ConditionExpression="#v = :old", ExpressionAttributeNames={"#v": "value", "#e": EXPIRES},
+                TableName=self.table,
+                Key={"name": {"B": change.name}},
+                UpdateExpression="SET #e = :at",
+                ConditionExpression="#v = :old",
+                ExpressionAttributeNames={"#v": "value", "#e": EXPIRES},
                 ExpressionAttributeValues={":old": {"B": change.old}, ":at": {"N": str(at)}},
-            )  # fmt: skip
+            )
         except ClientError as error:
             if _code(error) != _LOST:  # somebody wrote it anew: it is needed
                 raise
@@ -221,9 +235,12 @@ class DynamoDBStore:
             with self._in_words():
                 try:
                     answer = self._client.scan(
-                        TableName=self.table, ProjectionExpression="#n", ConsistentRead=True,
-                        ExpressionAttributeNames={"#n": "name"}, **more,
-                    )  # fmt: skip
+                        TableName=self.table,
+                        ProjectionExpression="#n",
+                        ConsistentRead=True,
+                        ExpressionAttributeNames={"#n": "name"},
+                        **more,
+                    )
                 except ClientError as error:
                     if self._missing(error):
                         return
@@ -240,9 +257,12 @@ class DynamoDBStore:
         with self._in_words():
             found = self._client.describe_table(TableName=self.table)["Table"]
         return {
-            "kind": self.kind, "at": f"{place(self._client.meta.endpoint_url)}/{self.table}", "version": "2012-08-10",
-            "names": found.get("ItemCount", 0), "bytes": found.get("TableSizeBytes", 0),
-        }  # fmt: skip
+            "kind": self.kind,
+            "at": f"{place(self._client.meta.endpoint_url)}/{self.table}",
+            "version": "2012-08-10",
+            "names": found.get("ItemCount", 0),
+            "bytes": found.get("TableSizeBytes", 0),
+        }
 
     def close(self) -> None:
         """Let threads and connections go; new ones come when they are needed."""

@@ -173,9 +173,13 @@ class RedisStore:
             info = self._client.info()
             version = info.get("valkey_version") or info["redis_version"]
             return {
-                "kind": self.kind, "at": place(self.url), "version": version,
-                "names": self._client.dbsize(), "bytes": info["used_memory"], "eviction": info["maxmemory_policy"],
-            }  # fmt: skip
+                "kind": self.kind,
+                "at": place(self.url),
+                "version": version,
+                "names": self._client.dbsize(),
+                "bytes": info["used_memory"],
+                "eviction": info["maxmemory_policy"],
+            }
 
     def close(self) -> None:
         """Close the connections. Those of event loops end with their loops."""
@@ -204,9 +208,12 @@ class RedisStore:
 
 
 def redis_store(
-    url: str = "redis://127.0.0.1:6379/0", *, cluster: bool = False, timeout: float = 5.0,
+    url: str = "redis://127.0.0.1:6379/0",
+    *,
+    cluster: bool = False,
+    timeout: float = 5.0,
     options: dict[str, Any] | None = None,
-) -> Store:  # fmt: skip
+) -> Store:
     """The store at ``url``, which is one server, or with ``cluster`` any node of a Redis Cluster."""
     if not cluster:
         return RedisStore(url, timeout=timeout, options=options)

@@ -20,9 +20,19 @@ Address = str | tuple[str, int]
 
 CHUNK = 65_536
 OPTIONS = frozenset(
-    {"username", "password", "ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_certfile", "ssl_keyfile",
-     "ssl_password", "ssl_check_hostname", "ssl_cert_reqs"}
-)  # fmt: skip
+    {
+        "username",
+        "password",
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_ca_data",
+        "ssl_certfile",
+        "ssl_keyfile",
+        "ssl_password",
+        "ssl_check_hostname",
+        "ssl_cert_reqs",
+    }
+)
 """The options that connections heed."""
 
 

@@ -39,8 +39,13 @@ LOOK = 1.0
 who has it open."""
 
 
-_UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM,
-               sqlite3.SQLITE_FULL}  # fmt: skip
+_UNWRITABLE = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_FULL,
+}
 TRIES = 8
 """How often a read of a file that nothing can be locked in begins anew because somebody writes into it."""
 
@@ -51,9 +56,13 @@ class _Held:
     __slots__ = ("connection", "file", "good_until", "read_only", "state")
 
     def __init__(
-        self, connection: sqlite3.Connection, file: tuple[int, int] | None, *, read_only: bool = False,
+        self,
+        connection: sqlite3.Connection,
+        file: tuple[int, int] | None,
+        *,
+        read_only: bool = False,
         state: _State | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.connection = connection
         self.file = file
         self.good_until = time.monotonic() + LOOK
@@ -294,8 +303,12 @@ class SQLiteStore:
         with self._in_words():
             names, size = self._connection().execute(_COUNT).fetchone()
         return {
-            "kind": self.kind, "at": str(self.path), "version": sqlite3.sqlite_version, "names": names, "bytes": size,
-        }  # fmt: skip
+            "kind": self.kind,
+            "at": str(self.path),
+            "version": sqlite3.sqlite_version,
+            "names": names,
+            "bytes": size,
+        }
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -80,13 +80,25 @@ def _with(state: CatalogState, found: Analysed, compiled: Compiled) -> CatalogSt
     """The state with one more feature, as a catalog would hold it."""
     candidate = found.candidate
     stored = StoredVersion(
-        feature=compiled.feature, version=VERSION, definition=candidate.definition, compiled=compiled,
-        source_states={}, build=1, created_at="", reason="", rows=0,
-    )  # fmt: skip
+        feature=compiled.feature,
+        version=VERSION,
+        definition=candidate.definition,
+        compiled=compiled,
+        source_states={},
+        build=1,
+        created_at="",
+        reason="",
+        rows=0,
+    )
     feature = StoredFeature(
-        name=compiled.feature, current=VERSION, held=False, versions=(stored,), config=candidate.config,
-        path=candidate.path, sql=candidate.sql,
-    )  # fmt: skip
+        name=compiled.feature,
+        current=VERSION,
+        held=False,
+        versions=(stored,),
+        config=candidate.config,
+        path=candidate.path,
+        sql=candidate.sql,
+    )
     return replace(state, features={**state.features, compiled.feature: feature})
 
 

@@ -148,13 +148,20 @@ def _tree(bench: Bench, feature: str) -> Any:
 
 
 def _rows(
-    warehouse: DuckDB, source: Source, columns: Mapping[str, str], filters: Iterable[tuple[str, Sequence[str]]],
+    warehouse: DuckDB,
+    source: Source,
+    columns: Mapping[str, str],
+    filters: Iterable[tuple[str, Sequence[str]]],
     rows: int,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     text = sql(
-        "unit/sample", relation=_relation(source.name), columns=[(c, _read_as(kind)) for c, kind in columns.items()],
-        filters=list(filters), order=source.timestamp, rows=rows,
-    )  # fmt: skip
+        "unit/sample",
+        relation=_relation(source.name),
+        columns=[(c, _read_as(kind)) for c, kind in columns.items()],
+        filters=list(filters),
+        order=source.timestamp,
+        rows=rows,
+    )
     return [dict(zip(columns, row, strict=True)) for row in warehouse.con.execute(text).fetchall()]
 
 

@@ -132,8 +132,9 @@ class Session:
                 raise ProjectError(
                     f"{test.feature} reads the source {name!r}, of which no rows are given and no columns are known: "
                     f"{self.shapes.errors[name].message}",
-                    where=test.where, hint=f"give rows of it, or its columns: {name}: {{columns: {{...}}, rows: []}}",
-                )  # fmt: skip
+                    where=test.where,
+                    hint=f"give rows of it, or its columns: {name}: {{columns: {{...}}, rows: []}}",
+                )
             if found != described:
                 own[name] = found
         return own

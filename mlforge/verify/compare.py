@@ -88,8 +88,10 @@ def differences(
     ).fetchall()
     return [
         Difference(row[0], c, row[3 * i + 2], row[3 * i + 3])
-        for row in rows for i, c in enumerate(columns) if row[3 * i + 1]
-    ]  # fmt: skip
+        for row in rows
+        for i, c in enumerate(columns)
+        if row[3 * i + 1]
+    ]
 
 
 def explained(case: Case, relation: str, found: Sequence[Difference], columns: Sequence[Compared]) -> list[Mismatch]:
@@ -114,9 +116,15 @@ def _places(case: Case, labels: Sequence[int]) -> dict[int, _Place]:
     """Key, time and end of the labels that have a key and a time."""
     limits = case.engine.name("bounds")
     case.con.execute(
-        sql("verify/bounds", name=limits, c=case, b=stated(case.stored), labels=case.labels,
-            only=[str(n) for n in labels])
-    )  # fmt: skip
+        sql(
+            "verify/bounds",
+            name=limits,
+            c=case,
+            b=stated(case.stored),
+            labels=case.labels,
+            only=[str(n) for n in labels],
+        )
+    )
     rows = case.con.execute(sql("verify/places", bounds=limits, keys=case.keys)).fetchall()
     return {n: _Place(dict(zip(case.keys, key, strict=True)), *times) for n, *times, key in map(_split, rows)}
 
@@ -182,11 +190,18 @@ def _mismatch(
             rows += _later(case, place, after.whole)
         inside = _rows(case, b, None, d.n)
     return Mismatch(
-        feature=case.stored.feature, version=str(case.stored.version), column=d.column.name,
-        label=place.key if place else {}, at=instant(place.at) if place else None,
-        until=instant(place.until) if place else None, retrieved=d.retrieved, recomputed=d.recomputed,
-        reason=reason[0] if reason else None, rows=rows, inside=inside,
-    )  # fmt: skip
+        feature=case.stored.feature,
+        version=str(case.stored.version),
+        column=d.column.name,
+        label=place.key if place else {},
+        at=instant(place.at) if place else None,
+        until=instant(place.until) if place else None,
+        retrieved=d.retrieved,
+        recomputed=d.recomputed,
+        reason=reason[0] if reason else None,
+        rows=rows,
+        inside=inside,
+    )
 
 
 def instant(micros: int) -> datetime.datetime | None:
@@ -240,8 +255,13 @@ def _later(case: Case, place: _Place, names: Sequence[str]) -> tuple[Row, ...]:
         if cut.column is None:
             continue
         text = sql(
-            "verify/later_rows", relation=f"{ident(SOURCE_SCHEMA)}.{ident(name)}", cut=cut, key=key,
-            closed=case.f.closed, until=place.now - cut.micros, limit=ROWS,
-        )  # fmt: skip
+            "verify/later_rows",
+            relation=f"{ident(SOURCE_SCHEMA)}.{ident(name)}",
+            cut=cut,
+            key=key,
+            closed=case.f.closed,
+            until=place.now - cut.micros,
+            limit=ROWS,
+        )
         rows += [{"source": name, **dict(zip(columns, r, strict=True))} for r in case.con.execute(text).fetchall()]
     return tuple(rows)

@@ -234,10 +234,7 @@ def key_items(query: str, keys: Collection[str]) -> dict[str, str]:
     from sqlglot import exp
 
     tree = sqlglot.parse_one(query, dialect="duckdb")
-    joining = [
-        s for s in tree.find_all(exp.Select)
-        if any(j is not None and ref_name(t) for t, j in relations(s))
-    ]  # fmt: skip
+    joining = [s for s in tree.find_all(exp.Select) if any(j is not None and ref_name(t) for t, j in relations(s))]
     for select in joining or outermost(tree):
         items = {i.alias_or_name.lower(): i.unalias().sql("duckdb") for i in select.expressions if not i.is_star}
         if all(k.lower() in items for k in keys):

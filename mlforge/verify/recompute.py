@@ -78,9 +78,14 @@ class Case:
         outputs = tuple(o for o in c.outputs if self.wanted is None or o.name.lower() in self.wanted) or c.outputs
         words = {w for o in outputs for w in _words(o.sql)}
         return with_changes(
-            c, closed=d.closed, delay=d.delay, interval=d.interval, ttl=d.ttl, outputs=outputs,
+            c,
+            closed=d.closed,
+            delay=d.delay,
+            interval=d.interval,
+            ttl=d.ttl,
+            outputs=outputs,
             aggregates=tuple(a for a in c.aggregates if a.name in words),
-        )  # fmt: skip
+        )
 
     @property
     def con(self) -> DuckDBPyConnection:
@@ -240,9 +245,14 @@ class Case:
             types = self.engine.warehouse.describe(str(query))
             self._rows["rows"] = name = self.engine.name("rows")
             text = sql(
-                "verify/rows", name=name, query=query, types=types, stamped=self.stamped,
-                kept=self._kept, **self._event(),
-            )  # fmt: skip
+                "verify/rows",
+                name=name,
+                query=query,
+                types=types,
+                stamped=self.stamped,
+                kept=self._kept,
+                **self._event(),
+            )
             self.con.execute(text)
         return self._rows["rows"]
 
@@ -269,9 +279,13 @@ class Case:
 
     def _event(self) -> dict[str, object]:
         return {
-            "keys": self.keys, "timed": self.f.timestamp is not None, "format": self.stored.definition.timestamp_format,
-            "loaded": self.loaded, "columns": self.columns, "labels": self.labels,
-        }  # fmt: skip
+            "keys": self.keys,
+            "timed": self.f.timestamp is not None,
+            "format": self.stored.definition.timestamp_format,
+            "loaded": self.loaded,
+            "columns": self.columns,
+            "labels": self.labels,
+        }
 
     def _cut_rows(self, b: Bounds, limits: str) -> str:
         """The event rows of every label, from the source rows known at its instant: a query for each instant."""
@@ -288,9 +302,13 @@ class Case:
             places = sql("verify/keys_at", bounds=limits, keys=self.keys, most=MOST_KEYS + 1)
             asked = self.con.execute(places).fetchall()
             text = sql(
-                "verify/cut_rows", query=found, bounds=limits, types=[k.type for k in self.f.keys],
-                asked=asked if len(asked) <= MOST_KEYS else (), **self._event(),
-            )  # fmt: skip
+                "verify/cut_rows",
+                query=found,
+                bounds=limits,
+                types=[k.type for k in self.f.keys],
+                asked=asked if len(asked) <= MOST_KEYS else (),
+                **self._event(),
+            )
             self.con.execute(sql("verify/add_rows", name=made, query=text, exists=bool(number)))
         return made
 
@@ -303,9 +321,16 @@ class Case:
         for name, cut in self.cuts.items():
             relation = f"{ident(SOURCE_SCHEMA)}.{ident(name)}"
             self.con.execute(
-                sql("verify/cut_view", schema=CUT_SCHEMA, name=name, relation=relation, closed=b.closed, cut=cut,
-                    whole=name in b.whole)
-            )  # fmt: skip
+                sql(
+                    "verify/cut_view",
+                    schema=CUT_SCHEMA,
+                    name=name,
+                    relation=relation,
+                    closed=b.closed,
+                    cut=cut,
+                    whole=name in b.whole,
+                )
+            )
         self._at(instant)
 
     def _at(self, instant: int) -> None:
@@ -345,9 +370,14 @@ class Case:
         self.reasons += [f"{name}: {r}" for r in case.unproven()]
         outputs = [o.name for o in case.f.outputs]
         return sql(
-            "verify/ref_values", places=places, labels=labels, values=values, keys=case.keys, outputs=outputs,
+            "verify/ref_values",
+            places=places,
+            labels=labels,
+            values=values,
+            keys=case.keys,
+            outputs=outputs,
             inner=join.inner,
-        )  # fmt: skip
+        )
 
     def _on_demand(self, only: Iterable[int]) -> str:
         reads = []

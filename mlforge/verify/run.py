@@ -81,19 +81,30 @@ def _verification(options: VerifyOptions, found: Iterable[FeatureVerdict]) -> Ve
     known = None if options.known_as_of is None else str(options.known_as_of)
     return Verification(
         id=new_id(), features=tuple(found), sample=options.sample, seed=options.seed, all=options.all, known_as_of=known
-    )  # fmt: skip
+    )
 
 
 def _retrieved(
-    con: DuckDBPyConnection, state: CatalogState, project: Project, features: Any, table: pa.Table,
+    con: DuckDBPyConnection,
+    state: CatalogState,
+    project: Project,
+    features: Any,
+    table: pa.Table,
     options: VerifyOptions,
-) -> TrainingSet:  # fmt: skip
+) -> TrainingSet:
     if options.known_as_of is None:
         return training_set(con, state, features, table, timestamp=options.timestamp, full_names=True)
     return training_set_as_known(
-        con, state, project, features, table, timestamp=options.timestamp, full_names=True,
-        known_as_of=options.known_as_of, ignore_loaded_at=options.ignore_loaded_at,
-    )  # fmt: skip
+        con,
+        state,
+        project,
+        features,
+        table,
+        timestamp=options.timestamp,
+        full_names=True,
+        known_as_of=options.known_as_of,
+        ignore_loaded_at=options.ignore_loaded_at,
+    )
 
 
 # -- label rows of a feature's own
@@ -167,9 +178,12 @@ def _verdicts(own: Engine, table: pa.Table, record: dict[str, Any]) -> list[Feat
 def _ref(reference: dict[str, Any]) -> FeatureRef:
     version = Version.parse(reference["version"])
     return FeatureRef(
-        name=reference["feature"], version=Pin(version.major, version.minor, version.patch),
-        columns=tuple(reference["columns"]), keys=dict(reference["keys"]), prefix=reference["prefix"],
-    )  # fmt: skip
+        name=reference["feature"],
+        version=Pin(version.major, version.minor, version.patch),
+        columns=tuple(reference["columns"]),
+        keys=dict(reference["keys"]),
+        prefix=reference["prefix"],
+    )
 
 
 def _names(asked: Sequence[Request], columns: Sequence[str]) -> list[tuple[str, ...]]:
@@ -180,7 +194,7 @@ def _names(asked: Sequence[Request], columns: Sequence[str]) -> list[tuple[str, 
 
 def _verdict(
     own: Engine, asked: Request, member: Member, label_time: str | None, types: dict[str, str]
-) -> FeatureVerdict:  # fmt: skip
+) -> FeatureVerdict:
     import duckdb
 
     start = time.perf_counter()
@@ -188,9 +202,13 @@ def _verdict(
         return _unproven(asked, lost)
     case = Case(own, asked.stored, own.name("labels"), frozenset(c.lower() for c in asked.columns))
     text = sql(
-        "verify/labels", name=case.labels, m=member, relation=CHECKED, label_time=label_time and ident(label_time),
+        "verify/labels",
+        name=case.labels,
+        m=member,
+        relation=CHECKED,
+        label_time=label_time and ident(label_time),
         label_type=label_time and types[label_time],
-    )  # fmt: skip
+    )
     try:
         own.con.execute(text)
         found = _judged(case, asked, member, label_time)
@@ -215,14 +233,24 @@ def _judged(case: Case, asked: Request, member: Member, label_time: str | None) 
         case.keep_rows()
     labels = int(case.con.execute(f"SELECT count(*) FROM {CHECKED}").fetchall()[0][0])
     late, late_labels = case.con.execute(sql("verify/late", values=values)).fetchall()[0]
-    reasons = [*case.unproven(), *(["the label rows have no time"] if timeless else []),
-               *(["there is no label row"] if not labels else [])]  # fmt: skip
+    reasons = [
+        *case.unproven(),
+        *(["the label rows have no time"] if timeless else []),
+        *(["there is no label row"] if not labels else []),
+    ]
     return FeatureVerdict(
-        feature=asked.stored.feature, version=str(asked.stored.version), columns=asked.columns, labels=labels,
-        status="failed" if found else "unproven" if reasons else "passed", values=labels * len(columns),
-        mismatched=len(found), mismatches=tuple(explained(case, CHECKED, found, columns)), unproven=tuple(reasons),
-        known_late=late, late_labels=late_labels,
-    )  # fmt: skip
+        feature=asked.stored.feature,
+        version=str(asked.stored.version),
+        columns=asked.columns,
+        labels=labels,
+        status="failed" if found else "unproven" if reasons else "passed",
+        values=labels * len(columns),
+        mismatched=len(found),
+        mismatches=tuple(explained(case, CHECKED, found, columns)),
+        unproven=tuple(reasons),
+        known_late=late,
+        late_labels=late_labels,
+    )
 
 
 def _lost(own: Engine, stored: StoredVersion) -> str | None:
@@ -242,17 +270,24 @@ def _lost(own: Engine, stored: StoredVersion) -> str | None:
 
 def _unproven(asked: Request, reason: str) -> FeatureVerdict:
     return FeatureVerdict(
-        feature=asked.stored.feature, version=str(asked.stored.version), columns=asked.columns, status="unproven",
+        feature=asked.stored.feature,
+        version=str(asked.stored.version),
+        columns=asked.columns,
+        status="unproven",
         unproven=(reason,),
-    )  # fmt: skip
+    )
 
 
 def _together(parts: Sequence[FeatureVerdict]) -> FeatureVerdict:
     """One verdict of those on the label rows of several instants."""
     worst = next((s for s in ("failed", "unproven") if any(p.status == s for p in parts)), "passed")
     return with_changes(
-        parts[0], status=worst, unproven=tuple(dict.fromkeys(r for p in parts for r in p.unproven)),
+        parts[0],
+        status=worst,
+        unproven=tuple(dict.fromkeys(r for p in parts for r in p.unproven)),
         mismatches=tuple(m for p in parts for m in p.mismatches),
-        **{name: sum(getattr(p, name) for p in parts)
-           for name in ("labels", "values", "mismatched", "known_late", "late_labels", "seconds")},
-    )  # fmt: skip
+        **{
+            name: sum(getattr(p, name) for p in parts)
+            for name in ("labels", "values", "mismatched", "known_late", "late_labels", "seconds")
+        },
+    )

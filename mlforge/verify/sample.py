@@ -104,8 +104,10 @@ def _keys_in(own: Engine, stored: StoredVersion, cut: Cut) -> list[tuple[str, st
     """The key columns in a source: name in the feature, in the source, and type. Nothing if it has not all of them."""
     columns = {c.lower(): c for c in own.source(cut.source)}
     names = key_columns(stored, cut.source)
-    found = [(k.name, next((columns[n.lower()] for n in names[k.name] if n.lower() in columns), None), k.type)
-             for k in stored.compiled.keys]  # fmt: skip
+    found = [
+        (k.name, next((columns[n.lower()] for n in names[k.name] if n.lower() in columns), None), k.type)
+        for k in stored.compiled.keys
+    ]
     return [(name, column, kind) for name, column, kind in found if column] if all(c for _, c, _ in found) else []
 
 
@@ -150,10 +152,15 @@ def _of_rows(
 ) -> pa.Table:
     """Label rows from those with a number, each moved by so much."""
     text = sql(
-        "verify/sample_rows", keys=[k.name for k in stored.compiled.keys], timed=timed,
-        table=f"store.{ident(stored.compiled.table)}", patch=stored.version.patch, limit=limit,
-        numbers=[number for number, _ in places], shifts=[shift for _, shift in places],
-    )  # fmt: skip
+        "verify/sample_rows",
+        keys=[k.name for k in stored.compiled.keys],
+        timed=timed,
+        table=f"store.{ident(stored.compiled.table)}",
+        patch=stored.version.patch,
+        limit=limit,
+        numbers=[number for number, _ in places],
+        shifts=[shift for _, shift in places],
+    )
     return arrow(con, text)
 
 
@@ -185,10 +192,13 @@ def _every_label(
     keys, instants = own.name("keys"), own.name("instants")
     read = [(c, _source(c.source), _keys_in(own, stored, c)) for c in sources]
     context = {
-        "sources": read, "table": f"{ident(CURRENT)}.store.{ident(stored.compiled.table)}", "delay": _delay(stored),
-        "patch": stored.version.patch, "timed": stored.compiled.timestamp is not None,
+        "sources": read,
+        "table": f"{ident(CURRENT)}.store.{ident(stored.compiled.table)}",
+        "delay": _delay(stored),
+        "patch": stored.version.patch,
+        "timed": stored.compiled.timestamp is not None,
         "keys": [k.name for k in stored.compiled.keys],
-    }  # fmt: skip
+    }
     own.con.execute(sql("verify/every_key", name=keys, **context))
     own.con.execute(sql("verify/every_instant", name=instants, **context))
     whole = [_source(n) for n in stored.definition.sources]

@@ -151,7 +151,7 @@ class DuckDB:
             f"source {source.name!r}: {self._shown(found[0])} {found[1]}: nothing says what columns there are",
             where=where,
             hint=f"{say}come again when there are rows",
-        )  # fmt: skip
+        )
 
     def unkeyed(self, source: Source) -> int:
         """How many rows of a source have a unique key that is NULL in any part. Its view is another afterwards."""
@@ -161,9 +161,14 @@ class DuckDB:
         return int(rows[0][0])
 
     def _bind(
-        self, source: Source, reading: Reading, where: Where, columns: tuple[str, ...],
-        floats: Sequence[tuple[str, Floats]] = (), nanos: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        source: Source,
+        reading: Reading,
+        where: Where,
+        columns: tuple[str, ...],
+        floats: Sequence[tuple[str, Floats]] = (),
+        nanos: Mapping[str, str] | None = None,
+    ) -> None:
         import duckdb
 
         groups = self._groups(source, reading, where) if source.format in _SUFFIXES else []
@@ -171,12 +176,20 @@ class DuckDB:
             relation = None if source.format in _SUFFIXES else self._relation(source)
             self.con.execute(
                 sql(
-                    "warehouse/source", s=source, groups=groups, relation=relation, sample=self.sample,
-                    loaded_by=self.loaded_by, r=self._absolute(source, reading), with_part=reading.needs_part,
-                    slice_type=self._slice_type(source) if reading.needs_part else None, columns=columns,
-                    open=floats, nanos=nanos,
+                    "warehouse/source",
+                    s=source,
+                    groups=groups,
+                    relation=relation,
+                    sample=self.sample,
+                    loaded_by=self.loaded_by,
+                    r=self._absolute(source, reading),
+                    with_part=reading.needs_part,
+                    slice_type=self._slice_type(source) if reading.needs_part else None,
+                    columns=columns,
+                    open=floats,
+                    nanos=nanos,
                 )
-            )  # fmt: skip
+            )
         except duckdb.Error as error:
             words, hint = self._unknown(source, engine_words(error), where)
             raise ProjectError(f"source {source.name!r} cannot be read: {words}", where=where, hint=hint) from error
@@ -288,15 +301,17 @@ class DuckDB:
             column = getattr(source, setting)
             if column and column.lower() not in columns:
                 raise ProjectError(
-                    f"source {source.name!r} has no column {column!r}, its {setting}", where=where,
+                    f"source {source.name!r} has no column {column!r}, its {setting}",
+                    where=where,
                     hint=f"its columns: {', '.join(types)}",
-                )  # fmt: skip
+                )
         kind = columns[source.loaded_at.lower()] if source.loaded_at else "DATE"
         if kind != "DATE" and not kind.startswith("TIMESTAMP"):
             raise ProjectError(
-                f"source {source.name!r}: loaded_at {source.loaded_at!r} is {kind}, not an instant", where=where,
+                f"source {source.name!r}: loaded_at {source.loaded_at!r} is {kind}, not an instant",
+                where=where,
                 hint="it says when a row became known: a TIMESTAMP; for CSV and JSON see the option timestampformat",
-            )  # fmt: skip
+            )
 
     def bind_ref(self, compiled: Compiled) -> None:
         """Make an empty table that stands for a feature, so that SQL over it binds before it is built."""
@@ -405,9 +420,13 @@ class DuckDB:
             at[self._shown(file)] = numbers[key]
         changes = tuple(table.changes(before.types)) if before else ()
         return structs.replace(
-            state, files=tuple(structs.replace(f, layout=at.get(f.path)) for f in state.files), layouts=tuple(layouts),
-            types=table.types, shape=_digest([table.reader.key()]), changes=changes,
-        )  # fmt: skip
+            state,
+            files=tuple(structs.replace(f, layout=at.get(f.path)) for f in state.files),
+            layouts=tuple(layouts),
+            types=table.types,
+            shape=_digest([table.reader.key()]),
+            changes=changes,
+        )
 
     def _file_state(self, path: Path, known: Mapping[str, FileState]) -> FileState:
         name = self._shown(str(path))
@@ -424,9 +443,7 @@ class DuckDB:
             relation = self._relation(source)
             rows = self.asked(source, sql("warehouse/slices", s=source, relation=relation, slice_type=kind, up_to=[]))
             slices = tuple(Slice(name=n, rows=r, total=t, last=x) for n, r, t, x in rows)
-            return SourceState(
-                digest=_digest(map(str, rows)), slices=slices, rows=sum(s.rows for s in slices)
-            )  # fmt: skip
+            return SourceState(digest=_digest(map(str, rows)), slices=slices, rows=sum(s.rows for s in slices))
         relation = f"{ident(SOURCE_SCHEMA)}.{ident(source.name)}"
         types = self.describe(f"FROM {relation}")
         text = sql("warehouse/state", relation=relation, types=types, alike=alike(types))
@@ -437,10 +454,13 @@ class DuckDB:
         """For slices of a table that have grown: number and sum of the values up to those that each once ended with."""
         rows = self.con.execute(
             sql(
-                "warehouse/slices", s=source, relation=self._relation(source), slice_type=self._slice_type(source),
+                "warehouse/slices",
+                s=source,
+                relation=self._relation(source),
+                slice_type=self._slice_type(source),
                 up_to=list(slices.items()),
             )
-        ).fetchall()  # fmt: skip
+        ).fetchall()
         return {name: (count, total) for name, count, total, _ in rows}
 
     def _shown(self, path: str) -> str:

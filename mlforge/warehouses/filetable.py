@@ -428,9 +428,14 @@ def _headed(found: Mapping[str, FileLayout], names: set[str]) -> list[str]:
 
 
 def table_of(
-    con: DuckDBPyConnection, reader: Reader, files: Mapping[str, tuple[str, int, int]], known: SourceState | None,
-    key: str, shown: Callable[[str], str], where: Where,
-) -> FileTable:  # fmt: skip
+    con: DuckDBPyConnection,
+    reader: Reader,
+    files: Mapping[str, tuple[str, int, int]],
+    known: SourceState | None,
+    key: str,
+    shown: Callable[[str], str],
+    where: Where,
+) -> FileTable:
     """The table of these files, each with its name, size and time. Only files that no build knows are opened."""
     if reader.format != "parquet":  # an empty file has no columns, and no rows to lose
         files = {file: mark for file, mark in files.items() if mark[1]} or files

@@ -96,7 +96,7 @@ def _quoted(con: DuckDBPyConnection, reader: Reader, guess: FileLayout, files: l
 
 def _guess(
     con: DuckDBPyConnection, reader: Reader, file: str, kept: Mapping[str, Any], row: tuple[Any, ...]
-) -> FileLayout:  # fmt: skip
+) -> FileLayout:
     """What DuckDB guesses from the first rows."""
     _, *dialect, columns = row
     said = dict(zip(_DIALECT, dialect, strict=True))
@@ -118,7 +118,7 @@ def _guess(
 
 def _sniff(
     con: DuckDBPyConnection, reader: Reader, files: list[str], options: Mapping[str, Any]
-) -> list[tuple[Any, ...]]:  # fmt: skip
+) -> list[tuple[Any, ...]]:
     """What DuckDB says of files, whose names it leaves out of most of its errors."""
     import duckdb
 
@@ -187,9 +187,7 @@ def _names(reader: Reader, file: str, found: list[str], *, header: bool) -> list
     return stated
 
 
-def _proven(
-    con: DuckDBPyConnection, reader: Reader, guess: FileLayout, files: list[str]
-) -> dict[str, FileLayout]:  # fmt: skip
+def _proven(con: DuckDBPyConnection, reader: Reader, guess: FileLayout, files: list[str]) -> dict[str, FileLayout]:
     """The layouts of files that look alike at their beginning, from all of their rows."""
     asked = [
         (c, _WHOLE if t.endswith("HUGEINT") else t) for c, t in guess.types.items() if c.lower() not in reader.declared
@@ -213,7 +211,7 @@ def _proven(
 
 def _spelled(
     con: DuckDBPyConnection, reader: Reader, layout: FileLayout, file: str, column: str, ends: list[str | None]
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """How a column of a file spells true and false. Raises Misfit where it has two ways, which would be one."""
     said: dict[str, str] = {}
     for truth, first, last in (("true", *ends[:2]), ("false", *ends[2:])):
@@ -226,9 +224,15 @@ def _spelled(
 
 
 def _type_of(
-    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, file: str, column: str, kind: str,
-    counts: list[int] | None, files: list[str],
-) -> tuple[str, int | None]:  # fmt: skip
+    con: DuckDBPyConnection,
+    reader: Reader,
+    layout: FileLayout,
+    file: str,
+    column: str,
+    kind: str,
+    counts: list[int] | None,
+    files: list[str],
+) -> tuple[str, int | None]:
     """The type of a column of a file, and the width of its numbers if they have leading zeros. ``files`` have the same
     layout."""
     values, fit, *digits = counts or [0, 0]
@@ -289,7 +293,7 @@ def _json(con: DuckDBPyConnection, reader: Reader, files: list[str]) -> dict[str
 
 def _whole_json(
     con: DuckDBPyConnection, reader: Reader, files: list[str], types: dict[str, str]
-) -> dict[str, FileLayout]:  # fmt: skip
+) -> dict[str, FileLayout]:
     """The layouts of JSON files that look alike, where DuckDB's own types would not keep every value."""
     layout = FileLayout(types=types)
     doubles = [(c, "DOUBLE") for c, t in types.items() if t == "DOUBLE"]
@@ -336,7 +340,7 @@ def _whole_nested(con: DuckDBPyConnection, reader: Reader, file: str, column: st
 
 def _misfits(
     con: DuckDBPyConnection, reader: Reader, file: str, column: str, kind: str, proofs: Mapping[Steps, str]
-) -> list[Steps]:  # fmt: skip
+) -> list[Steps]:
     """Where within a column of a JSON file texts lie that say no value of the type."""
     if not proofs:
         return []

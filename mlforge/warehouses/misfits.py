@@ -159,9 +159,18 @@ class Reader:
 
 
 def find(
-    con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str, old: str, new: str,
-    width: int | None = None, said: str | None = None, *, declared: bool = False,
-) -> tuple[int, str] | None:  # fmt: skip
+    con: DuckDBPyConnection,
+    reader: Reader,
+    file: str,
+    layout: FileLayout,
+    column: str,
+    old: str,
+    new: str,
+    width: int | None = None,
+    said: str | None = None,
+    *,
+    declared: bool = False,
+) -> tuple[int, str] | None:
     """The first row of a file, and its value, where a column holds what is no value of the type ``new``, which the
     user ``declared`` or DuckDB guessed; of a list or an object, where it lies within. With ``width`` the first text of
     another width, with ``said`` the first that says the same truth value in another way."""
@@ -175,24 +184,34 @@ def find(
     for steps, kind in places:
         found += con.execute(
             sql(
-                "warehouse/find_misfit", format=reader.format, file=file, options=reader.call(layout, kinds),
-                column=column, old=old, new=kind, width=width, said=said, steps=steps,
+                "warehouse/find_misfit",
+                format=reader.format,
+                file=file,
+                options=reader.call(layout, kinds),
+                column=column,
+                old=old,
+                new=kind,
+                width=width,
+                said=said,
+                steps=steps,
                 texts=text,
                 how={**reader.how(layout), "guessed": not declared},
             )
-        ).fetchall()  # fmt: skip
+        ).fetchall()
     return min(found, default=None)
 
 
 def keeping(
     con: DuckDBPyConnection, reader: Reader, layouts: Mapping[str, FileLayout], column: str, kinds: Iterable[str]
-) -> str:  # fmt: skip
+) -> str:
     """The first of these types that every value of a column in these files is, or else the last."""
     *tried, last = kinds
     held = [
         (file, layout, name, "VARCHAR" if reader.format != "parquet" else old)
-        for file, layout in layouts.items() for name, old in layout.types.items() if name.lower() == column.lower()
-    ]  # fmt: skip
+        for file, layout in layouts.items()
+        for name, old in layout.types.items()
+        if name.lower() == column.lower()
+    ]
     for kind in tried:
         if not any(find(con, reader, *at, kind, declared=True) for at in held):
             return kind
@@ -203,9 +222,13 @@ Counts = dict[tuple[str, str, str], list[int]]
 
 
 def count(
-    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, files: list[str], asked: list[tuple[str, str]],
+    con: DuckDBPyConnection,
+    reader: Reader,
+    layout: FileLayout,
+    files: list[str],
+    asked: list[tuple[str, str]],
     rows: int | None = None,
-) -> tuple[Counts, dict[tuple[str, str], list[str | None]]]:  # fmt: skip
+) -> tuple[Counts, dict[tuple[str, str], list[str | None]]]:
     """For each file, column and type asked for what ``count_fits`` counts, in the first ``rows`` of them all, and how
     files spell truth values."""
     options = {**reader.call(layout, dict.fromkeys(layout.types, "VARCHAR")), "filename": _FILE}
@@ -239,7 +262,7 @@ def is_word(text: str) -> bool:
 
 def odd_one(
     con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str
-) -> tuple[str, int, str] | None:  # fmt: skip
+) -> tuple[str, int, str] | None:
     """Of a column of text that holds numbers or times but for a few words: their type, the first row with a word, and
     that word. The rows from which DuckDB guesses say it: of a word behind them a column is no text."""
     counts, _ = count(con, reader, layout, [file], [(column, kind) for kind in _SPOILED], GUESSED)

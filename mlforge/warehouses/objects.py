@@ -81,8 +81,10 @@ def _decimals(values: Any) -> pa.Array:
     import pyarrow as pa
 
     whole = not any(isinstance(v, Decimal) for v in values)
-    exact = [None if none else v if isinstance(v, Decimal) else Decimal(int(v))
-             for v, none in zip(values, pd.isna(values), strict=True)]  # fmt: skip
+    exact = [
+        None if none else v if isinstance(v, Decimal) else Decimal(int(v))
+        for v, none in zip(values, pd.isna(values), strict=True)
+    ]
     return pa.array(exact, pa.decimal128(38, 0) if whole else None)
 
 

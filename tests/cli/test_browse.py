@@ -66,10 +66,12 @@ def test_list_says_that_a_feature_is_not_built(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("what", "makes"),
     [
-        ("versions", "mlforge build makes the catalog"), ("builds", "mlforge build makes the catalog"),
-        ("tags", "features state them, as in config(tags=[...])"), ("datasets", "mlforge training-set makes one"),
+        ("versions", "mlforge build makes the catalog"),
+        ("builds", "mlforge build makes the catalog"),
+        ("tags", "features state them, as in config(tags=[...])"),
+        ("datasets", "mlforge training-set makes one"),
     ],
-)  # fmt: skip
+)
 def test_list_of_nothing(tmp_path: Path, what: str, makes: str) -> None:
     create(tmp_path / "new", "new")
     assert mlforge("-C", tmp_path / "new", "list", what).out == f"no {what}: {makes}\n"

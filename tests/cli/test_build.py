@@ -109,8 +109,11 @@ def test_build_as_json_is_a_line_per_event_and_the_result(fresh: Shop) -> None:
     assert [line["event"] for line in lines][-3:] == ["commit_started", "committed", "finished"]
     assert {line["feature"] for line in lines if line["event"] == "feature_done"} == NAMES
     assert {k: lines[-1][k] for k in ("build", "failed", "exit_code", "error")} == {
-        "build": 1, "failed": False, "exit_code": 0, "error": None,
-    }  # fmt: skip
+        "build": 1,
+        "failed": False,
+        "exit_code": 0,
+        "error": None,
+    }
     done = next(line for line in lines if line["event"] == "feature_done" and line["feature"] == "user_profile")
     assert {"version": "1.0.0", "action": "create", "rows": 20}.items() <= done.items()
     assert done["seconds"] > 0
@@ -163,8 +166,12 @@ def test_what_a_python_feature_prints_is_no_event(fresh: Shop) -> None:
     )
     said = fresh.run("build", "--json", "-f", "loud")
     assert {json.loads(line)["event"] for line in said.out.splitlines()} == {
-        "feature_started", "feature_done", "commit_started", "committed", "finished",
-    }  # fmt: skip
+        "feature_started",
+        "feature_done",
+        "commit_started",
+        "committed",
+        "finished",
+    }
     assert '{"event": "mine"}' in said.err
 
 

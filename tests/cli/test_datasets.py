@@ -212,10 +212,16 @@ def test_a_request_that_cannot_be_kept_costs_the_record_alone(tmp_path: Path) ->
     ("version", "why"),
     [
         (duckdb.__version__, "the catalog was changed by hand"),
-        ("1.5.5.dev1", f"the dataset was made by DuckDB 1.5.5.dev1, and this is {duckdb.__version__}; the last digits of"),
-        (None, f"the dataset was made by another DuckDB, perhaps, and this is {duckdb.__version__}; the last digits of"),
+        (
+            "1.5.5.dev1",
+            f"the dataset was made by DuckDB 1.5.5.dev1, and this is {duckdb.__version__}; the last digits of",
+        ),
+        (
+            None,
+            f"the dataset was made by another DuckDB, perhaps, and this is {duckdb.__version__}; the last digits of",
+        ),
     ],
-)  # fmt: skip
+)
 def test_replay_knows_which_duckdb_made_a_dataset(shop: Shop, version: str | None, why: str) -> None:
     dataset = made(shop, "-f", "user_profile")
     path = shop.path(f"catalog.duckdb.log/dataset-{dataset}.json")
@@ -264,9 +270,20 @@ def test_replay_of_something_unknown(shop: Shop) -> None:
 def test_label_rows_of_an_entity(shop: Shop, tmp_path: Path) -> None:
     out = tmp_path / "grid.parquet"
     shop.run(
-        "training-set", "--entity", "user", "--start", "2024-02-01", "--end", "2024-02-02", "--every", "6h",
-        "-f", "user_spend:payments_7d", "--out", out,
-    )  # fmt: skip
+        "training-set",
+        "--entity",
+        "user",
+        "--start",
+        "2024-02-01",
+        "--end",
+        "2024-02-02",
+        "--every",
+        "6h",
+        "-f",
+        "user_spend:payments_7d",
+        "--out",
+        out,
+    )
     table = pq.read_table(out)
     assert table.column_names == ["user_id", "label_time", "payments_7d"]
     assert table["label_time"].unique().to_pylist() == [datetime.datetime(2024, 2, 1, h) for h in (0, 6, 12, 18)]

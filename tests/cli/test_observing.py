@@ -62,10 +62,19 @@ def test_json(small: Small) -> None:
     found = {row["name"]: row for row in run(small, *NOW, "--json", code=1).json}
     assert list(found) == ["ev", "old", "f"]
     assert found["ev"] | {"text": None} == {
-        "kind": "source", "name": "ev", "state": "warn", "age": 10800.0, "newest": "2024-06-10T09:00:00",
-        "basis": "timestamp t", "later": 2, "max_age": "4h", "warn_age": "2h", "version": None, "built_at": None,
+        "kind": "source",
+        "name": "ev",
+        "state": "warn",
+        "age": 10800.0,
+        "newest": "2024-06-10T09:00:00",
+        "basis": "timestamp t",
+        "later": 2,
+        "max_age": "4h",
+        "warn_age": "2h",
+        "version": None,
+        "built_at": None,
         "text": None,
-    }  # fmt: skip
+    }
     assert (found["f"]["version"], found["f"]["state"]) == ("1.0.0", "fresh")
 
 

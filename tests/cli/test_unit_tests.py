@@ -102,19 +102,23 @@ def test_json_says_it_all(new: Shop) -> None:
     failed, error = new.run("test", "both*", "cannot run", "--json", code=1).json
     assert failed["differences"] == [
         {
-            "kind": "differs", "row": {"user_id": 1}, "line": 9,
+            "kind": "differs",
+            "row": {"user_id": 1},
+            "line": 9,
             "cells": [{"column": "country", "expected": "DK", "got": "DE"}],
         },
         {"kind": "missing", "row": {"user_id": 3, "country": "FR"}, "line": 10, "cells": []},
         {"kind": "unexpected", "row": {"user_id": 2, "country": "FR", "plan": "pro"}, "line": None, "cells": []},
         {
-            "kind": "differs", "row": {"user_id": 2}, "line": 13,
+            "kind": "differs",
+            "row": {"user_id": 2},
+            "line": 13,
             "cells": [
                 {"column": "country", "expected": None, "got": "FR"},
                 {"column": "plan", "expected": "plus", "got": "pro"},
             ],
         },
-    ]  # fmt: skip
+    ]
     assert (error["status"], error["where"], error["line"]) == ("error", "tests/wrong.yaml:18", 14)
     assert error["seconds"] >= 0
 
@@ -181,9 +185,11 @@ def test_a_generated_test_passes_and_then_fails(new: Shop, feature: str) -> None
     (test,) = yaml.safe_load(path.read_text())["tests"]
     assert 1 <= max(map(len, test["given"].values())) <= 5
     changes = {
-        "user_spend": ("status = 'settled'", "status = 'refused'"), "user_profile": ("country,", "upper('x') AS country,"),
-        "user_last_purchase": ("merchant  AS", "upper(merchant) AS"), "payment_size": ("amount /", "3 * amount /"),
-    }  # fmt: skip
+        "user_spend": ("status = 'settled'", "status = 'refused'"),
+        "user_profile": ("country,", "upper('x') AS country,"),
+        "user_last_purchase": ("merchant  AS", "upper(merchant) AS"),
+        "payment_size": ("amount /", "3 * amount /"),
+    }
     new.change(feature, *changes[feature])
     assert [o["status"] for o in new.run("test", f"tests/{feature}.yaml", "--json", code=1).json] == ["failed"]
 
@@ -236,10 +242,13 @@ def test_generate_with_every_type_of_value(tmp_path: Path) -> None:
         "data/ev.parquet",
         "SELECT * FROM (VALUES (1, 'yes', TIMESTAMPTZ '2024-01-01 10:00:00.000001+00', 0.1::DECIMAL(38,20), 'nan'::DOUBLE,"
         " DATE '2024-01-01', TIME '09:30', [1.5, NULL], {'a': 1, 'b': 'x''y'}, '07:30', uuid '"
-        + "0" * 8 + "-0000-0000-0000-" + "0" * 11 + "1', true, 'DE', 170141183460469231731687303715884105727::HUGEINT),"
+        + "0" * 8
+        + "-0000-0000-0000-"
+        + "0" * 11
+        + "1', true, 'DE', 170141183460469231731687303715884105727::HUGEINT),"
         " (2, 'no', TIMESTAMPTZ '2024-01-02 10:00:00+00', NULL, 1e300, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'FR', 1))"
         " v(k, s, t, d, f, day, clock, l, st, text, u, b, land, h)",
-    )  # fmt: skip
+    )
     small.write(
         "data/info.parquet", "SELECT 'L' || n AS code, n AS size FROM range(50) r(n) UNION ALL VALUES ('FR', 7)"
     )
@@ -274,9 +283,14 @@ def test_generate_with_every_type_of_value(tmp_path: Path) -> None:
 
 def run_process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "mlforge", "test", *arguments], check=False, cwd=folder,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"},
-    )  # fmt: skip
+        [sys.executable, "-W", "error", "-m", "mlforge", "test", *arguments],
+        check=False,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
 
 
 def test_exit_codes_of_a_process(new: Shop) -> None:

@@ -20,9 +20,10 @@ FEATURES = {
     "plain": HEAD + 'SELECT k, t, x FROM {{ source("ev") }}',
     "windows": HEAD + 'SELECT k, t, x, COUNT(*) OVER last_7d AS n FROM {{ source("ev") }}',
     "held": HEAD + 'SELECT k, t, (LIST(x) OVER last_7d)[-10:] AS xs FROM {{ source("ev") }}',
-    "steps": HEAD.replace(") }}", ', interval="1d") }}') + 'SELECT k, t, x, COUNT(*) OVER last_7d AS n FROM {{ source("ev") }}',
+    "steps": HEAD.replace(") }}", ', interval="1d") }}')
+    + 'SELECT k, t, x, COUNT(*) OVER last_7d AS n FROM {{ source("ev") }}',
     "fixed": '{{ config(entity="user") }}\nSELECT k, x FROM {{ source("ev") }} WHERE t < TIMESTAMP \'2026-01-02\'',
-}  # fmt: skip
+}
 ALIKE = [
     ("0.0::DOUBLE", "-0.0::DOUBLE"),
     ("0.0::FLOAT", "-0.0::FLOAT"),

@@ -33,10 +33,20 @@ def test_before(at: str, length: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0s"), (0.25, "0.25s"), (1e-6, "1e-06s"), (59.9, "59s"), (60, "1m"), (61, "1m 1s"), (3600, "1h"),
-        (3661, "1h 1m"), (7205, "2h"), (86400, "1d"), (100 * 86400 + 3 * 3600 + 59, "100d 3h"), (-125, "-2m 5s"),
+        (0, "0s"),
+        (0.25, "0.25s"),
+        (1e-6, "1e-06s"),
+        (59.9, "59s"),
+        (60, "1m"),
+        (61, "1m 1s"),
+        (3600, "1h"),
+        (3661, "1h 1m"),
+        (7205, "2h"),
+        (86400, "1d"),
+        (100 * 86400 + 3 * 3600 + 59, "100d 3h"),
+        (-125, "-2m 5s"),
     ],
-)  # fmt: skip
+)
 def test_spoken(seconds: float, text: str) -> None:
     assert spoken(seconds) == text
 

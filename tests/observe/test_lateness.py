@@ -33,11 +33,24 @@ WINDOWS = '{{{{ config(entity="user", timestamp="t"{more}) }}}}\nSELECT k, {t} A
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (-5, "0s"), (0, "0s"), (1, "1s"), (3, "5s"), (31, "1m"), (60, "1m"), (61, "2m"), (1801, "1h"), (3600, "1h"),
-        (6720, "2h"), (5 * 3600, "6h"), (18 * 3600 + 1, "1d"), (8 * 86400, "10d"), (90 * 86400, "90d"),
-        (90 * 86400 + 1, "91d"), (400 * 86400, "400d"),
+        (-5, "0s"),
+        (0, "0s"),
+        (1, "1s"),
+        (3, "5s"),
+        (31, "1m"),
+        (60, "1m"),
+        (61, "2m"),
+        (1801, "1h"),
+        (3600, "1h"),
+        (6720, "2h"),
+        (5 * 3600, "6h"),
+        (18 * 3600 + 1, "1d"),
+        (8 * 86400, "10d"),
+        (90 * 86400, "90d"),
+        (90 * 86400 + 1, "91d"),
+        (400 * 86400, "400d"),
     ],
-)  # fmt: skip
+)
 def test_a_delay_that_people_write(seconds: int, text: str) -> None:
     assert str(rounded_up(seconds)) == text
 
@@ -157,10 +170,16 @@ def test_inspect_shows_the_distribution(small: Small) -> None:
     assert PROPOSAL in said.out
     found = mlforge("-C", small.root, "inspect", "source", "ev", "--json").json["lateness"]
     assert found == {
-        "rows": 60, "p50": 29 * 60, "p90": 53 * 60, "p99": 59 * 60, "p999": 59 * 60, "max": 59 * 60, "negative": 1 / 60,
+        "rows": 60,
+        "p50": 29 * 60,
+        "p90": 53 * 60,
+        "p99": 59 * 60,
+        "p999": 59 * 60,
+        "max": 59 * 60,
+        "negative": 1 / 60,
         "proposed_delay": "1h",
         "features_with_less": [{"feature": "f", "delay": "0s"}, {"feature": "g", "delay": "30m"}],
-    }  # fmt: skip
+    }
     bare = mlforge("-C", small.catalog, "inspect", "source", "ev", "--json").json
     assert "lateness" not in bare
 

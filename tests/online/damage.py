@@ -73,10 +73,15 @@ def points(payload: bytes) -> tuple[int, list[int], list[bytes]]:
 def other(value: Any, tree: Any) -> Any:
     """Another value of the same type, ready to be packed."""
     made: dict[Any, Any] = {
-        "int": 7, "float": 0.75, "bool": True, "text": "x", "date": "2001-01-01", "timestamp": "2001-01-01T00:00:00",
+        "int": 7,
+        "float": 0.75,
+        "bool": True,
+        "text": "x",
+        "date": "2001-01-01",
+        "timestamp": "2001-01-01T00:00:00",
         "nanos": "2001-01-01 00:00:00.000000001",
         "decimal": "7.5",
-    }  # fmt: skip
+    }
     if value is None:
         return made.get(tree, []) if isinstance(tree, str) else []  # a list or a struct is none of these
     if tree == "float":

@@ -87,8 +87,22 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        command = [str(redis_binary()), "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir",
-                   str(self.folder), "--appendonly", "yes", "--appendfsync", "always", *self.options]  # fmt: skip
+        command = [
+            str(redis_binary()),
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--save",
+            "",
+            "--dir",
+            str(self.folder),
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            *self.options,
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:

@@ -110,9 +110,13 @@ FORMS: dict[str, Callable[[], Any]] = {
 }
 PAIRS: list[dict[str, Any]] = [{"a": 1, "b": "x"}, {"a": 2, "b": "z"}, {"a": None, "b": "x"}]
 NOTHING: dict[str, Callable[[], Any]] = {
-    "list": list, "columns": lambda: {"a": [], "b": []}, "no columns": dict, "pandas": pd.DataFrame,
-    "Polars": pl.DataFrame, "Arrow": lambda: pa.table({"a": pa.array([], pa.int64())}),
-}  # fmt: skip
+    "list": list,
+    "columns": lambda: {"a": [], "b": []},
+    "no columns": dict,
+    "pandas": pd.DataFrame,
+    "Polars": pl.DataFrame,
+    "Arrow": lambda: pa.table({"a": pa.array([], pa.int64())}),
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -219,15 +223,23 @@ def test_scalars_of_numpy_pandas_and_arrow_are_keys(kind: str, duckdb_type: str,
 @pytest.mark.parametrize(
     ("duckdb_type", "given", "own"),
     [
-        ("BOOLEAN", np.True_, True), ("BOOLEAN", pa.scalar(True), True), ("FLOAT", np.float32(0.5), 0.5),
-        ("DOUBLE", np.float64("nan"), float("nan")), ("BIGINT", np.int8(-1), -1), ("VARCHAR", np.str_("é"), "é"),
-        ("VARCHAR[]", np.array(["a", "b"]), ["a", "b"]), ("BOOLEAN[]", np.array([True]), [True]),
-        ("DOUBLE[]", (np.float64("nan"), None), [float("nan"), None]), ("BIGINT[][]", np.eye(2), [[1, 0], [0, 1]]),
-        ("DATE", np.datetime64("2024-03-01"), dt.date(2024, 3, 1)), ("BIGINT[]", pa.scalar([1, None]), [1, None]),
+        ("BOOLEAN", np.True_, True),
+        ("BOOLEAN", pa.scalar(True), True),
+        ("FLOAT", np.float32(0.5), 0.5),
+        ("DOUBLE", np.float64("nan"), float("nan")),
+        ("BIGINT", np.int8(-1), -1),
+        ("VARCHAR", np.str_("é"), "é"),
+        ("VARCHAR[]", np.array(["a", "b"]), ["a", "b"]),
+        ("BOOLEAN[]", np.array([True]), [True]),
+        ("DOUBLE[]", (np.float64("nan"), None), [float("nan"), None]),
+        ("BIGINT[][]", np.eye(2), [[1, 0], [0, 1]]),
+        ("DATE", np.datetime64("2024-03-01"), dt.date(2024, 3, 1)),
+        ("BIGINT[]", pa.scalar([1, None]), [1, None]),
         ("TIMESTAMP[]", np.array(["2024-03-01T09:00"], "datetime64[ns]"), [dt.datetime(2024, 3, 1, 9)]),
-        ("TIMESTAMP", np.datetime64("NaT"), None), ("STRUCT(a BOOLEAN)", {"a": np.False_}, {"a": False}),
+        ("TIMESTAMP", np.datetime64("NaT"), None),
+        ("STRUCT(a BOOLEAN)", {"a": np.False_}, {"a": False}),
     ],
-)  # fmt: skip
+)
 def test_values_of_numpy_and_arrow_are_request_values(duckdb_type: str, given: Any, own: Any) -> None:
     with duckdb.connect() as con:
         query = f"SELECT CAST($1 AS {duckdb_type}[])"
@@ -238,12 +250,17 @@ def test_values_of_numpy_and_arrow_are_request_values(duckdb_type: str, given: A
 @pytest.mark.parametrize(
     ("kind", "duckdb_type", "given"),
     [
-        ("boolean", "BOOLEAN", np.int64(1)), ("integer", "BIGINT", np.True_), ("integer", "BIGINT", np.float64(1)),
-        ("timestamp", "TIMESTAMP", np.datetime64("NaT")), ("timestamp", "TIMESTAMP", pd.NaT),
-        ("text", "VARCHAR", np.int64(1)), ("date", "DATE", np.datetime64("2024-03-01T09")),
-        ("boolean", "BOOLEAN", np.array([True])), ("decimal", "DECIMAL(4,2)", np.bool_(True)),
+        ("boolean", "BOOLEAN", np.int64(1)),
+        ("integer", "BIGINT", np.True_),
+        ("integer", "BIGINT", np.float64(1)),
+        ("timestamp", "TIMESTAMP", np.datetime64("NaT")),
+        ("timestamp", "TIMESTAMP", pd.NaT),
+        ("text", "VARCHAR", np.int64(1)),
+        ("date", "DATE", np.datetime64("2024-03-01T09")),
+        ("boolean", "BOOLEAN", np.array([True])),
+        ("decimal", "DECIMAL(4,2)", np.bool_(True)),
     ],
-)  # fmt: skip
+)
 def test_scalars_that_are_no_keys_of_this_type(kind: str, duckdb_type: str, given: Any) -> None:
     with pytest.raises(Unfit):
         encoder(kind, duckdb_type)(given)
@@ -252,9 +269,15 @@ def test_scalars_that_are_no_keys_of_this_type(kind: str, duckdb_type: str, give
 def test_a_feature_set_with_keys_and_prefix(client: Client) -> None:
     (row,) = client.get_online_features("basket", [{**ADA, "left": 1, "b": "x"}], at=AT)
     assert row == {
-        **ADA, "left": 1, "b": "x", "last_amount": 10.5, "total": 10.5, "age": 30, "clock": "12:30",
+        **ADA,
+        "left": 1,
+        "b": "x",
+        "last_amount": 10.5,
+        "total": 10.5,
+        "age": 30,
+        "clock": "12:30",
         "p_s": {"n": 1, "days": [dt.date(2024, 3, 1)]},
-    }  # fmt: skip
+    }
 
 
 def test_status_event_time_and_version(client: Client) -> None:
@@ -408,9 +431,12 @@ def test_a_project_stated_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     for online in ("online.db", redis_server.url, mlf.RedisStore(redis_server.url), {"kind": "sqlite", "path": "b.db"}):
         project = mlf.Definitions(
-            "stated", features=[newest], sources=[mlf.Source("ev", "data/ev.parquet")],
-            entities=[mlf.Entity("user", "k")], online=online,
-        )  # fmt: skip
+            "stated",
+            features=[newest],
+            sources=[mlf.Source("ev", "data/ev.parquet")],
+            entities=[mlf.Entity("user", "k")],
+            online=online,
+        )
         project.build()
         project.publish()
         assert project.get_online_features("newest", [{"k": 1}]) == [{"k": 1, "x": 5}]

@@ -190,15 +190,30 @@ def test_other_expressions_are_left_to_duckdb(text: str, kind: str) -> None:
 
 
 VALUES = [
-    ("BIGINT", "9223372036854775807"), ("UBIGINT", "18446744073709551615"), ("DOUBLE", "'nan'"), ("DOUBLE", "'-inf'"),
-    ("DOUBLE", "-0.0"), ("FLOAT", "0.1"), ("BOOLEAN", "true"), ("VARCHAR", "'é\U0001f600'"), ("VARCHAR", "''"),
-    ("DATE", "'0001-01-01'"), ("TIMESTAMP", "'2024-03-01 12:00:00.000001'"), ("TIMESTAMP_S", "'2024-03-01 12:00:00'"),
-    ("TIMESTAMP_NS", "'2024-03-01 12:00:00.123456'"), ("TIME", "'23:59:59.5'"), ("DECIMAL(38,5)", "'-123456789012345678901234567890123.45678'"),
-    ("UUID", "'00000000-0000-0000-0000-00000000000f'"), ("BLOB", "'\\x00\\xFF'"), ("BIGINT[]", "[1, NULL, 3]"), ("INTEGER[2]", "[1, 2]"),
-    ("DATE[][]", "[['2024-03-01'], NULL, []]"), ("MAP(VARCHAR, DOUBLE)", "MAP {'a': 1.5, 'b': NULL}"),
+    ("BIGINT", "9223372036854775807"),
+    ("UBIGINT", "18446744073709551615"),
+    ("DOUBLE", "'nan'"),
+    ("DOUBLE", "'-inf'"),
+    ("DOUBLE", "-0.0"),
+    ("FLOAT", "0.1"),
+    ("BOOLEAN", "true"),
+    ("VARCHAR", "'é\U0001f600'"),
+    ("VARCHAR", "''"),
+    ("DATE", "'0001-01-01'"),
+    ("TIMESTAMP", "'2024-03-01 12:00:00.000001'"),
+    ("TIMESTAMP_S", "'2024-03-01 12:00:00'"),
+    ("TIMESTAMP_NS", "'2024-03-01 12:00:00.123456'"),
+    ("TIME", "'23:59:59.5'"),
+    ("DECIMAL(38,5)", "'-123456789012345678901234567890123.45678'"),
+    ("UUID", "'00000000-0000-0000-0000-00000000000f'"),
+    ("BLOB", "'\\x00\\xFF'"),
+    ("BIGINT[]", "[1, NULL, 3]"),
+    ("INTEGER[2]", "[1, 2]"),
+    ("DATE[][]", "[['2024-03-01'], NULL, []]"),
+    ("MAP(VARCHAR, DOUBLE)", "MAP {'a': 1.5, 'b': NULL}"),
     ('STRUCT(a BIGINT, "b c" DATE[], s STRUCT(d DECIMAL(5,2)))', "{'a': 1, 'b c': ['2024-03-01'], 's': {'d': 1.5}}"),
     ("JSON", "'{\"a\": 1}'"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("duckdb_type", "literal"), VALUES)

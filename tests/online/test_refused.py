@@ -66,8 +66,9 @@ def test_a_value_that_is_too_large_stops_its_feature_only(notes: Notes) -> None:
         "big@1.0.0: column 'note' of key k = 2 has 500,005 bytes, and dynamodb holds 409,536 bytes for all values of a key"
     )
     assert [r.error for r in done.refused[1:]] == [
-        "it reads big@1.0.0, which is refused", "it names big@1.0.0, which is refused"
-    ]  # fmt: skip
+        "it reads big@1.0.0, which is refused",
+        "it names big@1.0.0, which is refused",
+    ]
     assert done.versions == ["newest@1.0.0", "spend@1.0.0"]
     assert [row["x"] for row in notes.get("newest", 1, 2)] == [10, 20]
     assert not [name for name in notes.names() if name.startswith(b"small/t/big@")], "not a row of it was written"

@@ -125,9 +125,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
         RequestLog(tmp_path / "file" / "log", 1)
 
 
-def test_a_full_queue_drops_and_says_so_once(
-    served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:  # fmt: skip
+def test_a_full_queue_drops_and_says_so_once(served: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     client, log = Client(served.store, "small"), RequestLog(tmp_path / "log", 1, waiting=4)
     with caplog.at_level(logging.WARNING):
         for k in range(5):

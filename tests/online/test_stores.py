@@ -155,10 +155,21 @@ def test_settings_that_do_not_fit(given: Any, message: str, hint: str | None) ->
 
 ADDRESSES = [
     f"{scheme}{login}{rest}"
-    for scheme in ("rediss//", "redis:/", "redis:", "", "//", "redis://", "unix//", "redis+clustr://", "sqlite//", "htp://")
+    for scheme in (
+        "rediss//",
+        "redis:/",
+        "redis:",
+        "",
+        "//",
+        "redis://",
+        "unix//",
+        "redis+clustr://",
+        "sqlite//",
+        "htp://",
+    )
     for login in ("user:p4ssw0rd@", ":p4ssw0rd@", "user:p4ss@p4ssw0rd@", "user:/p4ssw0rd@", "user:p4ss?p4ssw0rd@")
     for rest in ("127.0.0.1", "127.0.0.1:port", "127.0.0.1:6379/base", "127.0.0.1:6379/0?x=p4ssw0rd@y")
-] + ["redis://user:p4ssw0rd", "redis://h/0?password=p4ssw0rd&port=p4ssw0rd", "redis://h:p4ssw0rd/0?db=1"]  # fmt: skip
+] + ["redis://user:p4ssw0rd", "redis://h/0?password=p4ssw0rd&port=p4ssw0rd", "redis://h:p4ssw0rd/0?db=1"]
 
 
 def texts_of(error: BaseException) -> str:
@@ -174,10 +185,13 @@ def test_no_error_shows_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         shown.append((address, place(address)))
         shown.append((address, ServeSettings(store={"kind": "redis", "url": address}, namespace="n").where()))
         for given in (
-            address, {"kind": "redis", "url": address}, {"kind": "redis", "url": address, "cluster": True},
-            {"kind": address}, {"kind": "sqlite", "path": f"{address}/nowhere"},
+            address,
+            {"kind": "redis", "url": address},
+            {"kind": "redis", "url": address, "cluster": True},
+            {"kind": address},
+            {"kind": "sqlite", "path": f"{address}/nowhere"},
             {"kind": "dynamodb", "endpoint": address, "region": "eu-central-1"},
-        ):  # fmt: skip
+        ):
             with suppress(OSError):
                 try:
                     store = open_store(given)

@@ -48,9 +48,13 @@ SELECT epoch_ns(l.ns) AS digits, l.ns AS ns, l.ts AS ts, [l.d] AS ds, l.tm AS tm
 }
 D = dt.datetime
 NS = [
-    D(1969, 12, 31, 23, 59, 59, 123456), D(2024, 1, 1, 0, 0, 0, 999999), "infinity", "-infinity",
-    D(1677, 9, 22), None,
-]  # fmt: skip
+    D(1969, 12, 31, 23, 59, 59, 123456),
+    D(2024, 1, 1, 0, 0, 0, 999999),
+    "infinity",
+    "-infinity",
+    D(1677, 9, 22),
+    None,
+]
 TS = [D(2024, 1, 1, 9, 0, 0, 500000), "infinity", "-infinity", "12026-01-01 00:00:00", "0044-03-15 (BC) 01:00:00", None]
 DATES = [dt.date(2024, 2, 29), "infinity", "-infinity", "12026-01-01", "0044-03-15 (BC)", None]
 CLOCKS = [dt.time(9, 0, 0, 250000), "24:00:00", None, dt.time(0), None, None]

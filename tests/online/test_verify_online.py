@@ -55,8 +55,10 @@ def differ(found: Agreement) -> dict[str, tuple[int, int, int]]:
     """Mismatch, missing and extra of each column that has any."""
     return {
         f"{f.feature}.{c.column}": (c.mismatch, c.missing, c.extra)
-        for f in found.features for c in f.columns if c.differ
-    }  # fmt: skip
+        for f in found.features
+        for c in f.columns
+        if c.differ
+    }
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -207,13 +209,16 @@ def test_a_catalog_that_moved_on_is_compared_at_what_was_published(shop: Served)
     found = look(shop, shop.store)
     assert (found.status, found.mismatched) == ("passed", 0)
     assert {f.feature: (f.version, f.current) for f in found.features} == {
-        "spend": ("1.0.0", "1.0.1"), "newest": ("1.0.0", "1.0.1"),
-    }  # fmt: skip
+        "spend": ("1.0.0", "1.0.1"),
+        "newest": ("1.0.0", "1.0.1"),
+    }
     shop.publish(at="2024-03-01T12:06")
     found = look(shop, shop.store)
     assert (found.status, {f.version for f in found.features}, {f.extra_keys for f in found.features}) == (
-        "passed", {"1.0.1"}, {0},
-    )  # fmt: skip
+        "passed",
+        {"1.0.1"},
+        {0},
+    )
 
 
 def test_a_version_that_is_gone_is_unproven(shop: Served) -> None:
@@ -333,18 +338,18 @@ def test_keys_of_every_type_and_features_of_every_kind(tmp_path: Path, store: St
     made = Small(tmp_path, MANY)
     for name, text in {
         "a": '{{ config(entity="text", timestamp="t", ttl="1h", delay="5m") }} SELECT name, t, x, [x, NULL] AS xs,'
-             " {'a': x, 'b': name} AS s, x::DECIMAL(9,3) AS dec, day, u, b, 'NaN'::DOUBLE AS nan, seen, encode(name) AS raw, MAP([name], [x]) AS mp, t::TIME AS clock, t::TIMESTAMPTZ AS tz, [x::DECIMAL(9,3)] AS ds,"
-             " [MAP([name], [x]), NULL, MAP {}] AS mps, {'m': [MAP([name], [[x]])], 'n': MAP([n], [MAP([name], [NULL::INT])])} AS sm"
-             ' FROM {{ source("ev") }}',
+        " {'a': x, 'b': name} AS s, x::DECIMAL(9,3) AS dec, day, u, b, 'NaN'::DOUBLE AS nan, seen, encode(name) AS raw, MAP([name], [x]) AS mp, t::TIME AS clock, t::TIMESTAMPTZ AS tz, [x::DECIMAL(9,3)] AS ds,"
+        " [MAP([name], [x]), NULL, MAP {}] AS mps, {'m': [MAP([name], [[x]])], 'n': MAP([n], [MAP([name], [NULL::INT])])} AS sm"
+        ' FROM {{ source("ev") }}',
         "b": '{{ config(entity="all", timestamp="t") }} SELECT name, day, seen, n, u, b, k, t, SUM(x) OVER last_1h AS s,'
-             " date_diff('second', MAX(t) OVER ever, as_of()) AS age, COUNT(*) OVER last_1mo AS c"
-             ' FROM {{ source("ev") }}',
+        " date_diff('second', MAX(t) OVER ever, as_of()) AS age, COUNT(*) OVER last_1mo AS c"
+        ' FROM {{ source("ev") }}',
         "c": '{{ config(entity="made", timestamp="t", interval="1h") }} SELECT {{ surrogate_key("name", "day") }} AS id,'
-             ' t, AVG(x) OVER last_1d AS mean FROM {{ source("ev") }}',
+        ' t, AVG(x) OVER last_1d AS mean FROM {{ source("ev") }}',
         "d": '{{ config(entity="text") }} SELECT name, MAX(x) AS most FROM {{ source("ev") }} GROUP BY name',
         "e": '{{ config(entity="text", on_demand=true) }} SELECT a.x * 2 AS twice, d.most IS NULL AS none'
-             ' FROM {{ ref("a") }} AS a, {{ ref("d") }} AS d',
-    }.items():  # fmt: skip
+        ' FROM {{ ref("a") }} AS a, {{ ref("d") }} AS d',
+    }.items():
         made.feature(name, text)
     names = ("a/b", "", "ü:1", "s3:abc", "'quoted'")
     made.rows(
@@ -380,8 +385,13 @@ def test_what_was_found_is_kept_in_the_catalog(shop: Served) -> None:
     kept = json.loads(rows[0][5])
     assert (kept["kind"], kept["generation"], kept["namespace"]) == ("online", 1, "small")
     assert kept["features"][0]["columns"][0].keys() == {
-        "column", "compared", "matches", "mismatch", "missing", "extra",
-    }  # fmt: skip
+        "column",
+        "compared",
+        "matches",
+        "mismatch",
+        "missing",
+        "extra",
+    }
 
 
 def test_a_store_that_is_published_meanwhile_is_compared_again(shop: Served) -> None:
@@ -470,7 +480,7 @@ def compare(shop: Served, *asked: str, folder: str = "log", **options: Any) -> A
     with shop.forge._reading() as con:
         return verify_requests(
             con, shop.forge.catalog_path, str(shop.root / folder), asked, AgreementOptions(**options)
-        )  # fmt: skip
+        )
 
 
 ROWS: list[dict[str, Any]] = [{"k": 1}, {"k": 2}, {"k": 3}, {"k": 9}, {"k": None}]
@@ -500,9 +510,12 @@ def test_requests_agree_whatever_was_built_and_published_since(shop: Served) -> 
     found = compare(shop)
     assert (found.status, found.mismatched, found.problems) == ("passed", 0, ())
     assert {(f.feature, f.version): f.compared for f in found.features} == {
-        ("newest", "1.0.0"): 15, ("newest", "1.0.1"): 5, ("spend", "1.0.0"): 30, ("spend", "1.0.1"): 10,
+        ("newest", "1.0.0"): 15,
+        ("newest", "1.0.1"): 5,
+        ("spend", "1.0.0"): 30,
+        ("spend", "1.0.1"): 10,
         ("share", "1.0.0"): 15,
-    }  # fmt: skip
+    }
     assert {f.feature: f.current for f in found.features if f.version == "1.0.0"}["spend"] == "1.0.1"
 
 
@@ -517,8 +530,9 @@ def test_requests_that_were_served_wrong_values(shop: Served) -> None:
     log.close()
     found = compare(shop)
     assert (found.status, differ(found)) == (
-        "failed", {"newest.x": (1, 0, 0), "spend.spend_1h": (0, 1, 1), "spend.events": (0, 1, 1)},
-    )  # fmt: skip
+        "failed",
+        {"newest.x": (1, 0, 0), "spend.spend_1h": (0, 1, 1), "spend.events": (0, 1, 1)},
+    )
     assert compare(shop, "spend:events").values == 5
     assert compare(shop, "both@1", threshold=0.5).status == "passed"
     said = mlforge("-C", shop.root, "verify", "--requests", shop.root / "log" / "*.parquet", "--json", code=1)
@@ -634,9 +648,12 @@ def check_worlds(count: int, draw: int) -> None:
 
     @seed(draw)
     @settings(
-        max_examples=count, database=None, deadline=None, phases=[Phase.generate],
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(worlds(), st.integers(0, 2**32))
     def worlds_agree(world: World, draw: int) -> None:
         nonlocal compared, planted, number

@@ -39,11 +39,17 @@ LENGTHS = ["1s", "90s", "5m", "1h", "24h", "1d", "7d", "2w", "30d", "1mo", "2mo"
 INTERVALS = ["1s", "15m", "1h", "7h", "1d", "3d", "1w", "2w", "1mo", "3mo", "1y"]
 SHORT = ["15m", "1h", "6h", "1d"]
 ZONES = [
-    "America/New_York", "Asia/Tokyo", "Europe/Berlin", "Asia/Kolkata", "America/Sao_Paulo", "Australia/Lord_Howe",
-    "America/Havana", "Atlantic/Azores",  # midnight comes twice every autumn
+    "America/New_York",
+    "Asia/Tokyo",
+    "Europe/Berlin",
+    "Asia/Kolkata",
+    "America/Sao_Paulo",
+    "Australia/Lord_Howe",
+    "America/Havana",
+    "Atlantic/Azores",  # midnight comes twice every autumn
     "America/St_Johns",  # the clock was put back at 00:01
     "Pacific/Apia",  # 30 December 2011 does not exist
-]  # fmt: skip
+]
 JITTER = [0, 0, 0, 0, 1, -1, 1_000_000]
 
 TILES = {

@@ -59,8 +59,15 @@ def python_of(name: str) -> Path:
 def run(command: list[object], environment: dict[str, str], *, code: int = 0, cwd: Path | None = None) -> str:
     """What a process printed, both streams; another exit code is an AssertionError that shows it."""
     done = subprocess.run(
-        [str(part) for part in command], check=False, env=environment, cwd=cwd, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
-    )  # fmt: skip
+        [str(part) for part in command],
+        check=False,
+        env=environment,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}"
     return done.stdout

@@ -13,16 +13,15 @@ import dagster as dg
 from definitions import defs, found
 
 names = sys.argv[1:]
-result = dg.materialize(
-    found, selection=names or None, instance=dg.DagsterInstance.ephemeral(), raise_on_error=False
-)  # fmt: skip
+result = dg.materialize(found, selection=names or None, instance=dg.DagsterInstance.ephemeral(), raise_on_error=False)
 made = {}
 for event in result.get_asset_materialization_events():
     materialised = event.step_materialization_data.materialization
     values = {name: value.value for name, value in materialised.metadata.items()}
     made[materialised.asset_key.to_user_string()] = values | {
-        "data_version": materialised.tags["dagster/data_version"], "code_version": materialised.tags["dagster/code_version"],
-    }  # fmt: skip
+        "data_version": materialised.tags["dagster/data_version"],
+        "code_version": materialised.tags["dagster/code_version"],
+    }
 failed = {
     event.step_key: {
         "message": event.step_failure_data.user_failure_data.description,

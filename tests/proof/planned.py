@@ -112,9 +112,12 @@ class Planner:
         proof = found.candidate.compiled.proof
         assert proof is not None
         return Planned(
-            found.candidate.compiled, proof.status, proof.why or "", found.candidate.seen_sql,
+            found.candidate.compiled,
+            proof.status,
+            proof.why or "",
+            found.candidate.seen_sql,
             found.compilation.timestamp_type,
-        )  # fmt: skip
+        )
 
     def events(self, feature: Planned, *, seen: bool) -> Counter[Row] | None:
         """The events as a build makes them, with the check of the instants from which they are known if it is

@@ -18,17 +18,31 @@ SOURCES = {
     "b": Table(_COLUMNS | {"l": "TIMESTAMP"}, "t", "36h", settings="timestamp: t, delay: 36h, loaded_at: l"),
     "d": Table(_COLUMNS | {"t": "DATE"}, "t", "1d", settings="timestamp: t"),
     "u": Table(_COLUMNS | {"l": "TIMESTAMP", "gone": "BOOLEAN"}, "t", settings=f"timestamp: t, {_LOADS}"),
-    "c": Table(_COLUMNS | {"r": "TIMESTAMP"}, "t", known=("x", "r + INTERVAL 12 HOUR"),
-               settings="timestamp: t, known: {x: r + INTERVAL 12 HOUR}"),
-    "w": Table(_COLUMNS | {"r": "TIMESTAMP", "l": "TIMESTAMP", "gone": "BOOLEAN"}, "t", "12h", known=("x", "r"),
-               settings=f"timestamp: t, delay: 12h, known: {{x: r}}, {_LOADS.replace('n]', 'k, n]')}"),
+    "c": Table(
+        _COLUMNS | {"r": "TIMESTAMP"},
+        "t",
+        known=("x", "r + INTERVAL 12 HOUR"),
+        settings="timestamp: t, known: {x: r + INTERVAL 12 HOUR}",
+    ),
+    "w": Table(
+        _COLUMNS | {"r": "TIMESTAMP", "l": "TIMESTAMP", "gone": "BOOLEAN"},
+        "t",
+        "12h",
+        known=("x", "r"),
+        settings=f"timestamp: t, delay: 12h, known: {{x: r}}, {_LOADS.replace('n]', 'k, n]')}",
+    ),
     "s": Table({"k": "BIGINT", "x": "BIGINT"}, rows=((0, 1), (1, 2))),
     "cal": Table({"t": "TIMESTAMP"}, rows=tuple((dt.datetime(2024, 1, day),) for day in (2, 4, 6))),
-}  # fmt: skip
+}
 #: Of the sources that are read, and what stands in a query that reads them.
 _DRAWN = ("a", "a", "a", "b", "b", "d", "u", "c", "w")
-KINDS = {"b": "source with a delay", "d": "source of dates", "u": "source with unique_key and deleted",
-          "c": "source with known", "w": "source with delay, known, unique_key and deleted"}  # fmt: skip
+KINDS = {
+    "b": "source with a delay",
+    "d": "source of dates",
+    "u": "source with unique_key and deleted",
+    "c": "source with known",
+    "w": "source with delay, known, unique_key and deleted",
+}
 _FIRST = dt.datetime(2024, 1, 1)
 _HOURS = (0, 12, 36, 60, 96)
 
@@ -153,17 +167,34 @@ class Queries:
 
     def _select(self, depth: int) -> str:
         kinds = {
-            self._rows: 3, self._join: 5, self._asof: 2, self._semi: 2, self._grouped: 6, self._windowed: 6, self._distinct: 1,
-            self._set: 3, self._distinct_on: 2, self._qualify: 2, self._first_of: 1, self._value: 3, self._exists: 4,
+            self._rows: 3,
+            self._join: 5,
+            self._asof: 2,
+            self._semi: 2,
+            self._grouped: 6,
+            self._windowed: 6,
+            self._distinct: 1,
+            self._set: 3,
+            self._distinct_on: 2,
+            self._qualify: 2,
+            self._first_of: 1,
+            self._value: 3,
+            self._exists: 4,
             self._calendar: 1,
-        }  # fmt: skip
+        }
         return self.draw.choices(list(kinds), list(kinds.values()))[0](depth)
 
     # -- parts
 
     def _guard(self, a: str) -> str:
-        return self._one(f"{a}.x > {self.draw.randrange(3)}", f"{a}.k = {self.draw.randrange(2)}", f"{a}.x IS NULL",
-                         f"{a}.t < TIMESTAMP '2024-01-0{self.draw.randrange(2, 6)}'", f"{a}.n % 2 = 0", f"{a}.x IS NOT NULL")  # fmt: skip
+        return self._one(
+            f"{a}.x > {self.draw.randrange(3)}",
+            f"{a}.k = {self.draw.randrange(2)}",
+            f"{a}.x IS NULL",
+            f"{a}.t < TIMESTAMP '2024-01-0{self.draw.randrange(2, 6)}'",
+            f"{a}.n % 2 = 0",
+            f"{a}.x IS NOT NULL",
+        )
 
     def _where(self, a: str, share: float = 0.4) -> str:
         return f" WHERE {self._guard(a)}" if self.draw.random() < share else ""
@@ -172,9 +203,14 @@ class Queries:
         moved = self.draw.random()
         if moved < 0.5:
             return t
-        return self._one(f"{t} + INTERVAL 1 DAY", f"{t} + INTERVAL 2 DAY", f"time_bucket(INTERVAL 2 DAY, {t}) + INTERVAL 2 DAY",
-                         f"time_bucket(INTERVAL 2 DAY, {t}) + INTERVAL 4 DAY", f"date_trunc('day', {t}) + INTERVAL 1 DAY",
-                         f"make_timestamp(year({t}), month({t}), day({t}), 0, 0, 0.0) + INTERVAL 2 DAY")  # fmt: skip
+        return self._one(
+            f"{t} + INTERVAL 1 DAY",
+            f"{t} + INTERVAL 2 DAY",
+            f"time_bucket(INTERVAL 2 DAY, {t}) + INTERVAL 2 DAY",
+            f"time_bucket(INTERVAL 2 DAY, {t}) + INTERVAL 4 DAY",
+            f"date_trunc('day', {t}) + INTERVAL 1 DAY",
+            f"make_timestamp(year({t}), month({t}), day({t}), 0, 0, 0.0) + INTERVAL 2 DAY",
+        )
 
     def _order(self, a: str, first: str = "", *, back: bool = False) -> str:
         """An order that has ties, which a build breaks, or only those of equal rows."""
@@ -263,9 +299,17 @@ class Queries:
         side = self._one("", "", "LEFT ", "LEFT ", "RIGHT ", "FULL ", "", "LEFT ", "CROSS ")
         self._use(f"{side or 'INNER '}JOIN")
         t = self._one(f"{a}.t", f"{a}.t", f"greatest({a}.t, {b}.t)", f"{b}.t")
-        on = self._one(f"ON {a}.k = {b}.k", f"ON {a}.k = {b}.k AND {b}.t <= {a}.t", f"ON {a}.k = {b}.k AND {b}.t <= {a}.t",
-                       f"ON {a}.x = {b}.x", f"ON {a}.n = {b}.n", f"ON {a}.k = {b}.k AND {b}.t < {a}.t AND {b}.x > 0",
-                       f"ON {a}.k = {b}.k AND {b}.t + INTERVAL 36 HOUR <= {a}.t", "USING (k)", "USING (n)")  # fmt: skip
+        on = self._one(
+            f"ON {a}.k = {b}.k",
+            f"ON {a}.k = {b}.k AND {b}.t <= {a}.t",
+            f"ON {a}.k = {b}.k AND {b}.t <= {a}.t",
+            f"ON {a}.x = {b}.x",
+            f"ON {a}.n = {b}.n",
+            f"ON {a}.k = {b}.k AND {b}.t < {a}.t AND {b}.x > 0",
+            f"ON {a}.k = {b}.k AND {b}.t + INTERVAL 36 HOUR <= {a}.t",
+            "USING (k)",
+            "USING (n)",
+        )
         on = "" if side == "CROSS " else on
         where = f" WHERE {self._guard(self._one(a, a, b))}" if self.draw.random() < 0.3 else ""
         k = "k" if on.startswith("USING (k") else f"{a}.k"
@@ -357,8 +401,13 @@ class Queries:
         return f"SELECT {b}.k, {b}.t, {b}.x, {b}.n FROM ({inner}) AS {b} WHERE {b}.rn = 1"
 
     def _tie(self, a: str, b: str) -> str:
-        return self._one(f"{b}.k = {a}.k AND {b}.t <= {a}.t", f"{b}.k = {a}.k AND {b}.t < {a}.t", f"{b}.k = {a}.k",
-                         f"{b}.x > {a}.x", f"{b}.k = {a}.k AND {b}.t + INTERVAL 36 HOUR <= {a}.t")  # fmt: skip
+        return self._one(
+            f"{b}.k = {a}.k AND {b}.t <= {a}.t",
+            f"{b}.k = {a}.k AND {b}.t < {a}.t",
+            f"{b}.k = {a}.k",
+            f"{b}.x > {a}.x",
+            f"{b}.k = {a}.k AND {b}.t + INTERVAL 36 HOUR <= {a}.t",
+        )
 
     def _value(self, depth: int) -> str:
         (item, a, _), (other, b, _) = self._item(depth), self._item(depth - 1)

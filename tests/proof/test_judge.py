@@ -51,85 +51,129 @@ SAID = {
     "windows": (TIMED + "SELECT k, t, SUM(x) OVER last_7d AS s FROM {{ source('ev') }}", "proven (plan)"),
     "a source without a time": (
         TIMED + "SELECT e.k, e.t, n.name FROM {{ source('ev') }} e JOIN {{ source('names') }} n USING (k)",
-        "proven (plan); names is taken as known always"),
+        "proven (plan); names is taken as known always",
+    ),
     "a source that declares none": (
         TIMED + "SELECT k, t, x FROM {{ source('bare') }}",
-        "proven (plan); t is taken as the time at which rows of source bare are known: declare its timestamp"),
+        "proven (plan); t is taken as the time at which rows of source bare are known: declare its timestamp",
+    ),
     "a source that declares none, and its time moved": (
         TIMED + "WITH a AS (SELECT k, t AS u, x FROM {{ source('bare') }}) SELECT k, u + INTERVAL 1 DAY AS t, x FROM a",
-        "proven (plan); t is taken as the time at which rows of source bare are known: declare its timestamp"),
+        "proven (plan); t is taken as the time at which rows of source bare are known: declare its timestamp",
+    ),
     "a source that declares none, and its time is two columns": (
         TIMED + "SELECT k, t + to_days(x::INTEGER) AS t, x FROM {{ source('bare') }}",
-        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known"),
+        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known",
+    ),
     "another source that has times and declares none": (
-        TIMED + "SELECT e.k, e.t, SUM(b.x) AS s FROM {{ source('ev') }} e LEFT JOIN {{ source('bare') }} b USING (k) GROUP BY ALL",
-        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known"),
+        TIMED
+        + "SELECT e.k, e.t, SUM(b.x) AS s FROM {{ source('ev') }} e LEFT JOIN {{ source('bare') }} b USING (k) GROUP BY ALL",
+        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known",
+    ),
     "another source that has days and declares none": (
-        TIMED + "SELECT e.k, e.t, (SELECT MAX(b.x) FROM {{ source('bare_days') }} b WHERE b.k = e.k) AS s FROM {{ source('ev') }} e",
-        "unproven: source bare_days declares no timestamp and has times (day), so nobody knows when its rows are known"),
+        TIMED
+        + "SELECT e.k, e.t, (SELECT MAX(b.x) FROM {{ source('bare_days') }} b WHERE b.k = e.k) AS s FROM {{ source('ev') }} e",
+        "unproven: source bare_days declares no timestamp and has times (day), so nobody knows when its rows are known",
+    ),
     "totals of a source that has times and declares none": (
         '{{ config(entity="user") }} SELECT k, SUM(x) AS s FROM {{ source("bare") }} GROUP BY k',
-        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known"),
+        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known",
+    ),
     "the newest of a source that has times and declares none": (
         '{{ config(entity="user") }} WITH a AS (SELECT *, row_number() OVER (PARTITION BY k ORDER BY t DESC) AS n '
         'FROM {{ source("bare") }}) SELECT k, x FROM a WHERE n = 1',
-        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known"),
+        "unproven: source bare declares no timestamp and has times (t), so nobody knows when its rows are known",
+    ),
     "totals that are said to be final": (
         '{{ config(entity="user", assume_final=true) }} SELECT k, SUM(x) AS s FROM {{ source("bare") }} GROUP BY k',
-        "allowed: assume_final=true"),
+        "allowed: assume_final=true",
+    ),
     "rows that are looked up": (
-        '{{ config(entity="user") }} SELECT k, x FROM {{ source("bare_days") }}', "proven (plan); bare_days is taken as known always"),
+        '{{ config(entity="user") }} SELECT k, x FROM {{ source("bare_days") }}',
+        "proven (plan); bare_days is taken as known always",
+    ),
     "totals of a source without any times": (
         '{{ config(entity="user") }} SELECT k, COUNT(*) AS n FROM {{ source("names") }} GROUP BY k',
-        "proven (plan); names is taken as known always"),
+        "proven (plan); names is taken as known always",
+    ),
     "a source that declares none, and is tied": (
-        TIMED + "SELECT e.k, e.t, b.x FROM {{ source('ev') }} e JOIN {{ source('bare_days') }} b ON b.k = e.k AND b.day = e.t::DATE",
-        "proven (plan); day is taken as the time at which rows of source bare_days are known: declare its timestamp"),
+        TIMED
+        + "SELECT e.k, e.t, b.x FROM {{ source('ev') }} e JOIN {{ source('bare_days') }} b ON b.k = e.k AND b.day = e.t::DATE",
+        "proven (plan); day is taken as the time at which rows of source bare_days are known: declare its timestamp",
+    ),
     "a source that declares none, beside the time": (
-        TIMED + "SELECT e.k, e.t, (SELECT SUM(x) FROM {{ source('bare') }} b WHERE b.k = e.k)::BIGINT AS x FROM {{ source('ev') }} e", NOBODY),
+        TIMED
+        + "SELECT e.k, e.t, (SELECT SUM(x) FROM {{ source('bare') }} b WHERE b.k = e.k)::BIGINT AS x FROM {{ source('ev') }} e",
+        NOBODY,
+    ),
     "a source that declares none, and a time that cannot be followed": (
-        TIMED + "WITH RECURSIVE a AS (SELECT k, t, max(x) OVER (PARTITION BY k ORDER BY x DESC) AS x FROM {{ source('bare') }}) "
-        "SELECT k, t, x FROM a", NOBODY),
+        TIMED
+        + "WITH RECURSIVE a AS (SELECT k, t, max(x) OVER (PARTITION BY k ORDER BY x DESC) AS x FROM {{ source('bare') }}) "
+        "SELECT k, t, x FROM a",
+        NOBODY,
+    ),
     "a source that declares none, and a time from a list": (
-        TIMED + "SELECT k, u.t, s FROM (SELECT k, list(t) AS l, max(x) AS s FROM {{ source('bare') }} GROUP BY k), UNNEST(l) u(t)", NOBODY),
+        TIMED
+        + "SELECT k, u.t, s FROM (SELECT k, list(t) AS l, max(x) AS s FROM {{ source('bare') }} GROUP BY k), UNNEST(l) u(t)",
+        NOBODY,
+    ),
     "totals of a source that declares none": (
-        '{{ config(entity="user") }} SELECT k, max(x) AS x FROM {{ source("bare") }} GROUP BY k', NOBODY),
+        '{{ config(entity="user") }} SELECT k, max(x) AS x FROM {{ source("bare") }} GROUP BY k',
+        NOBODY,
+    ),
     "whether a source that declares none has a row": (
         '{{ config(entity="user") }} SELECT k, k IN (SELECT k FROM {{ source("bare") }}) AS x FROM {{ source("names") }}',
-        NOBODY + "; names is taken as known always"),
+        NOBODY + "; names is taken as known always",
+    ),
     "rows of a source that declares none": (
-        '{{ config(entity="user") }} SELECT k, x FROM {{ source("bare") }}', "proven (plan); bare is taken as known always"),
-    "static": ('{{ config(entity="user") }} SELECT k, name FROM {{ source("names") }}',
-               "proven (plan); names is taken as known always"),
-    "rows without the time": ('{{ config(entity="user") }} SELECT k, x FROM {{ source("ev") }}',
-                              "unproven: it has no timestamp, and what it reads has: ev"),
-    "said to be final": ('{{ config(entity="user", assume_final=true) }} SELECT k, sum(x) AS s FROM {{ source("ev") }} GROUP BY k',
-                         "allowed: assume_final=true"),
+        '{{ config(entity="user") }} SELECT k, x FROM {{ source("bare") }}',
+        "proven (plan); bare is taken as known always",
+    ),
+    "static": (
+        '{{ config(entity="user") }} SELECT k, name FROM {{ source("names") }}',
+        "proven (plan); names is taken as known always",
+    ),
+    "rows without the time": (
+        '{{ config(entity="user") }} SELECT k, x FROM {{ source("ev") }}',
+        "unproven: it has no timestamp, and what it reads has: ev",
+    ),
+    "said to be final": (
+        '{{ config(entity="user", assume_final=true) }} SELECT k, sum(x) AS s FROM {{ source("ev") }} GROUP BY k',
+        "allowed: assume_final=true",
+    ),
     "said to look ahead": (
         '{{ config(entity="user", timestamp="t", allow_lookahead=true) }} '
         "SELECT k, t, lead(x) OVER (PARTITION BY k ORDER BY t) AS x FROM {{ source('ev') }}",
-        "allowed: allow_lookahead=true"),
+        "allowed: allow_lookahead=true",
+    ),
     "late": (
-        TIMED + "SELECT e.k, e.t, d.x FROM {{ source('ev') }} e ASOF JOIN {{ source('days') }} d ON e.k = d.k AND d.day <= e.t",
-        "proven (rows)"),
+        TIMED
+        + "SELECT e.k, e.t, d.x FROM {{ source('ev') }} e ASOF JOIN {{ source('days') }} d ON e.k = d.k AND d.day <= e.t",
+        "proven (rows)",
+    ),
     "text": (
         '{{ config(entity="user", timestamp="t") }} SELECT k, strptime(day, \'%d/%m/%Y\') AS t, x FROM {{ source("texts") }}',
-        "unproven: day, the time of source texts, is text that nobody says how to read"),
+        "unproven: day, the time of source texts, is text that nobody says how to read",
+    ),
     "text of an undeclared source": (
         '{{ config(entity="user", timestamp="t") }} SELECT k, strptime(day, \'%d/%m/%Y\') + INTERVAL 1 DAY AS t, x '
         'FROM {{ source("bare_texts") }}',
         "unproven: day, the time of source bare_texts, is text that nobody says how to read; "
-        "day is taken as the time at which rows of source bare_texts are known: declare its timestamp"),
+        "day is taken as the time at which rows of source bare_texts are known: declare its timestamp",
+    ),
     "a text that SQL reads as another day": (
         '{{ config(entity="user", timestamp="t", timestamp_format="%Y-%d-%m") }} '
         "WITH c AS (SELECT unnest(['2024-05-01', '2024-07-01']) AS t) SELECT e.k, c.t, max(e.x) AS x FROM c "
         "JOIN {{ source('ev') }} e ON e.t <= c.t::TIMESTAMP GROUP BY ALL",
-        "proven (rows)"),
+        "proven (rows)",
+    ),
     "not understood": (
-        TIMED + "WITH RECURSIVE r AS (SELECT k, t, x FROM {{ source('ev') }} UNION ALL SELECT k, t + INTERVAL 1 DAY, x - 1 FROM r "
+        TIMED
+        + "WITH RECURSIVE r AS (SELECT k, t, x FROM {{ source('ev') }} UNION ALL SELECT k, t + INTERVAL 1 DAY, x - 1 FROM r "
         "WHERE x > 0) SELECT k, t, x FROM r",
-        "unproven: a recursive CTE over rows with a time is not understood"),
-}  # fmt: skip
+        "unproven: a recursive CTE over rows with a time is not understood",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", SAID)
@@ -182,9 +226,11 @@ DELAYS = {
     ("dawns", ""): ("0s", ""),
     ("nights", ', delay="30h"'): ("30h", ""),
     ("bare_days", ""): (
-        "1d", "; day is taken as the time at which rows of source bare_days are known: declare its timestamp"
-        "; its rows are known 1d after their time, as those of source bare_days are"),
-}  # fmt: skip
+        "1d",
+        "; day is taken as the time at which rows of source bare_days are known: declare its timestamp"
+        "; its rows are known 1d after their time, as those of source bare_days are",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", DELAYS)
@@ -217,9 +263,20 @@ def test_text_is_a_date_unless_its_format_has_a_time_of_day(project: Small) -> N
 
 
 PERIODS = {
-    "%d/%m/%Y": "1d", "%-d.%-m.%y": "1d", "%Y%j": "1d", "%x": "1d", "%G-W%V-%u": "1d", "%G-W%V": "7d", "%Y week %W": "7d",
-    "%Y-%m": "31d", "%b %Y": "31d", "%Y": "366d", "%%d of %Y": "366d", "%Y-%m %H": "0s", "%c": "0s",
-}  # fmt: skip
+    "%d/%m/%Y": "1d",
+    "%-d.%-m.%y": "1d",
+    "%Y%j": "1d",
+    "%x": "1d",
+    "%G-W%V-%u": "1d",
+    "%G-W%V": "7d",
+    "%Y week %W": "7d",
+    "%Y-%m": "31d",
+    "%b %Y": "31d",
+    "%Y": "366d",
+    "%%d of %Y": "366d",
+    "%Y-%m %H": "0s",
+    "%c": "0s",
+}
 
 
 @pytest.mark.parametrize("format_", PERIODS)
@@ -294,8 +351,10 @@ LATER = '{{ config(entity="user", timestamp="t", delay="36h") }} SELECT k, t, x 
 HELD = {
     "one that looks ahead": (AHEAD, "allowed: it reads a, which is allowed: allow_lookahead=true"),
     "one that is known later": (
-        LATER, "unproven: the version of a that it reads has rows that are known 36h after their time"),
-}  # fmt: skip
+        LATER,
+        "unproven: the version of a that it reads has rows that are known 36h after their time",
+    ),
+}
 READERS = {
     "rows": TIMED + "SELECT k, t, x FROM {{ ref('a') }}",
     "joined": TIMED + "SELECT e.k, e.t, a.x FROM {{ source('ev') }} e LEFT JOIN {{ ref('a') }} a ON a.k = e.k",

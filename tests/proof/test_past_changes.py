@@ -58,26 +58,30 @@ def warnings(project: Small, second: str, options: BuildOptions = BuildOptions()
 
 SAID = {
     "latest": (
-        LATEST, "assume_final=true",
+        LATEST,
+        "assume_final=true",
         "1 row of the past is gone, changed or new, though no source row is new that was known by then: "
         f"k=1 at 2024-01-20 00:00:00 is gone: {FINAL}",
     ),
     "total": (
-        TOTAL, "assume_final=true",
+        TOTAL,
+        "assume_final=true",
         "2 rows of the past are gone, changed or new, though no source row is new that was known by then: k=1 at "
         f"2024-01-01 00:00:00 is changed; k=1 at 2024-01-20 00:00:00 is changed: {FINAL}",
     ),
     "unproven": (
-        RECURSIVE, "",
+        RECURSIVE,
+        "",
         "2 rows of the past are gone, changed or new, though no source row is new that was known by then: k=1 at "
         f"2024-01-01 00:00:00 is changed; k=1 at 2024-01-20 00:00:00 is changed: {AHEAD}",
     ),
     "by_key": (
-        TOTAL, 'assume_final=true, incremental="by_key"',
+        TOTAL,
+        'assume_final=true, incremental="by_key"',
         "2 rows of the past are gone, changed or new, though no source row is new that was known by then: k=1 at "
         f"2024-01-01 00:00:00 is changed; k=1 at 2024-01-20 00:00:00 is changed: {FINAL}",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SAID)

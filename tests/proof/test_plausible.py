@@ -67,8 +67,14 @@ def project(tmp_path: Path) -> Small:
 
 
 def rows(
-    project: Small, t: str, n: int = 20, loaded: str = "NULL::TIMESTAMP", file: str = "a/1", first: int = 0, key: str = "i % 10"
-) -> None:  # fmt: skip
+    project: Small,
+    t: str,
+    n: int = 20,
+    loaded: str = "NULL::TIMESTAMP",
+    file: str = "a/1",
+    first: int = 0,
+    key: str = "i % 10",
+) -> None:
     """Write rows numbered i, with the time ``t`` of i."""
     project.write(
         f"data/{file}.parquet",
@@ -92,38 +98,65 @@ def warned(result: BuildResult) -> list[str]:
 DOUBTED = {
     "midnight": (DAYS, WINDOW, MIDNIGHT + "state ev_a: {delay: 1d} among the sources, or delay: 0s if they are"),
     "midnight, through a CTE": (
-        DAYS, "WITH a AS (SELECT k, t AS u, x FROM {{ source('ev_a') }}) SELECT k, u AS t, x FROM a",
-        MIDNIGHT + "state ev_a: {delay: 1d} among the sources, or delay: 0s if they are"),
+        DAYS,
+        "WITH a AS (SELECT k, t AS u, x FROM {{ source('ev_a') }}) SELECT k, u AS t, x FROM a",
+        MIDNIGHT + "state ev_a: {delay: 1d} among the sources, or delay: 0s if they are",
+    ),
     "midnight, of a source that declares no time": (
-        DAYS, "SELECT k, t, x FROM {{ source('bare_a') }}",
-        MIDNIGHT + "state bare_a: {timestamp: t, delay: 1d} among the sources, or delay: 0s if they are"),
+        DAYS,
+        "SELECT k, t, x FROM {{ source('bare_a') }}",
+        MIDNIGHT + "state bare_a: {timestamp: t, delay: 1d} among the sources, or delay: 0s if they are",
+    ),
     "midnight, of several sources": (
-        DAYS, "SELECT k, t, x FROM {{ source('bare_a') }} WHERE k < 5 UNION ALL SELECT k, t, x FROM {{ source('ev_a') }} WHERE k >= 5",
-        MIDNIGHT + "state bare_a: {timestamp: t, delay: 1d}, ev_a: {delay: 1d} among the sources, or delay: 0s if they are"),
+        DAYS,
+        "SELECT k, t, x FROM {{ source('bare_a') }} WHERE k < 5 UNION ALL SELECT k, t, x FROM {{ source('ev_a') }} WHERE k >= 5",
+        MIDNIGHT
+        + "state bare_a: {timestamp: t, delay: 1d}, ev_a: {delay: 1d} among the sources, or delay: 0s if they are",
+    ),
     "midnight, of two sources of which one says so": (
-        DAYS, "SELECT k, t, x FROM {{ source('known_a') }} WHERE k < 5 UNION ALL SELECT k, t, x FROM {{ source('ev_a') }} WHERE k >= 5",
-        MIDNIGHT + "state ev_a: {delay: 1d} among the sources, or delay: 0s if they are"),
-    "seconds as microseconds": ("1700000000 + i", "SELECT k, make_timestamp(t) AS t, x FROM {{ source('bare_a') }}",
-                                f"all 20 rows {EPOCH}"),
-    "seconds as milliseconds": ("1700000000 + i", "SELECT k, epoch_ms(t) AS t, x FROM {{ source('bare_a') }}",
-                                f"all 20 rows {EPOCH}"),
-    "years as microseconds": ("2024 + i", "SELECT k, make_timestamp(t) AS t, x FROM {{ source('bare_a') }}",
-                              f"all 20 rows {EPOCH}"),
-    "the end of 1970": ("TIMESTAMP '1970-12-31 23:59:59.999999' - to_hours(i::INTEGER)", WINDOW, f"all 20 rows {EPOCH}"),
-    "future": (AHEAD, WINDOW,
-               f"3 of 20 rows have a time later than now, the last 2999-01-03 10:00:00: {FUTURE}"),
+        DAYS,
+        "SELECT k, t, x FROM {{ source('known_a') }} WHERE k < 5 UNION ALL SELECT k, t, x FROM {{ source('ev_a') }} WHERE k >= 5",
+        MIDNIGHT + "state ev_a: {delay: 1d} among the sources, or delay: 0s if they are",
+    ),
+    "seconds as microseconds": (
+        "1700000000 + i",
+        "SELECT k, make_timestamp(t) AS t, x FROM {{ source('bare_a') }}",
+        f"all 20 rows {EPOCH}",
+    ),
+    "seconds as milliseconds": (
+        "1700000000 + i",
+        "SELECT k, epoch_ms(t) AS t, x FROM {{ source('bare_a') }}",
+        f"all 20 rows {EPOCH}",
+    ),
+    "years as microseconds": (
+        "2024 + i",
+        "SELECT k, make_timestamp(t) AS t, x FROM {{ source('bare_a') }}",
+        f"all 20 rows {EPOCH}",
+    ),
+    "the end of 1970": (
+        "TIMESTAMP '1970-12-31 23:59:59.999999' - to_hours(i::INTEGER)",
+        WINDOW,
+        f"all 20 rows {EPOCH}",
+    ),
+    "future": (AHEAD, WINDOW, f"3 of 20 rows have a time later than now, the last 2999-01-03 10:00:00: {FUTURE}"),
     "microseconds as milliseconds": (
-        "1700000000000000 + i", "SELECT k, epoch_ms(t) AS t, x FROM {{ source('bare_a') }}",
-        f"20 of 20 rows have a time more than a year from now, the last 55840-11-08 22:13:20.019: {FUTURE}"),
+        "1700000000000000 + i",
+        "SELECT k, epoch_ms(t) AS t, x FROM {{ source('bare_a') }}",
+        f"20 of 20 rows have a time more than a year from now, the last 55840-11-08 22:13:20.019: {FUTURE}",
+    ),
     "constant": (SIGN_UP, WINDOW, f"each of the 10 {CONSTANT}"),
     "constant, beside others": (
-        SIGN_UP, "SELECT k, t, SUM(x) OVER last_7d AS s, COUNT(*) OVER ever AS n FROM {{ source('ev_a') }} WHERE x = 1",
-        f"each of the 10 {CONSTANT}"),
+        SIGN_UP,
+        "SELECT k, t, SUM(x) OVER last_7d AS s, COUNT(*) OVER ever AS n FROM {{ source('ev_a') }} WHERE x = 1",
+        f"each of the 10 {CONSTANT}",
+    ),
     "constant, of plain rows": (SIGN_UP, "SELECT k, t, x FROM {{ source('ev_a') }}", f"each of the 10 {CONSTANT}"),
     "constant, joined": (
-        SIGN_UP, "SELECT e.k, e.t, e.x FROM {{ source('ev_a') }} e JOIN (SELECT unnest(range(10)) AS k) s ON s.k = e.k",
-        f"each of the 10 {CONSTANT}"),
-}  # fmt: skip
+        SIGN_UP,
+        "SELECT e.k, e.t, e.x FROM {{ source('ev_a') }} e JOIN (SELECT unnest(range(10)) AS k) s ON s.k = e.k",
+        f"each of the 10 {CONSTANT}",
+    ),
+}
 
 
 NOT_DOUBTED = {
@@ -134,20 +167,26 @@ NOT_DOUBTED = {
     "midnight, and the source says that it is right": (DAYS, 20, "SELECT k, t, x FROM {{ source('known_a') }}"),
     "dates, which are known when they are over": (f"({DAYS})::DATE", 20, "SELECT k, t, x FROM {{ source('ev_a') }}"),
     "midnight, computed": (DAYS, 20, "SELECT k, t + INTERVAL 1 DAY AS t, x FROM {{ source('ev_a') }}"),
-    "midnight, of another column than the source's time": (f"{DAYS} + INTERVAL 1 DAY", 20, "SELECT k, t, x FROM {{ source('due_a') }}"),
+    "midnight, of another column than the source's time": (
+        f"{DAYS} + INTERVAL 1 DAY",
+        20,
+        "SELECT k, t, x FROM {{ source('due_a') }}",
+    ),
     "one row of 1970": ("TIMESTAMP '1970-01-01 10:00:00'", 1, WINDOW),
     "1970 and later": (f"if(i < 10, TIMESTAMP '1970-01-01 10:00:00', {HOURS})", 20, WINDOW),
     "before 1970": ("TIMESTAMP '1969-12-31 23:59:59.999999' - to_hours(i::INTEGER)", 20, WINDOW),
     "1971": ("TIMESTAMP '1971-01-01' + to_hours(i::INTEGER)", 20, WINDOW),
     "the end of a period that is not over": (
-        "now()::TIMESTAMP - to_hours(i::INTEGER)", 20,
-        "SELECT k, date_trunc('month', t) + INTERVAL 1 MONTH AS t, SUM(x) AS s FROM {{ source('ev_a') }} GROUP BY ALL"),
+        "now()::TIMESTAMP - to_hours(i::INTEGER)",
+        20,
+        "SELECT k, date_trunc('month', t) + INTERVAL 1 MONTH AS t, SUM(x) AS s FROM {{ source('ev_a') }} GROUP BY ALL",
+    ),
     "infinity": (f"if(i < 3, 'infinity'::TIMESTAMP, {HOURS})", 20, WINDOW),
     "few keys with one time": (SIGN_UP, 19, WINDOW),
     "keys with one row": (HOURS, 10, WINDOW),
     "one key with two times": (f"if(i = 0, TIMESTAMP '2024-05-05 10:00:00', {SIGN_UP})", 40, WINDOW),
     "one time for all": ("TIMESTAMP '2024-05-05 10:00:00'", 40, WINDOW),
-}  # fmt: skip
+}
 
 
 LOADS = "SELECT k, t, SUM(x) OVER last_7d AS s FROM {{ source('loads_a') }}"
@@ -160,7 +199,7 @@ LOADED_AT = {
     "of those that say so": (f"if(i < 15, NULL, {HOURS} - INTERVAL 1 HOUR)", 40, [f"25 of 25 {LOADED}"]),
     "few of those that say so": (f"if(i < 15, NULL, {HOURS} - INTERVAL 1 HOUR)", 34, []),
     "infinity": ("'-infinity'::TIMESTAMP", 20, []),
-}  # fmt: skip
+}
 NONE = "NULL::TIMESTAMP"
 CASES = {
     **{name: (times, 20, NONE, sql, [said]) for name, (times, sql, said) in DOUBTED.items()},

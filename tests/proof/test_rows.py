@@ -49,12 +49,12 @@ LOOKED_AT = {
     "numbered": "SELECT k, greatest(t, t) AS ts, row_number() OVER (PARTITION BY k ORDER BY t) AS n FROM {{ source('ev') }}",
     "rows before": "SELECT k, greatest(t, t) AS ts, SUM(x) OVER (PARTITION BY k ORDER BY t ROWS 1 PRECEDING) AS s FROM {{ source('ev') }}",
     "asof": "SELECT e.k, greatest(e.t, e.t) AS ts, p.price FROM {{ source('ev') }} e ASOF LEFT JOIN {{ source('prices') }} p "
-            "ON e.k = p.k AND e.t >= p.moment",
+    "ON e.k = p.k AND e.t >= p.moment",
     "listed": "SELECT k, strptime(strftime(t, '%Y-%m-%d'), '%Y-%m-%d') + INTERVAL 1 DAY AS ts, LIST(x) AS xs, FIRST(x) AS f FROM {{ source('ev') }} GROUP BY ALL",
     "windows": "SELECT k, greatest(t, t) AS ts, SUM(x) OVER last_2d AS s, x AS last FROM {{ source('ev') }}",
     "a text": "SELECT k, strptime(t::VARCHAR, '%Y-%m-%d %H:%M:%S') AS ts, x FROM {{ source('ev') }}",
     "late columns": "SELECT k, moment + INTERVAL 2 DAY AS ts, settled FROM {{ source('prices') }}",
-}  # fmt: skip
+}
 
 
 def proof(project: Small, name: str = "f") -> str:
@@ -94,13 +94,15 @@ LEAKS = {
   k=2: stamped 2023-12-28 00:00:00, known at 2024-01-02 00:00:00
   k=1: stamped 2023-12-31 00:00:00, known at 2024-01-01 00:00:00
   k=1: stamped 2023-12-31 00:00:00, known at 2024-01-02 00:00:00
-  later row of ev: k=2, t=2024-01-02 00:00:00, x=5"""),
+  later row of ev: k=2, t=2024-01-02 00:00:00, x=5""",
+    ),
     "a column that comes later": (
         "SELECT k, moment AS ts, settled FROM {{ source('prices') }} WHERE k = 2",
         """f: 1 row holds what was not known at the row's time
   k=2: stamped 2024-01-01 00:00:00, known at 2024-01-03 00:00:00
-  later value of prices.settled: k=2, moment=2024-01-01 00:00:00, price="""),
-}  # fmt: skip
+  later value of prices.settled: k=2, moment=2024-01-01 00:00:00, price=""",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", LEAKS)

@@ -74,36 +74,45 @@ PASSES = {
     "a computed stamp": "SELECT k, greatest(t, TIMESTAMP '2024-01-31') AS ts, x FROM @ev WHERE t IS NOT NULL",
     "a month's end by another spelling": (
         "SELECT k, make_timestamp(year(t), month(t), 1, 0, 0, 0.0) + INTERVAL 1 MONTH AS ts, SUM(x) AS s FROM @ev "
-        "WHERE t IS NOT NULL GROUP BY ALL"),
+        "WHERE t IS NOT NULL GROUP BY ALL"
+    ),
     "first purchase": "SELECT k, MIN(t) AS ts, COUNT(DISTINCT k) FILTER (WHERE k IS NULL AND k IS NOT NULL) AS n FROM @ev WHERE t IS NOT NULL GROUP BY k",
     "what was first bought": (
         "SELECT k, MIN(t) AS ts, arg_min(g, t) AS g, MIN(t) FILTER (WHERE t < TIMESTAMP '2024-01-01') AS none FROM @ev "
-        "WHERE t IS NOT NULL AND g IS NOT NULL GROUP BY k"),
+        "WHERE t IS NOT NULL AND g IS NOT NULL GROUP BY k"
+    ),
     "the first as numbered": (
         "SELECT k, m AS ts, x FROM (SELECT k, date_trunc('month', t) + INTERVAL 1 MONTH AS m, x, row_number() OVER ("
         "PARTITION BY k, date_trunc('month', t) + INTERVAL 1 MONTH ORDER BY t DESC, x, g) AS rn FROM @ev "
-        "WHERE t IS NOT NULL) WHERE rn = 1"),
+        "WHERE t IS NOT NULL) WHERE rn = 1"
+    ),
     "an outer join, greatest": (
         "SELECT e.k, greatest(e.t, b.t2 + INTERVAL 36 HOUR) AS ts, b.y FROM @ev e JOIN @late b ON e.k = b.k "
-        "WHERE e.t IS NOT NULL AND b.t2 IS NOT NULL"),
+        "WHERE e.t IS NOT NULL AND b.t2 IS NOT NULL"
+    ),
     "a tied outer join keeps its columns": (
-        "SELECT e.k, e.t AS ts, b.x FROM @ev e LEFT JOIN @ev b ON b.k = e.k AND b.t <= e.t WHERE b.x > 1"),
+        "SELECT e.k, e.t AS ts, b.x FROM @ev e LEFT JOIN @ev b ON b.k = e.k AND b.t <= e.t WHERE b.x > 1"
+    ),
     "asof using": "SELECT e.k, e.t AS ts FROM @ev e ASOF JOIN @ev b USING (k, t)",
     "names": "SELECT e.k, e.t AS ts, n.name FROM @ev e LEFT JOIN @names n ON n.k = e.k WHERE n.name = 'a'",
     "late, not selected": (
-        "SELECT k, ts FROM (SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY x DESC) AS s FROM @ev)"),
+        "SELECT k, ts FROM (SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY x DESC) AS s FROM @ev)"
+    ),
     "the last of the month, at its end": (
         "SELECT DISTINCT ON (k, m) k, m + INTERVAL 1 MONTH AS ts, x FROM (SELECT k, date_trunc('month', t) AS m, t, x FROM @ev "
-        "WHERE t IS NOT NULL) ORDER BY k, m, t DESC, x"),
+        "WHERE t IS NOT NULL) ORDER BY k, m, t DESC, x"
+    ),
     "the last of the month, by its number": (
         "SELECT k, date_trunc('month', t) + INTERVAL 1 MONTH AS ts, x FROM @ev WHERE t IS NOT NULL "
-        "QUALIFY row_number() OVER (PARTITION BY k, date_trunc('month', t) ORDER BY t DESC, x, g) = 1"),
+        "QUALIFY row_number() OVER (PARTITION BY k, date_trunc('month', t) ORDER BY t DESC, x, g) = 1"
+    ),
     "at least two": (
         "SELECT k, make_timestamp(year(t), month(t), 1, 0, 0, 0.0) + INTERVAL 1 MONTH AS ts, COUNT(*) AS n FROM @ev "
-        "WHERE t IS NOT NULL GROUP BY ALL HAVING COUNT(*) > 1"),
+        "WHERE t IS NOT NULL GROUP BY ALL HAVING COUNT(*) > 1"
+    ),
     "intersect": "SELECT k, t + INTERVAL 40 DAY AS ts FROM @ev WHERE t IS NOT NULL INTERSECT SELECT k, t2 + INTERVAL 40 DAY FROM @late",
     "groups by the instant": "SELECT k, t + INTERVAL 0 DAY AS ts, SUM(x) AS s FROM @ev WHERE t IS NOT NULL GROUP BY k, t HAVING SUM(x) < 3",
-}  # fmt: skip
+}
 
 CAUGHT = {
     "totals of all": "SELECT k, MIN(t) + INTERVAL 1 DAY AS ts, SUM(x) AS s FROM @ev GROUP BY k",
@@ -112,10 +121,12 @@ CAUGHT = {
     "first value": "SELECT k, t + INTERVAL 1 DAY AS ts, FIRST_VALUE(x) OVER (PARTITION BY k ORDER BY t DESC, x) AS s FROM @ev",
     "lead": "SELECT k, t AS ts, lead(x) OVER (PARTITION BY k ORDER BY t, x, g) AS s FROM @ev",
     "a frame before the row": (
-        "SELECT k, t AS ts, SUM(x) OVER (ORDER BY x, t, g ROWS BETWEEN 3 PRECEDING AND 2 PRECEDING) AS s FROM @ev"),
+        "SELECT k, t AS ts, SUM(x) OVER (ORDER BY x, t, g ROWS BETWEEN 3 PRECEDING AND 2 PRECEDING) AS s FROM @ev"
+    ),
     "ties left out": "SELECT k, t AS ts, SUM(x) OVER (ORDER BY x RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW EXCLUDE TIES) AS s FROM @ev",
     "the hint's spelling": (
-        "SELECT k, strptime(strftime(t, '%Y-%m'), '%Y-%m') + INTERVAL 1 DAY AS ts, SUM(x) AS s FROM @ev GROUP BY ALL"),
+        "SELECT k, strptime(strftime(t, '%Y-%m'), '%Y-%m') + INTERVAL 1 DAY AS ts, SUM(x) AS s FROM @ev GROUP BY ALL"
+    ),
     "1970": "SELECT k, make_timestamp(year(t)) AS ts, x FROM @ev",
     "a date is its end": "SELECT k, day::TIMESTAMP AS ts, z FROM @days",
     "asof into the future": "SELECT e.k, e.t AS ts, b.y FROM @ev e ASOF JOIN @late b ON e.k = b.k AND e.t <= b.t2",
@@ -132,7 +143,8 @@ CAUGHT = {
     "compared to all": "SELECT k, t AS ts, x - (SELECT AVG(x) FROM @ev) AS d FROM @ev",
     "once each": "SELECT DISTINCT k, TIMESTAMP '2024-01-31' AS ts FROM @ev",
     "counts once each": (
-        "SELECT DISTINCT g AS k, TIMESTAMP '2024-01-31' AS ts, n FROM (SELECT k, g, COUNT(*) AS n FROM @ev GROUP BY k, g)"),
+        "SELECT DISTINCT g AS k, TIMESTAMP '2024-01-31' AS ts, n FROM (SELECT k, g, COUNT(*) AS n FROM @ev GROUP BY k, g)"
+    ),
     "union": "SELECT k, t AS ts FROM @ev UNION SELECT k, t2 FROM @late",
     "the largest": "SELECT k, TIMESTAMP '2024-01-31' AS ts, MAX(x) AS m, arg_max(g, t) AS g FROM @ev GROUP BY k",
     "the first two": "SELECT k, MIN(t) AS ts, MIN(t, 2) AS two FROM @ev GROUP BY k",
@@ -142,68 +154,188 @@ CAUGHT = {
     "the first of all": "SELECT 1 AS k, TIMESTAMP '2024-01-29' AS ts, MIN(t) AS s FROM @ev",
     "along the time, which sums of several instants do not have": (
         "SELECT k, coalesce(t, TIMESTAMP '2024-01-31') AS ts, COUNT(*) OVER (PARTITION BY k ORDER BY t) AS n FROM ("
-        "SELECT k, t FROM @ev GROUP BY ROLLUP (k, t))"),
+        "SELECT k, t FROM @ev GROUP BY ROLLUP (k, t))"
+    ),
     "the same, by the time twice": (
         "SELECT k, coalesce(t, TIMESTAMP '2024-01-31') AS ts, COUNT(*) OVER (PARTITION BY k ORDER BY t) AS n FROM ("
-        "SELECT k, t FROM @ev GROUP BY k, CUBE (t))"),
+        "SELECT k, t FROM @ev GROUP BY k, CUBE (t))"
+    ),
     "cube": "SELECT k, g, TIMESTAMP '2024-01-31' AS ts, COUNT(*) AS n FROM @ev GROUP BY CUBE (k, g)",
-}  # fmt: skip
+}
 
 ROWS = "write the rows: retrieval takes the last"
 END = "add the period to GROUP BY, and stamp its end"
 # form -> why (its beginning), the SQL that it is at, the repair
 UNPROVEN = {
-    "max(t)": ("SELECT k, MAX(t) AS ts, SUM(x) AS s FROM @ev GROUP BY k",
-               "the timestamp itself changes as later rows arrive: it is made of a total, MAX(ev.t)", 'MAX("ev"."t")', END),
-    "the latest": ("SELECT k, t AS ts, x FROM @ev QUALIFY row_number() OVER (PARTITION BY k ORDER BY t DESC, x) = 1",
-                   "the timestamp itself changes as later rows arrive: it is made of the row that is chosen", "QUALIFY ROW_NUMBER()", ROWS),
-    "the latest, distinct on": ("SELECT DISTINCT ON (k) k, t AS ts, x FROM @ev ORDER BY k, t DESC, x",
-                                "the timestamp itself changes", 'DISTINCT ON ("k")', ROWS),
-    "not exists": ("SELECT k, t AS ts FROM @ev e WHERE NOT EXISTS (FROM @late b WHERE b.k = e.k)",
-                   "NOT EXISTS: a later row takes this one away", 'EXISTS(SELECT 1 AS "_mlforge_none"', "AND b.t2 + INTERVAL 36 HOUR <= e.t"),
-    "not in": ("SELECT k, t AS ts FROM @ev e WHERE k NOT IN (SELECT k FROM @late)",
-               "NOT IN: a later row takes this one away", '"e"."k" IN', "AND late.t2 + INTERVAL 36 HOUR <= e.t"),
-    "anti": ("SELECT e.k, e.t AS ts FROM @ev e ANTI JOIN @late b ON b.k = e.k",
-             "ANTI JOIN: a later row takes this one away", "ANTI JOIN", "AND b.t2 + INTERVAL 36 HOUR <= e.t"),
-    "is null": ("SELECT e.k, e.t AS ts FROM @ev e LEFT JOIN @late b ON b.k = e.k WHERE b.k IS NULL",
-                "WHERE reads the outer side of a join", '"b"."k" IS NULL', "AND b.t2 + INTERVAL 36 HOUR <= e.t"),
-    "having": ("SELECT k, TIMESTAMP '2024-02-01' AS ts, SUM(x) AS s FROM @ev GROUP BY k HAVING COUNT(*) < 3",
-               "HAVING reads a total, COUNT(*)", "COUNT(*) < 3", END),
-    "a filter on a total": ("SELECT k, TIMESTAMP '2024-02-01' AS ts, n FROM (SELECT k, COUNT(*) AS n FROM @ev GROUP BY k) WHERE n < 3",
-                            "WHERE reads a total, COUNT(*)", '"n" < 3', END),
+    "max(t)": (
+        "SELECT k, MAX(t) AS ts, SUM(x) AS s FROM @ev GROUP BY k",
+        "the timestamp itself changes as later rows arrive: it is made of a total, MAX(ev.t)",
+        'MAX("ev"."t")',
+        END,
+    ),
+    "the latest": (
+        "SELECT k, t AS ts, x FROM @ev QUALIFY row_number() OVER (PARTITION BY k ORDER BY t DESC, x) = 1",
+        "the timestamp itself changes as later rows arrive: it is made of the row that is chosen",
+        "QUALIFY ROW_NUMBER()",
+        ROWS,
+    ),
+    "the latest, distinct on": (
+        "SELECT DISTINCT ON (k) k, t AS ts, x FROM @ev ORDER BY k, t DESC, x",
+        "the timestamp itself changes",
+        'DISTINCT ON ("k")',
+        ROWS,
+    ),
+    "not exists": (
+        "SELECT k, t AS ts FROM @ev e WHERE NOT EXISTS (FROM @late b WHERE b.k = e.k)",
+        "NOT EXISTS: a later row takes this one away",
+        'EXISTS(SELECT 1 AS "_mlforge_none"',
+        "AND b.t2 + INTERVAL 36 HOUR <= e.t",
+    ),
+    "not in": (
+        "SELECT k, t AS ts FROM @ev e WHERE k NOT IN (SELECT k FROM @late)",
+        "NOT IN: a later row takes this one away",
+        '"e"."k" IN',
+        "AND late.t2 + INTERVAL 36 HOUR <= e.t",
+    ),
+    "anti": (
+        "SELECT e.k, e.t AS ts FROM @ev e ANTI JOIN @late b ON b.k = e.k",
+        "ANTI JOIN: a later row takes this one away",
+        "ANTI JOIN",
+        "AND b.t2 + INTERVAL 36 HOUR <= e.t",
+    ),
+    "is null": (
+        "SELECT e.k, e.t AS ts FROM @ev e LEFT JOIN @late b ON b.k = e.k WHERE b.k IS NULL",
+        "WHERE reads the outer side of a join",
+        '"b"."k" IS NULL',
+        "AND b.t2 + INTERVAL 36 HOUR <= e.t",
+    ),
+    "having": (
+        "SELECT k, TIMESTAMP '2024-02-01' AS ts, SUM(x) AS s FROM @ev GROUP BY k HAVING COUNT(*) < 3",
+        "HAVING reads a total, COUNT(*)",
+        "COUNT(*) < 3",
+        END,
+    ),
+    "a filter on a total": (
+        "SELECT k, TIMESTAMP '2024-02-01' AS ts, n FROM (SELECT k, COUNT(*) AS n FROM @ev GROUP BY k) WHERE n < 3",
+        "WHERE reads a total, COUNT(*)",
+        '"n" < 3',
+        END,
+    ),
     "a histogram of counts": (
         "SELECT n AS k, TIMESTAMP '2024-02-01' AS ts, COUNT(*) AS c FROM (SELECT k, COUNT(*) AS n FROM @ev GROUP BY k) GROUP BY n",
-        "GROUP BY a total, COUNT(*)", '"n"', END),
-    "full": ("SELECT e.k, e.t AS ts FROM @ev e FULL JOIN @late b ON b.k = e.k", "FULL JOIN over rows with a time", 'FULL JOIN "_mlforge_source"."late" AS "b"', "UNION ALL"),
-    "limit": ("SELECT k, t AS ts FROM @ev ORDER BY t LIMIT 3", "LIMIT over rows with a time", "LIMIT 3", "QUALIFY row_number()"),
+        "GROUP BY a total, COUNT(*)",
+        '"n"',
+        END,
+    ),
+    "full": (
+        "SELECT e.k, e.t AS ts FROM @ev e FULL JOIN @late b ON b.k = e.k",
+        "FULL JOIN over rows with a time",
+        'FULL JOIN "_mlforge_source"."late" AS "b"',
+        "UNION ALL",
+    ),
+    "limit": (
+        "SELECT k, t AS ts FROM @ev ORDER BY t LIMIT 3",
+        "LIMIT over rows with a time",
+        "LIMIT 3",
+        "QUALIFY row_number()",
+    ),
     "offset": ("SELECT k, t AS ts FROM @ev ORDER BY t OFFSET 3", "OFFSET over rows with a time", "OFFSET 3", ""),
-    "sample": ("SELECT k, t AS ts FROM @ev USING SAMPLE 10%", "SAMPLE over rows with a time", "", "WHERE user_id % 10 = 0"),
-    "except": ("SELECT k, t AS ts FROM @ev EXCEPT SELECT k, t2 FROM @late", "EXCEPT takes rows away", "EXCEPT", "NOT EXISTS"),
-    "in as a value": ("SELECT k, t AS ts, k IN (SELECT k FROM @late) AS b FROM @ev", "IN (SELECT ...) as a value", "SELECT", "AND late.t2 + INTERVAL 36 HOUR <= ev.t"),
-    "any one": ("SELECT k, t AS ts, (SELECT y FROM @late b WHERE b.k = e.k) AS y FROM @ev e", "a subquery that is not one total", "SELECT", "b.t2"),
+    "sample": (
+        "SELECT k, t AS ts FROM @ev USING SAMPLE 10%",
+        "SAMPLE over rows with a time",
+        "",
+        "WHERE user_id % 10 = 0",
+    ),
+    "except": (
+        "SELECT k, t AS ts FROM @ev EXCEPT SELECT k, t2 FROM @late",
+        "EXCEPT takes rows away",
+        "EXCEPT",
+        "NOT EXISTS",
+    ),
+    "in as a value": (
+        "SELECT k, t AS ts, k IN (SELECT k FROM @late) AS b FROM @ev",
+        "IN (SELECT ...) as a value",
+        "SELECT",
+        "AND late.t2 + INTERVAL 36 HOUR <= ev.t",
+    ),
+    "any one": (
+        "SELECT k, t AS ts, (SELECT y FROM @late b WHERE b.k = e.k) AS y FROM @ev e",
+        "a subquery that is not one total",
+        "SELECT",
+        "b.t2",
+    ),
     "the last as numbered, and a filter": (
         "SELECT k, TIMESTAMP '2024-02-01' AS ts FROM (SELECT k, x, row_number() OVER (PARTITION BY k ORDER BY t DESC) AS rn FROM @ev) "
-        "WHERE rn = 1 AND x > 1", "WHERE reads the row that is chosen", '"x" > 1', ROWS),
+        "WHERE rn = 1 AND x > 1",
+        "WHERE reads the row that is chosen",
+        '"x" > 1',
+        ROWS,
+    ),
     "the first by two numbers": (
         "SELECT k, TIMESTAMP '2024-02-01' AS ts FROM (SELECT k, row_number() OVER (PARTITION BY k ORDER BY x, t) AS a, "
         "row_number() OVER (PARTITION BY k ORDER BY g, t) AS b FROM @ev) WHERE a = 1 AND b = 1",
-        "WHERE reads a window over other rows", '"b" = 1', "ascending"),
-    "compared in where": ("SELECT k, t AS ts FROM @ev WHERE x > (SELECT AVG(x) FROM @ev)", "WHERE compares the value of a subquery", "AVG", "name the two apart, as in AS b: AND b.t <= ev.t"),
-    "recursive": ("WITH RECURSIVE r AS (SELECT k, t FROM @ev UNION ALL SELECT k, t FROM r WHERE FALSE) SELECT k, t AS ts FROM r",
-                  "a recursive CTE over rows with a time", "r", ""),
-    "lateral": ("SELECT k, t AS ts, l.s FROM @ev e, LATERAL (SELECT SUM(y) AS s FROM @late b WHERE b.k = e.k) l",
-                "LATERAL over rows that may be later", "LATERAL", "AND b.t2 + INTERVAL 36 HOUR <= e.t in its WHERE"),
+        "WHERE reads a window over other rows",
+        '"b" = 1',
+        "ascending",
+    ),
+    "compared in where": (
+        "SELECT k, t AS ts FROM @ev WHERE x > (SELECT AVG(x) FROM @ev)",
+        "WHERE compares the value of a subquery",
+        "AVG",
+        "name the two apart, as in AS b: AND b.t <= ev.t",
+    ),
+    "recursive": (
+        "WITH RECURSIVE r AS (SELECT k, t FROM @ev UNION ALL SELECT k, t FROM r WHERE FALSE) SELECT k, t AS ts FROM r",
+        "a recursive CTE over rows with a time",
+        "r",
+        "",
+    ),
+    "lateral": (
+        "SELECT k, t AS ts, l.s FROM @ev e, LATERAL (SELECT SUM(y) AS s FROM @late b WHERE b.k = e.k) l",
+        "LATERAL over rows that may be later",
+        "LATERAL",
+        "AND b.t2 + INTERVAL 36 HOUR <= e.t in its WHERE",
+    ),
     "pivot": ("SELECT k, t AS ts FROM (PIVOT @ev ON g USING SUM(x) GROUP BY k, t)", "", "", ""),
-    "positional": ("SELECT e.k, e.t AS ts FROM @ev e POSITIONAL JOIN @names n", "POSITIONAL JOIN is not understood", "POSITIONAL", "JOIN ... ON"),
-    "a row as a value": ("SELECT k, t AS ts, e FROM @ev e", "e, a row as one value, is not understood", "e", "name the columns"),
-    "a name of ours": ("SELECT k, t AS ts, x AS _mlforge_seen FROM @ev", "_mlforge_seen, a name of mlforge's own, is not understood", "SELECT", "AS"),
-    "two of a name": ("SELECT k, t AS ts, x, g AS x FROM @ev", "two columns named 'x' are not understood", "SELECT", "AS"),
-    "in of two": ("SELECT k, t AS ts FROM @ev WHERE (k, x) IN (SELECT k, y FROM @late)", "IN of several columns", "IN", "EXISTS"),
-    "window over totals": ("SELECT k, t AS ts, SUM(COUNT(*)) OVER (ORDER BY k) AS n FROM @ev GROUP BY k, t",
-                           "a window over totals in one SELECT", "OVER", "CTE"),
+    "positional": (
+        "SELECT e.k, e.t AS ts FROM @ev e POSITIONAL JOIN @names n",
+        "POSITIONAL JOIN is not understood",
+        "POSITIONAL",
+        "JOIN ... ON",
+    ),
+    "a row as a value": (
+        "SELECT k, t AS ts, e FROM @ev e",
+        "e, a row as one value, is not understood",
+        "e",
+        "name the columns",
+    ),
+    "a name of ours": (
+        "SELECT k, t AS ts, x AS _mlforge_seen FROM @ev",
+        "_mlforge_seen, a name of mlforge's own, is not understood",
+        "SELECT",
+        "AS",
+    ),
+    "two of a name": (
+        "SELECT k, t AS ts, x, g AS x FROM @ev",
+        "two columns named 'x' are not understood",
+        "SELECT",
+        "AS",
+    ),
+    "in of two": (
+        "SELECT k, t AS ts FROM @ev WHERE (k, x) IN (SELECT k, y FROM @late)",
+        "IN of several columns",
+        "IN",
+        "EXISTS",
+    ),
+    "window over totals": (
+        "SELECT k, t AS ts, SUM(COUNT(*)) OVER (ORDER BY k) AS n FROM @ev GROUP BY k, t",
+        "a window over totals in one SELECT",
+        "OVER",
+        "CTE",
+    ),
     "no stamp": ("SELECT k, t FROM @ev", "it has no column ts", "SELECT", ""),
     "no source": ("SELECT k, t AS ts FROM elsewhere", "elsewhere is no source and no feature", "elsewhere", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PASSES)
@@ -276,9 +408,14 @@ def test_columns_with_an_instant_of_their_own(truth: Truth) -> None:
 
 @pytest.mark.parametrize(
     ("instant", "seen"),
-    [("TIMESTAMP '-infinity'", ALWAYS), ("TIMESTAMP 'infinity'", NEVER_), ("NULL::TIMESTAMP", NEVER_),
-     ("TIMESTAMPTZ '1969-12-31 23:59:59+00'", -1000000), ("DATE '1970-01-02' + INTERVAL 1 HOUR", 90_000_000_000)],
-)  # fmt: skip
+    [
+        ("TIMESTAMP '-infinity'", ALWAYS),
+        ("TIMESTAMP 'infinity'", NEVER_),
+        ("NULL::TIMESTAMP", NEVER_),
+        ("TIMESTAMPTZ '1969-12-31 23:59:59+00'", -1000000),
+        ("DATE '1970-01-02' + INTERVAL 1 HOUR", 90_000_000_000),
+    ],
+)
 def test_when_a_column_with_an_instant_of_its_own_is_known(instant: str, seen: int, truth: Truth) -> None:
     assert truth.con.execute(f"SELECT {micros_of(instant)}").fetchone() == (seen,)
 

@@ -83,104 +83,159 @@ def drawn(draw: random.Random) -> dict[str, Table]:
 # honest form -> a twin that differs in little and can see what is later
 PAIRS = {
     "the row": ("SELECT k, t AS ts, x FROM @ev WHERE x > 1", "SELECT k, t - INTERVAL 1 HOUR AS ts, x FROM @ev"),
-    "a delay": ("SELECT k, t2 + INTERVAL 36 HOURS AS ts, y FROM @late", "SELECT k, t2 + INTERVAL 35 HOURS AS ts, y FROM @late"),
+    "a delay": (
+        "SELECT k, t2 + INTERVAL 36 HOURS AS ts, y FROM @late",
+        "SELECT k, t2 + INTERVAL 35 HOURS AS ts, y FROM @late",
+    ),
     "a date": ("SELECT k, day + INTERVAL 1 DAY AS ts, z FROM @days", "SELECT k, day::TIMESTAMP AS ts, z FROM @days"),
-    "a date's end": ("SELECT k, CAST(day + INTERVAL 1 DAY AS TIMESTAMP) AS ts, z FROM @days",
-                     "SELECT k, CAST(day AS TIMESTAMP) + INTERVAL 0 SECOND AS ts, z FROM @days"),
+    "a date's end": (
+        "SELECT k, CAST(day + INTERVAL 1 DAY AS TIMESTAMP) AS ts, z FROM @days",
+        "SELECT k, CAST(day AS TIMESTAMP) + INTERVAL 0 SECOND AS ts, z FROM @days",
+    ),
     "totals of the day": (
         "SELECT k, date_trunc('day', t) + INTERVAL 1 DAY AS ts, SUM(x) AS s FROM @ev GROUP BY k, date_trunc('day', t)",
-        "SELECT k, date_trunc('day', t) AS ts, SUM(x) AS s FROM @ev GROUP BY k, date_trunc('day', t)"),
+        "SELECT k, date_trunc('day', t) AS ts, SUM(x) AS s FROM @ev GROUP BY k, date_trunc('day', t)",
+    ),
     "totals of the month": (
         "SELECT k, date_trunc('month', t) + INTERVAL 1 MONTH AS ts, SUM(x) AS s FROM @ev GROUP BY ALL",
-        "SELECT k, date_trunc('month', t) + INTERVAL 1 DAY AS ts, SUM(x) AS s FROM @ev GROUP BY ALL"),
+        "SELECT k, date_trunc('month', t) + INTERVAL 1 DAY AS ts, SUM(x) AS s FROM @ev GROUP BY ALL",
+    ),
     "totals of six hours": (
         "SELECT k, time_bucket(INTERVAL '6 hours', t) + INTERVAL 6 HOUR AS ts, COUNT(*) AS n FROM @ev GROUP BY ALL",
-        "SELECT k, time_bucket(INTERVAL '6 hours', t) AS ts, COUNT(*) AS n FROM @ev GROUP BY ALL"),
+        "SELECT k, time_bucket(INTERVAL '6 hours', t) AS ts, COUNT(*) AS n FROM @ev GROUP BY ALL",
+    ),
     "dates of times": (
         "SELECT k, t::DATE + INTERVAL 1 DAY AS ts, COUNT(*) AS n FROM @ev GROUP BY k, t::DATE",
-        "SELECT k, MIN(t) + INTERVAL 1 DAY AS ts, COUNT(*) AS n FROM @ev GROUP BY k"),
+        "SELECT k, MIN(t) + INTERVAL 1 DAY AS ts, COUNT(*) AS n FROM @ev GROUP BY k",
+    ),
     "the last day": (
         "SELECT k, last_day(t) + INTERVAL 1 DAY AS ts, COUNT(*) AS n FROM @ev GROUP BY k, last_day(t)",
-        "SELECT k, last_day(t) AS ts, COUNT(*) AS n FROM @ev GROUP BY k, last_day(t)"),
+        "SELECT k, last_day(t) AS ts, COUNT(*) AS n FROM @ev GROUP BY k, last_day(t)",
+    ),
     "totals having": (
         "SELECT k, t::DATE + INTERVAL 1 DAY AS ts, SUM(x) AS s FROM @ev GROUP BY ALL HAVING COUNT(*) < 3",
-        "SELECT k, MAX(t) AS ts, SUM(x) AS s FROM @ev GROUP BY k HAVING COUNT(*) < 3"),
-    "running": ("SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY t) AS s FROM @ev",
-                "SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY x DESC) AS s FROM @ev"),
+        "SELECT k, MAX(t) AS ts, SUM(x) AS s FROM @ev GROUP BY k HAVING COUNT(*) < 3",
+    ),
+    "running": (
+        "SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY t) AS s FROM @ev",
+        "SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY x DESC) AS s FROM @ev",
+    ),
     "a named window": (
         "SELECT k, t AS ts, AVG(x) OVER w AS a FROM @ev WINDOW w AS (PARTITION BY k ORDER BY t ROWS 2 PRECEDING)",
         "SELECT k, t AS ts, AVG(x) OVER w AS a FROM @ev WINDOW w AS (PARTITION BY k ORDER BY t "
-        "ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING)"),
-    "gaps": ("SELECT k, t AS ts, lag(x) OVER (PARTITION BY k ORDER BY t) AS g FROM @ev",
-             "SELECT k, t AS ts, lead(x) OVER (PARTITION BY k ORDER BY t) AS g FROM @ev"),
-    "nothing first": ("SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY t NULLS LAST) AS s FROM @ev",
-                      "SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY t NULLS FIRST) AS s FROM @ev"),
-    "within the instant": ("SELECT k, t AS ts, x - AVG(x) OVER (PARTITION BY t) AS d FROM @ev",
-                           "SELECT k, t AS ts, x - AVG(x) OVER (PARTITION BY g) AS d FROM @ev"),
-    "the first": ("SELECT k, t AS ts, x FROM @ev QUALIFY row_number() OVER (PARTITION BY k ORDER BY t) = 1",
-                  "SELECT k, t AS ts, x FROM @ev QUALIFY row_number() OVER (PARTITION BY k ORDER BY t DESC) = 1"),
-    "first of distinct": ("SELECT DISTINCT ON (k) k, t AS ts, x FROM @ev ORDER BY k, t",
-                          "SELECT DISTINCT ON (k) k, t AS ts, x FROM @ev ORDER BY k, t DESC"),
+        "ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING)",
+    ),
+    "gaps": (
+        "SELECT k, t AS ts, lag(x) OVER (PARTITION BY k ORDER BY t) AS g FROM @ev",
+        "SELECT k, t AS ts, lead(x) OVER (PARTITION BY k ORDER BY t) AS g FROM @ev",
+    ),
+    "nothing first": (
+        "SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY t NULLS LAST) AS s FROM @ev",
+        "SELECT k, t AS ts, SUM(x) OVER (PARTITION BY k ORDER BY t NULLS FIRST) AS s FROM @ev",
+    ),
+    "within the instant": (
+        "SELECT k, t AS ts, x - AVG(x) OVER (PARTITION BY t) AS d FROM @ev",
+        "SELECT k, t AS ts, x - AVG(x) OVER (PARTITION BY g) AS d FROM @ev",
+    ),
+    "the first": (
+        "SELECT k, t AS ts, x FROM @ev QUALIFY row_number() OVER (PARTITION BY k ORDER BY t) = 1",
+        "SELECT k, t AS ts, x FROM @ev QUALIFY row_number() OVER (PARTITION BY k ORDER BY t DESC) = 1",
+    ),
+    "first of distinct": (
+        "SELECT DISTINCT ON (k) k, t AS ts, x FROM @ev ORDER BY k, t",
+        "SELECT DISTINCT ON (k) k, t AS ts, x FROM @ev ORDER BY k, t DESC",
+    ),
     "rank at the month's end": (
         "WITH m AS (SELECT k, date_trunc('month', t) + INTERVAL 1 MONTH AS ts, SUM(x) AS s FROM @ev GROUP BY ALL) "
         "SELECT k, ts, rank() OVER (PARTITION BY ts ORDER BY s DESC) AS r FROM m",
-        "SELECT k, t AS ts, rank() OVER (PARTITION BY date_trunc('month', t) ORDER BY x DESC) AS r FROM @ev"),
-    "asof": ("SELECT e.k, e.t AS ts, b.x FROM @ev e ASOF LEFT JOIN @ev b ON e.k = b.k AND e.t >= b.t",
-             "SELECT e.k, e.t AS ts, b.y FROM @ev e ASOF LEFT JOIN @late b ON e.k = b.k AND e.t >= b.t2"),
-    "asof using": ("SELECT k, t AS ts, x FROM @ev e ASOF LEFT JOIN (SELECT k, t FROM @ev) b USING (k, t)",
-                   "SELECT k, t AS ts, y FROM @ev e ASOF LEFT JOIN (SELECT k, t2 AS t, y FROM @late) b USING (k, t)"),
+        "SELECT k, t AS ts, rank() OVER (PARTITION BY date_trunc('month', t) ORDER BY x DESC) AS r FROM @ev",
+    ),
+    "asof": (
+        "SELECT e.k, e.t AS ts, b.x FROM @ev e ASOF LEFT JOIN @ev b ON e.k = b.k AND e.t >= b.t",
+        "SELECT e.k, e.t AS ts, b.y FROM @ev e ASOF LEFT JOIN @late b ON e.k = b.k AND e.t >= b.t2",
+    ),
+    "asof using": (
+        "SELECT k, t AS ts, x FROM @ev e ASOF LEFT JOIN (SELECT k, t FROM @ev) b USING (k, t)",
+        "SELECT k, t AS ts, y FROM @ev e ASOF LEFT JOIN (SELECT k, t2 AS t, y FROM @late) b USING (k, t)",
+    ),
     "asof with the delay": (
         "SELECT e.k, e.t + INTERVAL 36 HOUR AS ts, b.y FROM @ev e ASOF JOIN @late b ON e.k = b.k AND e.t >= b.t2",
-        "SELECT e.k, e.t AS ts, b.y FROM @ev e ASOF LEFT JOIN @late b ON e.k = b.k AND e.t <= b.t2"),
+        "SELECT e.k, e.t AS ts, b.y FROM @ev e ASOF LEFT JOIN @late b ON e.k = b.k AND e.t <= b.t2",
+    ),
     "joined earlier": (
         "SELECT e.k, e.t AS ts, COUNT(b.k) AS n FROM @ev e LEFT JOIN @ev b ON b.k = e.k AND b.t BETWEEN "
         "e.t - INTERVAL 1 DAY AND e.t GROUP BY e.k, e.t",
         "SELECT e.k, e.t AS ts, COUNT(b.k) AS n FROM @ev e LEFT JOIN @ev b ON b.k = e.k AND b.t <= "
-        "e.t + INTERVAL 1 DAY GROUP BY e.k, e.t"),
-    "joined by where": ("SELECT e.k, e.t AS ts, b.x FROM @ev e JOIN @ev b ON b.k = e.k WHERE b.t < e.t",
-                        "SELECT e.k, e.t AS ts, b.x FROM @ev e LEFT JOIN @ev b ON b.k = e.k WHERE b.t < e.t OR e.x = 1"),
-    "none before": ("SELECT k, t AS ts FROM @ev e WHERE NOT EXISTS (FROM @ev b WHERE b.k = e.k AND b.t < e.t)",
-                    "SELECT k, t AS ts FROM @ev e WHERE NOT EXISTS (FROM @ev b WHERE b.k = e.k AND b.x > e.x)"),
-    "anti": ("SELECT e.k, e.t AS ts FROM @ev e ANTI JOIN @ev b ON b.k = e.k AND b.t < e.t",
-             "SELECT e.k, e.t AS ts FROM @ev e ANTI JOIN @late b ON b.k = e.k"),
+        "e.t + INTERVAL 1 DAY GROUP BY e.k, e.t",
+    ),
+    "joined by where": (
+        "SELECT e.k, e.t AS ts, b.x FROM @ev e JOIN @ev b ON b.k = e.k WHERE b.t < e.t",
+        "SELECT e.k, e.t AS ts, b.x FROM @ev e LEFT JOIN @ev b ON b.k = e.k WHERE b.t < e.t OR e.x = 1",
+    ),
+    "none before": (
+        "SELECT k, t AS ts FROM @ev e WHERE NOT EXISTS (FROM @ev b WHERE b.k = e.k AND b.t < e.t)",
+        "SELECT k, t AS ts FROM @ev e WHERE NOT EXISTS (FROM @ev b WHERE b.k = e.k AND b.x > e.x)",
+    ),
+    "anti": (
+        "SELECT e.k, e.t AS ts FROM @ev e ANTI JOIN @ev b ON b.k = e.k AND b.t < e.t",
+        "SELECT e.k, e.t AS ts FROM @ev e ANTI JOIN @late b ON b.k = e.k",
+    ),
     "how many before": (
         "SELECT k, t AS ts, (SELECT COUNT(*) FROM @ev b WHERE b.t < e.t AND b.k = e.k) AS n FROM @ev e",
-        "SELECT k, t AS ts, (SELECT COUNT(*) FROM @ev b WHERE b.k = e.k) AS n FROM @ev e"),
+        "SELECT k, t AS ts, (SELECT COUNT(*) FROM @ev b WHERE b.k = e.k) AS n FROM @ev e",
+    ),
     "one of those before": (
         "SELECT k, t AS ts FROM @ev e WHERE k IN (SELECT k FROM @ev b WHERE b.t < e.t)",
-        "SELECT k, t AS ts FROM @ev e WHERE k IN (SELECT k FROM @ev b WHERE b.t <> e.t)"),
+        "SELECT k, t AS ts FROM @ev e WHERE k IN (SELECT k FROM @ev b WHERE b.t <> e.t)",
+    ),
     "one of those before, as a value": (
         "SELECT k, t AS ts, x NOT IN (SELECT x FROM @ev b WHERE b.t < e.t) AS n FROM @ev e",
-        "SELECT k, t AS ts, x NOT IN (SELECT x FROM @ev b WHERE b.t <> e.t) AS n FROM @ev e"),
+        "SELECT k, t AS ts, x NOT IN (SELECT x FROM @ev b WHERE b.t <> e.t) AS n FROM @ev e",
+    ),
     "the newest before": (
         "SELECT k, t AS ts, (SELECT x FROM @ev b WHERE b.k = e.k AND b.t < e.t ORDER BY b.t DESC, x LIMIT 1) AS n FROM @ev e",
-        "SELECT k, t AS ts, (SELECT x FROM @ev b WHERE b.k = e.k ORDER BY b.t DESC, x LIMIT 1) AS n FROM @ev e"),
+        "SELECT k, t AS ts, (SELECT x FROM @ev b WHERE b.k = e.k ORDER BY b.t DESC, x LIMIT 1) AS n FROM @ev e",
+    ),
     "the newest before, as a join": (
         "SELECT e.k, e.t AS ts, l.x FROM @ev e LEFT JOIN LATERAL (SELECT x FROM @ev b WHERE b.k = e.k AND b.t < e.t "
         "ORDER BY b.t DESC, x LIMIT 1) l ON TRUE",
         "SELECT e.k, e.t AS ts, l.x FROM @ev e LEFT JOIN LATERAL (SELECT x FROM @ev b WHERE b.k = e.k "
-        "ORDER BY b.t DESC, x LIMIT 1) l ON TRUE"),
+        "ORDER BY b.t DESC, x LIMIT 1) l ON TRUE",
+    ),
     "totals before, as a list": (
         "SELECT k, t AS ts, ARRAY(SELECT SUM(x) FROM @ev b WHERE b.t < e.t GROUP BY k ORDER BY 1 LIMIT 2) AS n FROM @ev e",
-        "SELECT k, t AS ts, ARRAY(SELECT SUM(x) FROM @ev b GROUP BY k ORDER BY 1 LIMIT 2) AS n FROM @ev e"),
-    "one of": ("SELECT k, t AS ts FROM @ev WHERE k IN (SELECT k FROM @names)",
-               "SELECT k, t AS ts FROM @ev WHERE k IN (SELECT k FROM @late)"),
+        "SELECT k, t AS ts, ARRAY(SELECT SUM(x) FROM @ev b GROUP BY k ORDER BY 1 LIMIT 2) AS n FROM @ev e",
+    ),
+    "one of": (
+        "SELECT k, t AS ts FROM @ev WHERE k IN (SELECT k FROM @names)",
+        "SELECT k, t AS ts FROM @ev WHERE k IN (SELECT k FROM @late)",
+    ),
     "calendar": (
         "SELECT e.k, c.ts, SUM(e.x) AS s FROM @cal c JOIN @ev e ON e.t < c.ts GROUP BY e.k, c.ts",
-        "SELECT e.k, c.ts, SUM(e.x) AS s FROM @cal c JOIN @ev e ON e.t < c.ts + INTERVAL 3 DAY GROUP BY e.k, c.ts"),
-    "both kinds": ("SELECT k, t AS ts, x FROM @ev UNION ALL SELECT k, t2 + INTERVAL 2 DAY, y FROM @late",
-                   "SELECT k, t AS ts, x FROM @ev UNION ALL SELECT k, t2, y FROM @late"),
-    "except": ("SELECT k, t AS ts FROM @ev EXCEPT SELECT k, t FROM @ev WHERE x = 1",
-               "SELECT k, t AS ts FROM @ev EXCEPT SELECT k, t2 FROM @late"),
+        "SELECT e.k, c.ts, SUM(e.x) AS s FROM @cal c JOIN @ev e ON e.t < c.ts + INTERVAL 3 DAY GROUP BY e.k, c.ts",
+    ),
+    "both kinds": (
+        "SELECT k, t AS ts, x FROM @ev UNION ALL SELECT k, t2 + INTERVAL 2 DAY, y FROM @late",
+        "SELECT k, t AS ts, x FROM @ev UNION ALL SELECT k, t2, y FROM @late",
+    ),
+    "except": (
+        "SELECT k, t AS ts FROM @ev EXCEPT SELECT k, t FROM @ev WHERE x = 1",
+        "SELECT k, t AS ts FROM @ev EXCEPT SELECT k, t2 FROM @late",
+    ),
     "through CTEs": (
         "WITH a AS (SELECT k, t, x FROM @ev), b AS (SELECT k, t AS u, SUM(x) OVER (ORDER BY t) AS s FROM a) "
         "SELECT k, u AS ts, s FROM b WHERE s > 1",
-        "WITH a AS (SELECT k, MIN(t) + INTERVAL 1 DAY AS u, SUM(x) AS s FROM @ev GROUP BY k) SELECT k, u AS ts, s FROM a"),
-    "unnested": ("SELECT k, t AS ts, unnest([x, x + 1]) AS u FROM @ev",
-                 "SELECT k, t - INTERVAL 1 DAY AS ts, unnest([x, x + 1]) AS u FROM @ev"),
-    "names": ("SELECT e.k, e.t AS ts, n.name FROM @ev e LEFT JOIN @names n USING (k)",
-              "SELECT e.k, e.t AS ts, n.y FROM @ev e LEFT JOIN @late n USING (k)"),
-}  # fmt: skip
+        "WITH a AS (SELECT k, MIN(t) + INTERVAL 1 DAY AS u, SUM(x) AS s FROM @ev GROUP BY k) SELECT k, u AS ts, s FROM a",
+    ),
+    "unnested": (
+        "SELECT k, t AS ts, unnest([x, x + 1]) AS u FROM @ev",
+        "SELECT k, t - INTERVAL 1 DAY AS ts, unnest([x, x + 1]) AS u FROM @ev",
+    ),
+    "names": (
+        "SELECT e.k, e.t AS ts, n.name FROM @ev e LEFT JOIN @names n USING (k)",
+        "SELECT e.k, e.t AS ts, n.y FROM @ev e LEFT JOIN @late n USING (k)",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -207,10 +262,12 @@ UNPROVEN = {
     "a second that is rounded": "SELECT k, t AS ts, (SELECT COUNT(*) FROM @ev b WHERE b.t <= e.t::TIMESTAMP(0)) AS n FROM @ev e",
     "ordered by another's total": (
         "SELECT k, t AS ts, (SELECT x FROM @ev b WHERE b.t < e.t ORDER BY (SELECT MAX(y) FROM @late l WHERE l.k = b.k) LIMIT 1) "
-        "AS n FROM @ev e"),
+        "AS n FROM @ev e"
+    ),
     "each its own, by another time": (
         "SELECT e.k, l.u AS ts, l.x FROM @ev e, LATERAL (SELECT x, t + INTERVAL 9 DAY AS u FROM @ev b WHERE b.t <= e.t) l "
-        "WHERE e.t <= l.u"),
+        "WHERE e.t <= l.u"
+    ),
     "shadowed": "SELECT k, t AS ts FROM @ev e WHERE EXISTS (FROM @ev e WHERE e.t < e.t + INTERVAL 1 DAY)",
     "greatest skips NULL": "SELECT k, greatest(t, TIMESTAMP '2024-01-31') AS ts FROM @ev",
     "coalesce": "SELECT k, coalesce(t, TIMESTAMP '2024-01-31') AS ts FROM @ev",
@@ -220,7 +277,7 @@ UNPROVEN = {
     "two bounds": "SELECT k, t AS ts FROM @ev e WHERE EXISTS (FROM @late b WHERE b.t2 < e.t)",
     "a zone": "SELECT k, (t AT TIME ZONE 'America/New_York') AT TIME ZONE 'UTC' AS ts FROM @ev",
     "window over groups": "SELECT t AS ts, g AS k, SUM(COUNT(*)) OVER (ORDER BY g) AS n FROM @ev GROUP BY t, g",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", UNPROVEN)
@@ -255,12 +312,15 @@ OWN_INSTANTS = {
     ("SELECT k, t + INTERVAL 30 HOUR AS ts, x FROM @ev", "t + INTERVAL 30 HOUR"): 0,
     ("SELECT k, t AS ts, g FROM @ev", "t + INTERVAL 30 HOUR"): 0,
     ("SELECT k, t AS ts, g FROM @ev WHERE x > 1", "t + INTERVAL 30 HOUR"): 30,
-    ("SELECT k, t2 AS ts FROM @late l WHERE NOT EXISTS (FROM @ev e WHERE e.k = l.k AND e.x > 1 AND e.t + INTERVAL 4 HOUR <= l.t2)", "t + INTERVAL 40 HOUR"): 36,
+    (
+        "SELECT k, t2 AS ts FROM @late l WHERE NOT EXISTS (FROM @ev e WHERE e.k = l.k AND e.x > 1 AND e.t + INTERVAL 4 HOUR <= l.t2)",
+        "t + INTERVAL 40 HOUR",
+    ): 36,
     ("SELECT k, t AS ts, x FROM @ev", "t + INTERVAL 1 MONTH"): None,
     ("SELECT k, t AS ts, x FROM @ev", "date_trunc('day', t) + INTERVAL 1 DAY"): None,
     ("SELECT k, t AS ts, x FROM @ev", "make_timestamp(x)"): None,
     ("SELECT k, t AS ts, x FROM @ev", "greatest(t, make_timestamp(x))"): None,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", OWN_INSTANTS)
@@ -284,13 +344,25 @@ class Writer:
         return make(depth)
 
     def relation(self, depth: int) -> str:
-        plain = ["SELECT k, t AS ts, x AS v FROM @ev", "SELECT k, t2 + INTERVAL 36 HOUR AS ts, y AS v FROM @late",
-                 "SELECT k, day + INTERVAL 1 DAY AS ts, z AS v FROM @days", "SELECT k, t2 AS ts, y AS v FROM @late"]  # fmt: skip
+        plain = [
+            "SELECT k, t AS ts, x AS v FROM @ev",
+            "SELECT k, t2 + INTERVAL 36 HOUR AS ts, y AS v FROM @late",
+            "SELECT k, day + INTERVAL 1 DAY AS ts, z AS v FROM @days",
+            "SELECT k, t2 AS ts, y AS v FROM @late",
+        ]
         return f"({self.draw.choice(plain) if depth <= 0 or self.draw.random() < 0.5 else self.query(depth - 1)})"
 
     def stamp(self, at: str) -> str:
-        moved = [at, at, at, f"{at} + INTERVAL 1 DAY", f"date_trunc('day', {at}) + INTERVAL 1 DAY", f"{at}::DATE",
-                 f"date_trunc('month', {at}) + INTERVAL 1 MONTH", f"{at} - INTERVAL 6 HOUR"]  # fmt: skip
+        moved = [
+            at,
+            at,
+            at,
+            f"{at} + INTERVAL 1 DAY",
+            f"date_trunc('day', {at}) + INTERVAL 1 DAY",
+            f"{at}::DATE",
+            f"date_trunc('month', {at}) + INTERVAL 1 MONTH",
+            f"{at} - INTERVAL 6 HOUR",
+        ]
         return self.draw.choice(moved)
 
     def rows(self, depth: int) -> str:
@@ -323,8 +395,16 @@ class Writer:
 
     def joined(self, depth: int) -> str:
         words = self.draw.choice(["JOIN", "LEFT JOIN", "SEMI JOIN", "ANTI JOIN", "FULL JOIN"])
-        tie = self.draw.choice(["", " AND b.ts <= a.ts", " AND b.ts < a.ts", " AND a.ts = b.ts", " AND b.ts <= a.ts + INTERVAL 1 DAY",
-                                " AND b.ts BETWEEN a.ts - INTERVAL 1 DAY AND a.ts"])  # fmt: skip
+        tie = self.draw.choice(
+            [
+                "",
+                " AND b.ts <= a.ts",
+                " AND b.ts < a.ts",
+                " AND a.ts = b.ts",
+                " AND b.ts <= a.ts + INTERVAL 1 DAY",
+                " AND b.ts BETWEEN a.ts - INTERVAL 1 DAY AND a.ts",
+            ]
+        )
         value = "a.v" if words in ("SEMI JOIN", "ANTI JOIN") else "b.v"
         side = "b" if self.draw.random() < 0.15 and value == "b.v" else "a"
         return (

@@ -56,8 +56,15 @@ class Load:
     spends waiting for its caller counts."""
 
     def __init__(
-        self, url: str, pulse: Pulse, stages: Stages, *, rate: float, callers: int = 6, rows: tuple[int, ...] = (1, 1, 5, 20)
-    ) -> None:  # fmt: skip
+        self,
+        url: str,
+        pulse: Pulse,
+        stages: Stages,
+        *,
+        rate: float,
+        callers: int = 6,
+        rows: tuple[int, ...] = (1, 1, 5, 20),
+    ) -> None:
         self.url = url
         self.pulse = pulse
         self.stages = stages
@@ -136,7 +143,7 @@ class Load:
 
     def _judged(
         self, answer: Answer, keys: list[int], instants: tuple[datetime, ...], possible: range
-    ) -> tuple[str, str]:  # fmt: skip
+    ) -> tuple[str, str]:
         if answer.status != 200:
             usable = answer.status != 503 or answer.headers.get("retry-after") == "1"
             return str(answer.status) if usable and set(answer.json()) == {"error"} else WRONG, str(answer)

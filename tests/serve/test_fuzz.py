@@ -27,8 +27,11 @@ GROWTH = 48 * 2**20
 AT_ONCE = 25
 QUIET = 0.05
 LIMITS = ("--max-keys", 50, "--max-batch", 60, "--max-body", 200_000, "--max-features", 20, "--timeout", 60)
-RIGHT: dict[str, Any] = {"features": ["spend:total", "pairs"], "at": AT,
-                         "entity_rows": [{"first": "Ada", "number": 1, "a": 1, "b": "x"}]}  # fmt: skip
+RIGHT: dict[str, Any] = {
+    "features": ["spend:total", "pairs"],
+    "at": AT,
+    "entity_rows": [{"first": "Ada", "number": 1, "a": 1, "b": "x"}],
+}
 
 
 @pytest.fixture(scope="session")
@@ -157,14 +160,19 @@ def test_wrong_requests_do_no_harm(url: str, starting: Any) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"features": "spend", "entity_rows": [{"uid": "x", f"c{n}": 1} for n in range(1_000)], "columnar": True},
-         "too few columns in common"),
+        (
+            {"features": "spend", "entity_rows": [{"uid": "x", f"c{n}": 1} for n in range(1_000)], "columnar": True},
+            "too few columns in common",
+        ),
         ({"features": [{"feature": "spend", "prefix": "x" * 101}], "entity_rows": []}, "`str` of length <= 100"),
         ({"features": "of_exact", "entity_rows": [{"k": "1e99999999"}]}, "give a DECIMAL(8,2)"),
         ({"features": "of_huge", "entity_rows": [{"k": {"$decimal": "1e99999999"}}]}, "give an integer"),
-        ({"features": "spend", "entity_rows": [{"first": {"$decimal": "1e99999999"}, "number": 1}]}, "Decimal('1E+99999999')"),
+        (
+            {"features": "spend", "entity_rows": [{"first": {"$decimal": "1e99999999"}, "number": 1}]},
+            "Decimal('1E+99999999')",
+        ),
     ],
-)  # fmt: skip
+)
 def test_small_requests_do_not_cost_much(zoo_server: Server, asked: dict[str, Any], message: str) -> None:
     """A hundred million nulls, names of a megabyte a value, numbers of a hundred million digits."""
     answer = zoo_server.post("/features/batch", asked)

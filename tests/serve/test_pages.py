@@ -16,12 +16,21 @@ def test_features_that_are_published(server: Server) -> None:
     features = {f["name"]: f for f in server.get("/features").json()["features"]}
     assert list(features) == ["kinds", "pairs", "people", "ratio", "spend"]
     assert features["spend"] == {
-        "name": "spend", "version": "1.0.0", "current": True, "kind": "stored",
-        "keys": [{"name": "uid", "type": "VARCHAR"}], "made_of": ["first", "number"], "request": [], "since": "2024-03-01T11:55:00",
-        "columns": [{"name": "last_amount", "type": "DOUBLE"}, {"name": "total", "type": "DOUBLE"},
-                    {"name": "clock", "type": "VARCHAR"}],
+        "name": "spend",
+        "version": "1.0.0",
+        "current": True,
+        "kind": "stored",
+        "keys": [{"name": "uid", "type": "VARCHAR"}],
+        "made_of": ["first", "number"],
+        "request": [],
+        "since": "2024-03-01T11:55:00",
+        "columns": [
+            {"name": "last_amount", "type": "DOUBLE"},
+            {"name": "total", "type": "DOUBLE"},
+            {"name": "clock", "type": "VARCHAR"},
+        ],
         "proof": "proven (plan); t is taken as the time at which rows of source ev are known: declare its timestamp",
-    }  # fmt: skip
+    }
     assert features["ratio"]["request"] == [{"name": "price", "type": "DECIMAL(8,2)"}]
     assert (features["ratio"]["kind"], features["pairs"]["since"]) == ("on_demand", None)
     assert server.get("/features/spend").json() == {"features": [features["spend"]]}
@@ -51,10 +60,16 @@ def references(value: Any) -> set[str]:
 def test_the_openapi_document_tells_of_every_route(server: Server) -> None:
     document = server.get("/openapi.json").json()
     assert {(path, method) for path, methods in document["paths"].items() for method in methods} == {
-        ("/features", "get"), ("/features/{name}", "get"), ("/feature-sets", "get"), ("/health", "get"),
-        ("/ready", "get"), ("/metrics", "get"), ("/features/online", "post"), ("/features/batch", "post"),
+        ("/features", "get"),
+        ("/features/{name}", "get"),
+        ("/feature-sets", "get"),
+        ("/health", "get"),
+        ("/ready", "get"),
+        ("/metrics", "get"),
+        ("/features/online", "post"),
+        ("/features/batch", "post"),
         ("/feature-sets/{name}", "post"),
-    }  # fmt: skip
+    }
     known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert references(document) <= known
     assert {"#/components/schemas/OnlineRequest", "#/components/schemas/ErrorAnswer"} <= references(document)

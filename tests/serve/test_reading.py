@@ -31,8 +31,10 @@ def test_a_feature_set_is_one_url(server: Server) -> None:
 def test_features_by_reference(server: Server) -> None:
     uid = mlf.surrogate_key("Ada", 1)
     assert server.rows("spend:total", ADA, {"uid": uid}, {"uid": None}, at=AT) == [
-        {**ADA, "total": 10.5}, {"uid": uid, "total": 10.5}, {"uid": None, "total": None},
-    ]  # fmt: skip
+        {**ADA, "total": 10.5},
+        {"uid": uid, "total": 10.5},
+        {"uid": None, "total": None},
+    ]
     (row,) = server.rows(["spend@1:total", "pairs"], {**ADA, "a": 1, "b": "x"}, at=AT, full_names=True)
     assert (row["spend__total"], row["pairs__n"]) == (10.5, 1)
     assert server.rows("spend", at=AT) == []
@@ -80,8 +82,11 @@ def test_a_batch_by_rows_and_by_columns(server: Server) -> None:
     odd = [ADA, {"uid": None}]
     answer = server.post("/features/batch", {**asked, "entity_rows": odd, "columnar": True}).json()
     assert answer["columns"] == {
-        "first": ["Ada", None], "number": [1, None], "total": [10.5, None], "uid": [None, None],
-    }  # fmt: skip
+        "first": ["Ada", None],
+        "number": [1, None],
+        "total": [10.5, None],
+        "uid": [None, None],
+    }
     empty = server.post("/features/batch", {**asked, "entity_columns": {}, "columnar": True}).json()
     assert empty == {"columns": {}}
 
@@ -89,11 +94,23 @@ def test_a_batch_by_rows_and_by_columns(server: Server) -> None:
 def test_what_json_lacks_is_text(server: Server) -> None:
     (row,) = server.rows("kinds", {"d": "2024-03-01"}, at=AT)
     assert row == {
-        "d": "2024-03-01", "big": 9007199254740993, "exact": "1.50", "yes": True, "moment": "2024-03-01T01:02:03.500000",
-        "id": "b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e", "raw": "qgA=", "nan": "NaN", "up": "Infinity",
-        "down": "-Infinity", "listed": ["NaN", 1.5, None], "packed": {"n": 1, "x": "NaN"}, "counted": {"1": "one"},
-        "judged": {"true": 1.5}, "nothing": None, "odd": 'ü"\\',
-    }  # fmt: skip
+        "d": "2024-03-01",
+        "big": 9007199254740993,
+        "exact": "1.50",
+        "yes": True,
+        "moment": "2024-03-01T01:02:03.500000",
+        "id": "b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e",
+        "raw": "qgA=",
+        "nan": "NaN",
+        "up": "Infinity",
+        "down": "-Infinity",
+        "listed": ["NaN", 1.5, None],
+        "packed": {"n": 1, "x": "NaN"},
+        "counted": {"1": "one"},
+        "judged": {"true": 1.5},
+        "nothing": None,
+        "odd": 'ü"\\',
+    }
     (row,) = server.rows("kinds:nan,judged", {"d": "2024-03-01"}, at=AT, with_status=True)
     assert (row["nan"]["value"], row["judged"]["value"]) == ("NaN", {"true": 1.5})
     answer = server.post(
@@ -104,12 +121,18 @@ def test_what_json_lacks_is_text(server: Server) -> None:
 
 def test_surrogate_keys_made_of_what_json_lacks(server: Server) -> None:
     """The text of a date makes another key than the date."""
-    person = {"name": "Ada", "born": {"$date": "1815-12-10"}, "rank": {"$decimal": "1.5"},
-              "id": {"$uuid": "b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e"}}  # fmt: skip
+    person = {
+        "name": "Ada",
+        "born": {"$date": "1815-12-10"},
+        "rank": {"$decimal": "1.5"},
+        "id": {"$uuid": "b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e"},
+    }
     plain = {"name": "Ada", "born": "1815-12-10", "rank": "1.5", "id": "b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e"}
     assert server.rows("people", person, plain, {"pid": "x"}) == [
-        {**plain, "lucky": 7}, {**plain, "lucky": None}, {"pid": "x", "lucky": None},
-    ]  # fmt: skip
+        {**plain, "lucky": 7},
+        {**plain, "lucky": None},
+        {"pid": "x", "lucky": None},
+    ]
     columns = {name: [value] for name, value in person.items()}
     answer = server.post("/features/batch", {"features": "people:lucky", "entity_columns": columns, "columnar": True})
     assert answer.json()["columns"]["lucky"] == [7]

@@ -53,38 +53,146 @@ def fault(answer: httpx.Response) -> dict[str, Any]:
         ({}, 400, "bad_request", "missing required field `entity_rows`", "/docs"),
         ({"features": 1, "entity_rows": []}, 400, "bad_request", "got `int` - at `$.features`", "/docs"),
         ({"features": "spend", "entity_rows": [1]}, 400, "bad_request", "at `$.entity_rows[0]`", "/docs"),
-        ({"feature": "spend", "entity_rows": []}, 400, "bad_request", "unknown field 'feature'", "did you mean 'features'"),
-        ({"features": [{"feture": "spend"}], "entity_rows": []}, 400, "bad_request", "unknown field 'feture'", "mean 'feature'"),
+        (
+            {"feature": "spend", "entity_rows": []},
+            400,
+            "bad_request",
+            "unknown field 'feature'",
+            "did you mean 'features'",
+        ),
+        (
+            {"features": [{"feture": "spend"}], "entity_rows": []},
+            400,
+            "bad_request",
+            "unknown field 'feture'",
+            "mean 'feature'",
+        ),
         ({"features": "spnd", "entity_rows": [ADA]}, 404, "not_published", "'spnd' is not published", "mean 'spend'"),
         ({"features": "spend@2", "entity_rows": [ADA]}, 404, "not_published", "spend@2 is not published", "spend@1.0"),
         ({"features": "spend:totl", "entity_rows": [ADA]}, 400, "online", "no column 'totl'", "did you mean 'total'?"),
         ({"features": "a b", "entity_rows": [ADA]}, 400, "usage", "'a b' is not a reference", "name@2"),
         ({"features": [], "entity_rows": [ADA]}, 400, "online", "no feature is asked for", "feature set"),
         ({"features": "spend", "entity_rows": [{"frist": 1}]}, 400, "online", "no 'uid' nor 'first'", "keys="),
-        ({"features": "spend", "entity_rows": [{"uid": 1}]}, 400, "online", "'uid' of an entity row is 1 (int)", "give text"),
+        (
+            {"features": "spend", "entity_rows": [{"uid": 1}]},
+            400,
+            "online",
+            "'uid' of an entity row is 1 (int)",
+            "give text",
+        ),
         ({"features": "spend", "entity_rows": [{"uid": [[]] * 40}]}, 400, "online", "(list)", "give text"),
-        ({"features": "pairs", "entity_rows": [{"a": 1.5, "b": ""}]}, 400, "online", "is 1.5 (float)", "give an integer"),
+        (
+            {"features": "pairs", "entity_rows": [{"a": 1.5, "b": ""}]},
+            400,
+            "online",
+            "is 1.5 (float)",
+            "give an integer",
+        ),
         ({"features": "pairs", "entity_rows": [{"a": 10**400, "b": ""}]}, 400, None, "", None),
         ({"features": "kinds", "entity_rows": [{"d": "yesterday"}]}, 400, "online", "key 'd' is DATE", "2024-03-01"),
-        ({"features": "spend", "entity_rows": [{**ADA, "total": 1}]}, 400, "online", "column 'total' comes from", "prefix"),
-        ({"features": ["spend", "spend"], "entity_rows": []}, 400, "online", "comes from spend and from spend", "prefix"),
-        ({"features": "spend", "entity_rows": [ADA], "at": "soon"}, 400, "online", "'soon' is not an instant", "2024-03-01T09"),
-        ({"features": "spend", "entity_rows": [ADA], "at": "0001-01-01T00:00+01:00"}, 400, "online", "is not an instant of", None),
+        (
+            {"features": "spend", "entity_rows": [{**ADA, "total": 1}]},
+            400,
+            "online",
+            "column 'total' comes from",
+            "prefix",
+        ),
+        (
+            {"features": ["spend", "spend"], "entity_rows": []},
+            400,
+            "online",
+            "comes from spend and from spend",
+            "prefix",
+        ),
+        (
+            {"features": "spend", "entity_rows": [ADA], "at": "soon"},
+            400,
+            "online",
+            "'soon' is not an instant",
+            "2024-03-01T09",
+        ),
+        (
+            {"features": "spend", "entity_rows": [ADA], "at": "0001-01-01T00:00+01:00"},
+            400,
+            "online",
+            "is not an instant of",
+            None,
+        ),
         ({"features": "ratio", "entity_rows": [ADA]}, 400, "online", "no 'price', a request column", "DECIMAL(8,2)"),
         ({"features": "ratio", "entity_rows": [{**ADA, "price": "much"}]}, 400, "online", "cannot be evaluated", None),
-        ({"features": "ratio", "entity_rows": [{**ADA, "price": {"a": [1]}}]}, 400, "online", "cannot be evaluated", None),
-        ({"features": [{"feature": "spend", "keys": {"x": "y"}}], "entity_rows": []}, 400, "online", "no key 'x'", "uid"),
-        ({"features": [{"feature": "spend", "version": "x"}], "entity_rows": []}, 400, "usage", "'x' is not a version", None),
-        ({"features": "spend", "entity_rows": [{"uid": {"$dat": "x"}}]}, 400, "bad_request", "'uid' of an entity row has a '$dat'", "did you mean '$date'?"),
-        ({"features": "spend", "entity_rows": [{"uid": {"$date": "x"}}]}, 400, "bad_request", "'uid' of an entity row is no date", "2024-03-01"),
-        ({"features": "spend", "entity_rows": [{"uid": {"$decimal": "x"}}]}, 400, "bad_request", "is no decimal", '"1.50"'),
+        (
+            {"features": "ratio", "entity_rows": [{**ADA, "price": {"a": [1]}}]},
+            400,
+            "online",
+            "cannot be evaluated",
+            None,
+        ),
+        (
+            {"features": [{"feature": "spend", "keys": {"x": "y"}}], "entity_rows": []},
+            400,
+            "online",
+            "no key 'x'",
+            "uid",
+        ),
+        (
+            {"features": [{"feature": "spend", "version": "x"}], "entity_rows": []},
+            400,
+            "usage",
+            "'x' is not a version",
+            None,
+        ),
+        (
+            {"features": "spend", "entity_rows": [{"uid": {"$dat": "x"}}]},
+            400,
+            "bad_request",
+            "'uid' of an entity row has a '$dat'",
+            "did you mean '$date'?",
+        ),
+        (
+            {"features": "spend", "entity_rows": [{"uid": {"$date": "x"}}]},
+            400,
+            "bad_request",
+            "'uid' of an entity row is no date",
+            "2024-03-01",
+        ),
+        (
+            {"features": "spend", "entity_rows": [{"uid": {"$decimal": "x"}}]},
+            400,
+            "bad_request",
+            "is no decimal",
+            '"1.50"',
+        ),
         ({"features": "spend", "entity_rows": [{"uid": {"$uuid": 1}}]}, 400, "bad_request", "is no uuid", "b0a4"),
-        ({"features": "people", "entity_rows": [{"name": 1.5, "born": 1, "rank": 1, "id": 1}]}, 400, "feature", "surrogate_key() takes no", "DECIMAL"),
-        ({"features": "spend", "entity_rows": [{}] * 21}, 413, "too_large", "entity rows of a request may be at most 20", "--max-keys"),
-        ({"features": ["spend"] * 6, "entity_rows": []}, 413, "too_large", "features and columns of a request may be at most 5", "--max-features"),
-        ({"features": "x" * 20_000, "entity_rows": []}, 413, "too_large", "bytes of a body may be at most 20,000", "--max-body"),
+        (
+            {"features": "people", "entity_rows": [{"name": 1.5, "born": 1, "rank": 1, "id": 1}]},
+            400,
+            "feature",
+            "surrogate_key() takes no",
+            "DECIMAL",
+        ),
+        (
+            {"features": "spend", "entity_rows": [{}] * 21},
+            413,
+            "too_large",
+            "entity rows of a request may be at most 20",
+            "--max-keys",
+        ),
+        (
+            {"features": ["spend"] * 6, "entity_rows": []},
+            413,
+            "too_large",
+            "features and columns of a request may be at most 5",
+            "--max-features",
+        ),
+        (
+            {"features": "x" * 20_000, "entity_rows": []},
+            413,
+            "too_large",
+            "bytes of a body may be at most 20,000",
+            "--max-body",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(
     server: Server, body: Any, status: int, code: str | None, message: str, hint: str | None
 ) -> None:
@@ -114,7 +222,7 @@ MANY = ",".join(f"c{n}" for n in range(300_000))
         ({"features": "pairs", "entity_rows": [{"a": [1] * 1_000_000, "b": 1}]}, 400, "'a' of an entity row is [1, 1"),
         ({"features": "spend", "entity_rows": [ADA], "at": LONG}, 400, "'aaa"),
     ],
-)  # fmt: skip
+)
 def test_what_is_very_long_is_answered_soon_and_briefly(
     roomy: Server, body: dict[str, Any], status: int, message: str
 ) -> None:
@@ -197,21 +305,29 @@ def test_api_keys(shop: Any, starting: Callable[..., Server]) -> None:
     for path in ("/health", "/ready", "/metrics", "/openapi.json", "/docs"):
         assert server.get(path).status_code == 200
     for headers in (
-        {"X-API-Key": "first-key"}, {"x-api-key": "second-key"}, {"Authorization": "Bearer second-key"},
+        {"X-API-Key": "first-key"},
+        {"x-api-key": "second-key"},
+        {"Authorization": "Bearer second-key"},
         {"authorization": "bearer first-key"},
-    ):  # fmt: skip
+    ):
         assert server.post(ONLINE, asked, headers=headers).status_code == 200
         assert server.get("/features", headers=headers).status_code == 200
     for headers in (
-        {}, {"X-API-Key": "third-key"}, {"X-API-Key": ""}, {"Authorization": "Basic first-key"},
-        {"X-API-Key": "first-key, second-key"}, {"X-API-Key": "first-ke"},
-    ):  # fmt: skip
+        {},
+        {"X-API-Key": "third-key"},
+        {"X-API-Key": ""},
+        {"Authorization": "Basic first-key"},
+        {"X-API-Key": "first-key, second-key"},
+        {"X-API-Key": "first-ke"},
+    ):
         for answer in (
-            server.post(ONLINE, asked, headers=headers), server.post(BATCH, asked, headers=headers),
+            server.post(ONLINE, asked, headers=headers),
+            server.post(BATCH, asked, headers=headers),
             server.post("/feature-sets/basket", {"entity_rows": []}, headers=headers),
-            server.get("/features", headers=headers), server.get("/features/spend", headers=headers),
+            server.get("/features", headers=headers),
+            server.get("/features/spend", headers=headers),
             server.get("/feature-sets", headers=headers),
-        ):  # fmt: skip
+        ):
             assert (answer.status_code, fault(answer)["code"]) == (401, "unauthorized")
             assert answer.headers["www-authenticate"] == "Bearer"
     assert "2 API keys" in server.said()
@@ -219,8 +335,11 @@ def test_api_keys(shop: Any, starting: Callable[..., Server]) -> None:
 
 
 def test_pages_of_listed_origins_may_call(shop: Any, starting: Callable[..., Server], server: Server) -> None:
-    origin = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST",
-              "Access-Control-Request-Headers": "x-api-key, content-type"}  # fmt: skip
+    origin = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-api-key, content-type",
+    }
     open_to = starting("--cors", "https://app.example", folder=shop)
     answer = open_to.client.options(ONLINE, headers=origin)
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://app.example")

@@ -75,9 +75,13 @@ def test_made_requests_are_answered_as_stated(schema: Any, session: requests.Ses
             continue
 
         @settings(
-            max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, phases=[Phase.generate],
+            max_examples=EXAMPLES,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
+        )
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
             answer = case.call_and_validate(session=session, headers=KEY, excluded_checks=BEYOND)

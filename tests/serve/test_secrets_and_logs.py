@@ -74,8 +74,9 @@ def test_a_server_whose_password_is_wrong_says_so_once_it_is_asked(locked: Redis
 def test_secrets_are_blotted_out_of_log_lines() -> None:
     settings = ServeSettings(
         store={"kind": "redis", "url": f"redis://u:{PASSWORD}@h", "options": {"ssl_password": "pem-pass"}},
-        namespace="shop", api_keys=(KEY,),
-    )  # fmt: skip
+        namespace="shop",
+        api_keys=(KEY,),
+    )
     assert secrets_of(settings) == [KEY, "open-sesame-%40", "open-sesame-@", "pem-pass"]
     assert KEY not in repr(settings)
     assert settings.where() == "redis redis://h"

@@ -178,9 +178,7 @@ def test_the_file_is_replaced(on_sqlite: Live, starting: Callable[..., Server], 
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_versions_change_again_and_again(
-    on_redis: Live, starting: Callable[..., Server], workers: int
-) -> None:  # fmt: skip
+def test_versions_change_again_and_again(on_redis: Live, starting: Callable[..., Server], workers: int) -> None:
     """Many keys a request: a publish comes in the middle of many of them."""
     server = start(starting, on_redis, "--workers", workers)
     flips = [Stage(1, 1), Stage(1, 2), Stage(2, 2), Stage(2, 3), Stage(3, 4)]

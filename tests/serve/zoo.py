@@ -16,17 +16,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEYS = {
-    "tiny": ("UTINYINT", "7"), "huge": ("HUGEINT", "'170141183460469231731687303715884105727'"),
-    "exact": ("DECIMAL(8,2)", "1.5"), "held": ("BOOLEAN", "true"), "date": ("DATE", "'2024-03-01'"),
-    "moment": ("TIMESTAMP", f"'{NOON}'"), "id": ("UUID", "'b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e'"),
-}  # fmt: skip
+    "tiny": ("UTINYINT", "7"),
+    "huge": ("HUGEINT", "'170141183460469231731687303715884105727'"),
+    "exact": ("DECIMAL(8,2)", "1.5"),
+    "held": ("BOOLEAN", "true"),
+    "date": ("DATE", "'2024-03-01'"),
+    "moment": ("TIMESTAMP", f"'{NOON}'"),
+    "id": ("UUID", "'b0a4a2a6-5d5c-4b2a-9b43-0f4b5a1c2d3e'"),
+}
 """Entity of one row -> type and value of its key, which is named k."""
 REQUESTS = {
-    "small": "TINYINT", "big": "BIGINT", "huge": "HUGEINT", "real": "DOUBLE", "exact": "DECIMAL(8,2)", "word": "VARCHAR",
-    "held": "BOOLEAN", "day": "DATE", "moment": "TIMESTAMP", "zoned": "TIMESTAMPTZ", "hour": "TIME", "id": "UUID",
-    "raw": "BLOB", "listed": "DOUBLE[]", "packed": "STRUCT(a BIGINT, b VARCHAR)", "counted": "MAP(VARCHAR, BIGINT)",
-}  # fmt: skip
-YAML = """\
+    "small": "TINYINT",
+    "big": "BIGINT",
+    "huge": "HUGEINT",
+    "real": "DOUBLE",
+    "exact": "DECIMAL(8,2)",
+    "word": "VARCHAR",
+    "held": "BOOLEAN",
+    "day": "DATE",
+    "moment": "TIMESTAMP",
+    "zoned": "TIMESTAMPTZ",
+    "hour": "TIME",
+    "id": "UUID",
+    "raw": "BLOB",
+    "listed": "DOUBLE[]",
+    "packed": "STRUCT(a BIGINT, b VARCHAR)",
+    "counted": "MAP(VARCHAR, BIGINT)",
+}
+YAML = (
+    """\
 name: zoo
 sources:
   ev: {path: data/ev.parquet}
@@ -34,10 +52,15 @@ sources:
 entities:
   user: {key: uid, from: [first, number]}
   pair: {key: [a, b]}
-""" + "".join(f"  {name}: {{key: k}}\n" for name in KEYS) + """\
+"""
+    + "".join(f"  {name}: {{key: k}}\n" for name in KEYS)
+    + """\
 feature_sets:
   basket: [spend, {feature: pairs, keys: {a: left}, prefix: p_}]
-  animals: [""" + ", ".join(f"{{feature: of_{name}, keys: {{k: {name}}}}}" for name in KEYS) + "]\n"  # fmt: skip
+  animals: ["""
+    + ", ".join(f"{{feature: of_{name}, keys: {{k: {name}}}}}" for name in KEYS)
+    + "]\n"
+)
 
 
 def write_zoo(root: Path) -> Path:

@@ -467,10 +467,12 @@ BACKSLASH = "has a backslash in its path, which DuckDB 2 takes for a folder's en
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("what?/catalog.duckdb", QUESTION), ("cat?alog.duckdb", QUESTION), ("what\\else/catalog.duckdb", BACKSLASH),
+        ("what?/catalog.duckdb", QUESTION),
+        ("cat?alog.duckdb", QUESTION),
+        ("what\\else/catalog.duckdb", BACKSLASH),
         ("cat\\alog.duckdb", BACKSLASH),
     ],
-)  # fmt: skip
+)
 def test_a_path_that_duckdb_takes_apart(tmp_path, name, words):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)

@@ -173,13 +173,35 @@ def test_checks_with_and_without_a_version(con):
 
 def test_statistics_keep_the_order_of_columns_and_their_lists(con):
     first = ColumnStats(
-        feature="user_spend", column="z", type="DOUBLE", rows=4, nulls=1, nans=1, distinct=2, min="1", max="2",
-        mean=1.5, std=0.5, quantiles={"0.5": 1.5}, edges=(1.0, 1.5, 2.0), counts=(1, 1), top=(("1", 1), ("2", 1)),
-    )  # fmt: skip
+        feature="user_spend",
+        column="z",
+        type="DOUBLE",
+        rows=4,
+        nulls=1,
+        nans=1,
+        distinct=2,
+        min="1",
+        max="2",
+        mean=1.5,
+        std=0.5,
+        quantiles={"0.5": 1.5},
+        edges=(1.0, 1.5, 2.0),
+        counts=(1, 1),
+        top=(("1", 1), ("2", 1)),
+    )
     second = ColumnStats(
-        feature="user_spend", column="a", type="VARCHAR", rows=4, nulls=4, nans=0, distinct=0, min=None, max=None,
-        mean=None, std=None,
-    )  # fmt: skip
+        feature="user_spend",
+        column="a",
+        type="VARCHAR",
+        rows=4,
+        nulls=4,
+        nans=0,
+        distinct=0,
+        min=None,
+        max=None,
+        mean=None,
+        std=None,
+    )
     writer.put_stats(con, 1, [first, second], {"user_spend": V100})
     rows = reader.stats(con, "user_spend", V100)
     assert [r["column_name"] for r in rows] == ["z", "a"]
@@ -292,13 +314,22 @@ DATASET = {
     "features": ["f@1.0.0", "g@2.10.3:a,b"],
     "references": [{"feature": "f", "version": "1.0.0", "columns": [], "keys": {}, "prefix": ""}],
     "labels": {"kind": "sql", "text": "SELECT 1", "digest": None, "content_hash": "cd"},
-    "label_time": "label_time", "keys": ["k"], "columns": ["x"], "rows": 3, "content_hash": "ab",
-}  # fmt: skip
+    "label_time": "label_time",
+    "keys": ["k"],
+    "columns": ["x"],
+    "rows": 3,
+    "content_hash": "ab",
+}
 PUBLISH = {"kind": "redis", "store": "redis://h", "namespace": "n", "generation": 3, "features": ["f@1.0.0"]}
 VERIFICATION = {
-    "status": "passed", "features": [{"feature": "f", "version": "1.0.0"}], "sample": 10, "seed": -1,
-    "known_as_of": None, "values": 10, "mismatched": 0,
-}  # fmt: skip
+    "status": "passed",
+    "features": [{"feature": "f", "version": "1.0.0"}],
+    "sample": 10,
+    "seed": -1,
+    "known_as_of": None,
+    "values": 10,
+    "mismatched": 0,
+}
 RECORDS = {"dataset": DATASET, "publish": PUBLISH, "showing": PUBLISH, "verification": VERIFICATION}
 
 
@@ -345,15 +376,32 @@ NO_RECORDS = {
 }
 """What a file holds that is no record of any kind, and why."""
 WRONG = [
-    *[(kind, name, None) for kind, record in RECORDS.items() for name in record if name not in ("label_time", "known_as_of")],
+    *[
+        (kind, name, None)
+        for kind, record in RECORDS.items()
+        for name in record
+        if name not in ("label_time", "known_as_of")
+    ],
     *[(kind, "created_at", text) for kind in RECORDS for text in ("yesterday", 7, None)],
     *[(kind, "id", text) for kind in RECORDS for text in ("other", "../../x", "", 7)],
     *[(kind, "features", what) for kind in RECORDS for what in ("f@1.0.0", ["f@1"], ["f"], [1], {"f": 1}, ["f@a.b.c"])],
-    *[(kind, name, n) for kind, name in (("dataset", "rows"), ("publish", "generation"), ("verification", "values"),
-                                         ("verification", "seed")) for n in ("3", 1.5, 2**63, -(2**63) - 1)],
-    ("dataset", "labels", {}), ("dataset", "labels", "sql"), ("dataset", "references", [{"feature": "f"}]),
-    ("dataset", "keys", [1]), ("dataset", "label_time", 1), ("dataset", "known_as_of", 1),
-]  # fmt: skip
+    *[
+        (kind, name, n)
+        for kind, name in (
+            ("dataset", "rows"),
+            ("publish", "generation"),
+            ("verification", "values"),
+            ("verification", "seed"),
+        )
+        for n in ("3", 1.5, 2**63, -(2**63) - 1)
+    ],
+    ("dataset", "labels", {}),
+    ("dataset", "labels", "sql"),
+    ("dataset", "references", [{"feature": "f"}]),
+    ("dataset", "keys", [1]),
+    ("dataset", "label_time", 1),
+    ("dataset", "known_as_of", 1),
+]
 
 
 def test_records_of_every_kind_are_read_and_drained(con, tmp_path):

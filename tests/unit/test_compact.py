@@ -16,36 +16,56 @@ if TYPE_CHECKING:
 
 CASES = {
     "views in any order": [
-        "CREATE TABLE t(a INT)", "INSERT INTO t VALUES (1)", "CREATE VIEW z AS FROM t", "CREATE VIEW a AS FROM z",
+        "CREATE TABLE t(a INT)",
+        "INSERT INTO t VALUES (1)",
+        "CREATE VIEW z AS FROM t",
+        "CREATE VIEW a AS FROM z",
         "CREATE OR REPLACE VIEW z AS FROM t WHERE a > 0",
     ],
     "a view over a later schema": [
-        "CREATE TABLE t(a INT)", "CREATE VIEW v AS SELECT 1 AS x", "CREATE SCHEMA s2", "CREATE VIEW s2.w AS FROM t",
+        "CREATE TABLE t(a INT)",
+        "CREATE VIEW v AS SELECT 1 AS x",
+        "CREATE SCHEMA s2",
+        "CREATE VIEW s2.w AS FROM t",
         "CREATE OR REPLACE VIEW v AS FROM s2.w",
     ],
     "a view of what is gone": ["CREATE TABLE t(a INT)", "CREATE VIEW v AS FROM t", "DROP TABLE t"],
     "macros": [
-        "CREATE TABLE t(a INT)", "CREATE MACRO m(x) AS x + 1, (x, y) AS x + y", "CREATE VIEW v AS SELECT m(a) AS b FROM t",
-        "CREATE MACRO tm(q) AS TABLE SELECT * FROM query_table(q)", "CREATE VIEW w AS FROM tm('t')",
+        "CREATE TABLE t(a INT)",
+        "CREATE MACRO m(x) AS x + 1, (x, y) AS x + y",
+        "CREATE VIEW v AS SELECT m(a) AS b FROM t",
+        "CREATE MACRO tm(q) AS TABLE SELECT * FROM query_table(q)",
+        "CREATE VIEW w AS FROM tm('t')",
         "COMMENT ON MACRO TABLE tm IS 'of a table'",
     ],
-    "constraints": ["CREATE TABLE t(a INT PRIMARY KEY, b INT UNIQUE CHECK (b > 0), c INT DEFAULT 7)",
-                    "INSERT INTO t VALUES (1, 2, 3)"],
-    "sequences": ["CREATE SEQUENCE sq", "CREATE TABLE t(a INT DEFAULT nextval('sq'))", "INSERT INTO t DEFAULT VALUES",
-                  "INSERT INTO t DEFAULT VALUES"],
+    "constraints": [
+        "CREATE TABLE t(a INT PRIMARY KEY, b INT UNIQUE CHECK (b > 0), c INT DEFAULT 7)",
+        "INSERT INTO t VALUES (1, 2, 3)",
+    ],
+    "sequences": [
+        "CREATE SEQUENCE sq",
+        "CREATE TABLE t(a INT DEFAULT nextval('sq'))",
+        "INSERT INTO t DEFAULT VALUES",
+        "INSERT INTO t DEFAULT VALUES",
+    ],
     "types": ["CREATE TYPE mood AS ENUM ('a', 'b')", "CREATE TABLE t(m mood)", "INSERT INTO t VALUES ('a')"],
     "generated columns": ["CREATE TABLE t(a INT, b INT GENERATED ALWAYS AS (a * 2))", "INSERT INTO t(a) VALUES (4)"],
     "indexes": ["CREATE TABLE t AS SELECT range AS a FROM range(100)", "CREATE INDEX i ON t(a)"],
     "comments": [
-        "CREATE TABLE t(a INT)", "CREATE VIEW v AS FROM t", "COMMENT ON VIEW v IS 'vv'", "COMMENT ON COLUMN v.a IS 'va'",
-        "COMMENT ON TABLE t IS 'tt'", "COMMENT ON COLUMN t.a IS 'ta'",
+        "CREATE TABLE t(a INT)",
+        "CREATE VIEW v AS FROM t",
+        "COMMENT ON VIEW v IS 'vv'",
+        "COMMENT ON COLUMN v.a IS 'va'",
+        "COMMENT ON TABLE t IS 'tt'",
+        "COMMENT ON COLUMN t.a IS 'ta'",
     ],
     "odd names": [
-        'CREATE SCHEMA "ver sions"', 'CREATE TABLE "ver sions"."a@1.0.0"("x y" INT)',
+        'CREATE SCHEMA "ver sions"',
+        'CREATE TABLE "ver sions"."a@1.0.0"("x y" INT)',
         'INSERT INTO "ver sions"."a@1.0.0" VALUES (3)',
         'CREATE VIEW "ver sions"."b@1" AS SELECT "x y" FROM "ver sions"."a@1.0.0"',
     ],
-}  # fmt: skip
+}
 BALLAST = [
     "CREATE TABLE ballast AS SELECT hash(range) AS h FROM range(300000)",
     "CHECKPOINT",

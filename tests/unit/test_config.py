@@ -334,11 +334,20 @@ def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "format_"),
     [
-        ("a.parquet", "parquet"), ("a.pq", "parquet"), ("A.CSV", "csv"), ("a.csv.gz", "csv"), ("x/*.tsv", "csv"),
-        ("a.json", "json"), ("a.jsonl", "json"), ("a.ndjson.gz", "json"), ("folder/", "parquet"), ("x/**", "parquet"),
-        ("https://h/a.csv?sig=1", "csv"), ("gs://b/a.json", "json"),
+        ("a.parquet", "parquet"),
+        ("a.pq", "parquet"),
+        ("A.CSV", "csv"),
+        ("a.csv.gz", "csv"),
+        ("x/*.tsv", "csv"),
+        ("a.json", "json"),
+        ("a.jsonl", "json"),
+        ("a.ndjson.gz", "json"),
+        ("folder/", "parquet"),
+        ("x/**", "parquet"),
+        ("https://h/a.csv?sig=1", "csv"),
+        ("gs://b/a.json", "json"),
     ],
-)  # fmt: skip
+)
 def test_format_follows_the_suffix(tmp_path: Path, path: str, format_: str) -> None:
     source = read(tmp_path, f"name: p\nsources:\n  a: {{path: '{path}'}}\n").sources["a"]
     assert source.format == format_
@@ -394,11 +403,22 @@ _VALUES = {
     "names": ["a", "b"],
 }
 _SPECIAL = {
-    "hive_types": {"y": "INTEGER"}, "compression": "gzip", "dateformat": "%Y-%m-%d", "timestampformat": "%Y-%m-%d %H",
-    "comment": "#", "decimal_separator": ".", "delim": ",", "encoding": "utf-8", "escape": '"', "quote": '"',
-    "format": "newline_delimited", "records": "true", "nullstr": ["NA", "-"], "maximum_depth": 3,
+    "hive_types": {"y": "INTEGER"},
+    "compression": "gzip",
+    "dateformat": "%Y-%m-%d",
+    "timestampformat": "%Y-%m-%d %H",
+    "comment": "#",
+    "decimal_separator": ".",
+    "delim": ",",
+    "encoding": "utf-8",
+    "escape": '"',
+    "quote": '"',
+    "format": "newline_delimited",
+    "records": "true",
+    "nullstr": ["NA", "-"],
+    "maximum_depth": 3,
     "maximum_object_size": 1000,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("format_", "option"), [(f, o) for f, known in OPTIONS.items() for o in known])
@@ -478,11 +498,20 @@ def test_an_unknown_profile_is_wrong_usage(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("${SET}", "yes"), ("a-${SET}-${SET}", "a-yes-yes"), ("${UNSET_X:-no}", "no"), ("${EMPTY:-no}", "no"),
-        ("${EMPTY}", ""), ("${UNSET_X:-}", ""), ("${oc.env:SET}", "yes"), ("${oc.env:UNSET_X, no}", "no"),
-        ("${oc.env:EMPTY,no}", ""), ("$${SET}", "${SET}"), ("$SET", "$SET"), ("${UNSET_X:-a:b,c}", "a:b,c"),
+        ("${SET}", "yes"),
+        ("a-${SET}-${SET}", "a-yes-yes"),
+        ("${UNSET_X:-no}", "no"),
+        ("${EMPTY:-no}", "no"),
+        ("${EMPTY}", ""),
+        ("${UNSET_X:-}", ""),
+        ("${oc.env:SET}", "yes"),
+        ("${oc.env:UNSET_X, no}", "no"),
+        ("${oc.env:EMPTY,no}", ""),
+        ("$${SET}", "${SET}"),
+        ("$SET", "$SET"),
+        ("${UNSET_X:-a:b,c}", "a:b,c"),
     ],
-)  # fmt: skip
+)
 def test_interpolation(text: str, expected: str) -> None:
     assert Environ({}, {"SET": "yes", "EMPTY": ""}).interpolate(text) == expected
 

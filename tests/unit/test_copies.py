@@ -31,15 +31,23 @@ COPIES = [
     ("a replacement", f"SELECT * REPLACE (created AS ts) FROM {S}", ("s", "created")),
     ("a renaming", f"SELECT * RENAME (created AS ts) FROM {S}", ("s", "created")),
     ("a CTE", f"WITH c AS (SELECT k, created AS t FROM {S}) SELECT k, t AS ts FROM c", ("s", "created")),
-    ("a chain of CTEs", f"WITH c AS (FROM {S}), d AS (SELECT x, ts AS t FROM c q) SELECT d.t AS ts FROM d", ("s", "ts")),
+    (
+        "a chain of CTEs",
+        f"WITH c AS (FROM {S}), d AS (SELECT x, ts AS t FROM c q) SELECT d.t AS ts FROM d",
+        ("s", "ts"),
+    ),
     ("a CTE's own names", f"WITH c(k, ts) AS (SELECT k, created FROM {S}) SELECT ts FROM c", ("s", "created")),
     ("a subquery", f"SELECT ts FROM (SELECT created AS ts FROM {S} WHERE x > 1) q", ("s", "created")),
     ("a subquery's own names", f"SELECT q.ts FROM (SELECT k, created FROM {S}) q(k, ts)", ("s", "created")),
-    ("a star with one column anew", f"SELECT ts FROM (SELECT * EXCLUDE (ts), created AS ts FROM {S})", ("s", "created")),
+    (
+        "a star with one column anew",
+        f"SELECT ts FROM (SELECT * EXCLUDE (ts), created AS ts FROM {S})",
+        ("s", "created"),
+    ),
     ("equal branches", f"SELECT k, ts FROM {S} UNION ALL SELECT k, ts FROM {S}", ("s", "ts")),
     ("equal branches by name", f"SELECT k, ts FROM {S} UNION ALL BY NAME SELECT ts, k FROM {S}", ("s", "ts")),
     ("branches in parentheses", f"(SELECT ts, k FROM {S}) EXCEPT (SELECT TS, k FROM {S} WHERE x)", ("s", "ts")),
-]  # fmt: skip
+]
 
 UNCLEAR = [
     ("an expression", f"SELECT ts + INTERVAL 1 DAY AS ts FROM {S}"),

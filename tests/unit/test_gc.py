@@ -87,12 +87,17 @@ def test_what_was_built_after_something_young_is_young_whatever_the_clock_said(d
     names = [f"1.0.{n}" for n in range(len(days))]
     made = [feature(*names[i::2], name=name) for i, name in enumerate("fg") if names[i::2]]
     dated = [
-        replace(f, versions=tuple(
-            replace(v, build=v.version.patch, created_at=(now + datetime.timedelta(days[v.version.patch])).isoformat())
-            for v in f.versions
-        ))
+        replace(
+            f,
+            versions=tuple(
+                replace(
+                    v, build=v.version.patch, created_at=(now + datetime.timedelta(days[v.version.patch])).isoformat()
+                )
+                for v in f.versions
+            ),
+        )
         for f in made
-    ]  # fmt: skip
+    ]
     first = next((n for n, day in enumerate(days) if day > -keep), len(days))
     newest = {f"{f.name}@{f.versions[-1].version}" for f in made}
     gone = deleted(state(*dated), patches=0, days=keep)

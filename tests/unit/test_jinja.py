@@ -168,8 +168,10 @@ def test_on_demand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
-        ('rolling("amount", ["sum", "avg"], ["7d", "30D"])',
-         "SUM(amount) OVER last_7d, SUM(amount) OVER last_30d, AVG(amount) OVER last_7d, AVG(amount) OVER last_30d"),
+        (
+            'rolling("amount", ["sum", "avg"], ["7d", "30D"])',
+            "SUM(amount) OVER last_7d, SUM(amount) OVER last_30d, AVG(amount) OVER last_7d, AVG(amount) OVER last_30d",
+        ),
         ('rolling("*", "count", "ever")', "COUNT(*) OVER ever"),
         ('rolling("x", ["mean", "std"], "7d")', "MEAN(x) OVER last_7d, STDDEV(x) OVER last_7d"),
         ('rolling("*", "count", "last_2mo")', "COUNT(*) OVER last_2mo"),
@@ -190,7 +192,7 @@ def test_on_demand(tmp_path: Path) -> None:
         ('cents("x")', "(x / 100)"),
         ("uses_own()", "mine far 5"),
     ],
-)  # fmt: skip
+)
 def test_functions(tmp_path: Path, expression: str, expected: str) -> None:
     (tmp_path / ".env").write_text("MLFORGE_TEST_DOTENV=from file\nMLFORGE_TEST_SET=no\n")
     assert render(tmp_path, HEAD + "{{ " + expression + " }}").sql == expected
@@ -206,15 +208,16 @@ def test_functions(tmp_path: Path, expression: str, expected: str) -> None:
         ("less_than('2024-01-01')", Check(name="less_than", column="c", args={"value": "2024-01-01"})),
         ("less_than_or_equal(value=3)", Check(name="less_than_or_equal", column="c", args={"value": 3})),
         ("in_range(0, 1)", Check(name="in_range", column="c", args={"min": 0, "max": 1, "inclusive": True})),
-        ("in_range(min=0, max=1, inclusive=false)",
-         Check(name="in_range", column="c", args={"min": 0, "max": 1, "inclusive": False})),
-        ("in_range(max=1)",
-         Check(name="in_range", column="c", args={"min": None, "max": 1, "inclusive": True})),
+        (
+            "in_range(min=0, max=1, inclusive=false)",
+            Check(name="in_range", column="c", args={"min": 0, "max": 1, "inclusive": False}),
+        ),
+        ("in_range(max=1)", Check(name="in_range", column="c", args={"min": None, "max": 1, "inclusive": True})),
         ("matches_regex('^a')", Check(name="matches_regex", column="c", args={"pattern": "^a"})),
         ("is_in(['a', 1, true])", Check(name="is_in", column="c", args={"values": ["a", 1, True]})),
         ("sql('c > d', tolerance=1)", Check(name="sql", column="c", args={"expression": "c > d"}, tolerance=1.0)),
     ],
-)  # fmt: skip
+)
 def test_validators(tmp_path: Path, written: str, expected: Check) -> None:
     assert config_of(tmp_path, f'validators={{"c": {written}}}').validators == (expected,)
 

@@ -22,11 +22,15 @@ CONFIG = '{{ config(entity="user", timestamp="t") }}\n'
 
 def render(body: str, *, macros: str = "", limits: Limits = SMALL, variable: object = None) -> str:
     project = Project(
-        name="p", root="/p", profile="dev", warehouse=WarehouseConfig(path="/p/catalog.duckdb"),
-        entities={"user": Entity(name="user", keys=("k",))}, vars={"v": variable},
+        name="p",
+        root="/p",
+        profile="dev",
+        warehouse=WarehouseConfig(path="/p/catalog.duckdb"),
+        entities={"user": Entity(name="user", keys=("k",))},
+        vars={"v": variable},
         features={"a": FeatureFile(name="a", path="features/a.sql", text=CONFIG + body)},
         macros=(MacroFile("macros/m.sql", macros),) if macros else (),
-    )  # fmt: skip
+    )
     return Renderer(project, limits).render(project.features["a"]).sql
 
 
@@ -37,7 +41,7 @@ ENDLESS = {
     "a call block": "{% macro m() %}{% for i in range(9999) %}{% for j in range(9999) %}{{ caller() }}{% endfor %}{% endfor %}{% endmacro %}\n"
     "{% call m() %}{% endcall %}",
     "operators": "{% set ns = namespace(x=1) %}{% for i in range(9999) %}{% for j in range(9999) %}{% set ns.x = ns.x + 1 %}{% endfor %}{% endfor %}",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", ENDLESS)
@@ -89,7 +93,7 @@ LONG = {
     "much that is thrown away": '{% for i in range(999) %}{% set x = "x" * 999 %}{% endfor %}',
     "plain text": "SELECT 1" + " " * 20000,
     "rolling": '{{ rolling("x", ["sum", "avg", "min", "max"], ["1d", "2d", "3d", "4d", "5d"]) * 99 }}',
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", LONG)
@@ -137,10 +141,13 @@ def test_what_is_counted_stays_what_it_is(body: str, text: str) -> None:
 def test_each_file_has_limits_of_its_own() -> None:
     body = "{% for i in range(400) %}SELECT 1 AS x{% endfor %}"
     project = Project(
-        name="p", root="/p", profile="dev", warehouse=WarehouseConfig(path="/p/catalog.duckdb"),
+        name="p",
+        root="/p",
+        profile="dev",
+        warehouse=WarehouseConfig(path="/p/catalog.duckdb"),
         entities={"user": Entity(name="user", keys=("k",))},
         features={n: FeatureFile(name=n, path=f"features/{n}.sql", text=CONFIG + body) for n in ("a", "b", "c")},
-    )  # fmt: skip
+    )
     renderer = Renderer(project, Limits(text=20_000))
     assert len({renderer.render(file).sql for file in project.features.values()}) == 1
 

@@ -10,10 +10,16 @@ from mlforge.render.lineage import edges
 
 def lineage(sql: str, columns: str, *, sources: str = "", refs: str = "", **more: object) -> set[tuple[object, ...]]:
     definition = Definition(
-        feature="f", kind="plain", entity="e", keys=(Key("k", "BIGINT"),), sql=sql,
+        feature="f",
+        kind="plain",
+        entity="e",
+        keys=(Key("k", "BIGINT"),),
+        sql=sql,
         columns=tuple(Column(name=n, type="BIGINT") for n in columns.split()),
-        sources={s: {} for s in sources.split()}, refs=dict.fromkeys(refs.split(), "1.0"), **more,
-    )  # fmt: skip
+        sources={s: {} for s in sources.split()},
+        refs=dict.fromkeys(refs.split(), "1.0"),
+        **more,
+    )
     return {(e.column, e.kind, e.origin, e.origin_column) for e in edges(definition)}
 
 
@@ -39,8 +45,11 @@ def test_joined_features() -> None:
     sql = f"SELECT s.k, s.a AS x, f.v AS y FROM {S} s LEFT JOIN {F} f ON f.k = s.k"
     found = lineage(sql, "x y", sources="s", refs="f")
     assert found == {
-        (None, "source", "s", None), (None, "feature", "f", None), ("x", "source", "s", "a"), ("y", "feature", "f", "v"),
-    }  # fmt: skip
+        (None, "source", "s", None),
+        (None, "feature", "f", None),
+        ("x", "source", "s", "a"),
+        ("y", "feature", "f", "v"),
+    }
 
 
 def test_request_columns_come_from_nothing_upstream() -> None:

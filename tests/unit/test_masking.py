@@ -47,7 +47,7 @@ TEXTS = {
     'config(entity="user", unique_key="id")': 'config(entity="user", unique_key="id")',
     "mail me@example.org: 5 % of a@b": "mail me@example.org: 5 % of a@b",
     "": "",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -58,5 +58,6 @@ def test_division_by_zero_is_null_on_connections_of_mlforge() -> None:
     with duckdb.connect() as con:
         file.configure(con)
         con.execute("CREATE TABLE t AS SELECT 7 AS a, 0 AS b")
-        assert con.execute("SELECT a // b, a % b, INTERVAL 1 DAY / b, sum(a // b) FILTER (WHERE b > 0) FROM t GROUP BY a, b"
-                           ).fetchall() == [(None, None, None, None)]  # fmt: skip
+        assert con.execute(
+            "SELECT a // b, a % b, INTERVAL 1 DAY / b, sum(a // b) FILTER (WHERE b > 0) FROM t GROUP BY a, b"
+        ).fetchall() == [(None, None, None, None)]

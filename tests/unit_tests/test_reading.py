@@ -73,7 +73,12 @@ WRONG = {
     "an unknown key": (TEST + "    expected: []", 4, "test 'a' has no setting 'expected'", "did you mean 'expect'?"),
     "nothing expected": (TEST, 2, "test 'a' expects nothing", "[] expects no row"),
     "expect is empty": (TEST + "    expect:", 2, "test 'a' expects nothing", "[] expects no row"),
-    "expect is a row": (TEST + "    expect: {k: 1}", 4, "'expect' of test 'a' must be a list of rows", "one row a line"),
+    "expect is a row": (
+        TEST + "    expect: {k: 1}",
+        4,
+        "'expect' of test 'a' must be a list of rows",
+        "one row a line",
+    ),
     "expect is text": (TEST + "    expect: none", 4, "'expect' of test 'a' must be a list of rows, not text", None),
     "a row is a list": (TEST + "    expect:\n      - [1]", 5, "a row of 'expect' of test 'a' must be a mapping", None),
     "given is a list": (TEST + "    given: [x]\n    expect: []", 4, "'given' of test 'a' must be a mapping", None),
@@ -81,7 +86,10 @@ WRONG = {
     "given without rows": (TEST + "    given:\n      ev: {columns: {a: INT}}\n    expect: []", 5, "no 'rows'", None),
     "given and unknown": (TEST + "    given:\n      ev: {row: []}\n    expect: []", 5, "no setting 'row'", "'rows'"),
     "types that are numbers": (
-        TEST + "    given:\n      ev: {columns: {a: 1}, rows: []}\n    expect: []", 5, "must be text", None,
+        TEST + "    given:\n      ev: {columns: {a: 1}, rows: []}\n    expect: []",
+        5,
+        "must be text",
+        None,
     ),
     "vars is a list": (TEST + "    vars: [1]\n    expect: []", 4, "'vars' of test 'a' must be a mapping", None),
     "case": (TEST + "    expect:\n      - {k: 1, K: 2}", 5, "'k' and 'K' differ only in case", None),
@@ -91,7 +99,7 @@ WRONG = {
     "no YAML": (TEST + "    expect: [", 5, "this is not YAML", None),
     "a tab": (TEST + "\texpect: []", 4, "found a tab character that violates indentation", None),
     "no such day": (TEST + "    expect:\n      - {t: 2024-02-31}", 5, "cannot be read as a timestamp", "quotes"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("text", "line", "message", "hint"), WRONG.values(), ids=WRONG)

@@ -79,10 +79,14 @@ def engine_value(text: str, kind: str) -> Any:
         ("!!binary AP9h", "BLOB", b"\x00\xffa"),
         ("[!!binary AP9h]", "BLOB[]", [b"\x00\xffa"]),
         ("[{b: 2}, {}, null]", "MAP(VARCHAR, BIGINT)[]", [{"b": 2}, {}, None]),
-        ("{'m': {b: {a: [x]}}, n: null}", "STRUCT(m MAP(VARCHAR, STRUCT(a VARCHAR[])), n BIGINT)", {"m": {"b": {"a": ["x"]}}, "n": None}),
+        (
+            "{'m': {b: {a: [x]}}, n: null}",
+            "STRUCT(m MAP(VARCHAR, STRUCT(a VARCHAR[])), n BIGINT)",
+            {"m": {"b": {"a": ["x"]}}, "n": None},
+        ),
         ("{b: '2024-03-01 09:00:00'}", "MAP(VARCHAR, TIMESTAMP)", {"b": UTC}),
     ],
-)  # fmt: skip
+)
 def test_a_value_of_a_type(text: str, kind: str, expected: Any) -> None:
     assert engine_value(text, kind) == expected
 
@@ -142,9 +146,14 @@ def test_a_type_by_the_look_of_values(values: str, kind: str) -> None:
 
 
 ODD = {
-    "moments": "[ts, NULL]", "exact": "[ts::TIMESTAMP_NS]", "raw": "encode(s)", "raws": "[encode(s)]",
-    "pairs": "MAP {s: ts}", "maps": "[MAP {s: d}, MAP {}]", "within": "{'m': MAP {x: [d]}, 's': s}",
-}  # fmt: skip
+    "moments": "[ts, NULL]",
+    "exact": "[ts::TIMESTAMP_NS]",
+    "raw": "encode(s)",
+    "raws": "[encode(s)]",
+    "pairs": "MAP {s: ts}",
+    "maps": "[MAP {s: d}, MAP {}]",
+    "within": "{'m': MAP {x: [d]}, 's': s}",
+}
 
 
 def test_a_generated_test_holds_values_of_every_type(tmp_path: Path) -> None:

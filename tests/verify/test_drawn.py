@@ -44,17 +44,35 @@ LATEST = "QUALIFY row_number() OVER (PARTITION BY k ORDER BY {} DESC) = 1"
 VANISHING = {
     # SELECT; user 1's label; what was known then
     "latest": ("SELECT k, t + INTERVAL 1 SECOND AS s, n FROM {{ source('ev') }} " + LATEST.format("t"), "02:30", 2),
-    "latest_day": ("SELECT k, day + INTERVAL 86401 SECOND AS s, n FROM {{ source('days') }} " + LATEST.format("day"),
-                   "72:30", 2),
-    "distinct_on": ("SELECT * FROM (SELECT DISTINCT ON (k) k, t + INTERVAL 1 SECOND AS s, n FROM {{ source('ev') }} ORDER BY k, t DESC)",
-                    "02:30", 2),
+    "latest_day": (
+        "SELECT k, day + INTERVAL 86401 SECOND AS s, n FROM {{ source('days') }} " + LATEST.format("day"),
+        "72:30",
+        2,
+    ),
+    "distinct_on": (
+        "SELECT * FROM (SELECT DISTINCT ON (k) k, t + INTERVAL 1 SECOND AS s, n FROM {{ source('ev') }} ORDER BY k, t DESC)",
+        "02:30",
+        2,
+    ),
     "last_total": ("SELECT k, MAX(t) AS s, SUM(n) AS n FROM {{ source('ev') }} GROUP BY k", "03:59", 6),
-    "none_later": ("SELECT k, t + INTERVAL 1 SECOND AS s, n FROM {{ source('ev') }} a WHERE NOT EXISTS "
-                   "(SELECT 1 FROM {{ source('ev') }} b WHERE b.k = a.k AND b.n > a.n)", "05:30", 5),
-    "nothing_left": ("SELECT k, MIN(t) AS s, COUNT(*) AS n FROM {{ source('ev') }} GROUP BY k HAVING COUNT(*) < 3", "02:00", 2),
-    "no_key_in_it": ("SELECT u.k, r.t + INTERVAL 1 SECOND AS s, r.rate * 4 AS n FROM {{ source('users') }} u CROSS JOIN {{ source('rates') }} r "
-                     + LATEST.format("r.t").replace("BY k", "BY u.k"), "02:30", 2),
-}  # fmt: skip
+    "none_later": (
+        "SELECT k, t + INTERVAL 1 SECOND AS s, n FROM {{ source('ev') }} a WHERE NOT EXISTS "
+        "(SELECT 1 FROM {{ source('ev') }} b WHERE b.k = a.k AND b.n > a.n)",
+        "05:30",
+        5,
+    ),
+    "nothing_left": (
+        "SELECT k, MIN(t) AS s, COUNT(*) AS n FROM {{ source('ev') }} GROUP BY k HAVING COUNT(*) < 3",
+        "02:00",
+        2,
+    ),
+    "no_key_in_it": (
+        "SELECT u.k, r.t + INTERVAL 1 SECOND AS s, r.rate * 4 AS n FROM {{ source('users') }} u CROSS JOIN {{ source('rates') }} r "
+        + LATEST.format("r.t").replace("BY k", "BY u.k"),
+        "02:30",
+        2,
+    ),
+}
 HEAD = '{{ config(entity="user", timestamp="s", allow_lookahead=true) }} '
 TIMED = '{{ config(entity="user", timestamp="t") }} '
 HONEST = {
@@ -63,12 +81,13 @@ HONEST = {
     "minutes": '{{ config(entity="user", timestamp="s") }} SELECT k, t + INTERVAL 1 MINUTE AS s, n FROM {{ source("ev") }}',
     "numbered": TIMED + "SELECT k, t, row_number() OVER (PARTITION BY k ORDER BY t) AS n FROM {{ source('ev') }}",
     "ends": '{{ config(entity="user", timestamp="s") }} SELECT k, date_trunc(\'day\', t) + INTERVAL 1 DAY AS s, SUM(n) AS n '
-            'FROM {{ source("ev") }} GROUP BY ALL',
+    'FROM {{ source("ev") }} GROUP BY ALL',
     "late": '{{ config(entity="user", timestamp="t", delay="90m") }} SELECT k, t, COUNT(*) OVER last_2h AS n FROM {{ source("ev") }}',
     "snapshots": '{{ config(entity="user", timestamp="t", interval="3h") }} SELECT k, t, SUM(n) OVER last_1d AS n FROM {{ source("ev") }}',
-    "rated": TIMED + "SELECT e.k, e.t, r.rate FROM {{ source('ev') }} e ASOF LEFT JOIN {{ source('rates') }} r ON r.t <= e.t",
+    "rated": TIMED
+    + "SELECT e.k, e.t, r.rate FROM {{ source('ev') }} e ASOF LEFT JOIN {{ source('rates') }} r ON r.t <= e.t",
     "a_day": '{{ config(entity="user", timestamp="day") }} SELECT k, day, n FROM {{ source("days") }}',
-}  # fmt: skip
+}
 TOO_MANY = {
     "wide_rows": TIMED + "SELECT k, t, n FROM {{ source('wide') }}",
     "long_steps": TIMED + "SELECT k, t, n - lag(n) OVER (PARTITION BY k ORDER BY t) AS n FROM {{ source('long') }}",
@@ -161,8 +180,8 @@ SAID = {
     "wide_rows": "1,000 keys at 202 instants are 202,000 label rows: no more than 200,000 are tried",
     "long_steps": "1 keys at 20,002 instants are 20,002 label rows: its SQL is run for each instant, and for no more than 5,000",
     "long_rows": "1 keys at 20,002 instants are 20,002 label rows: they look at 200,040,002 source rows, and no more than "
-                 "200,000,000 are",
-}  # fmt: skip
+    "200,000,000 are",
+}
 
 
 @pytest.mark.parametrize("name", TOO_MANY)

@@ -74,12 +74,14 @@ def differing(con: duckdb.DuckDBPyConnection, query: str, source: str, delay: in
     for label in labels:
         con.execute(f"SET VARIABLE now = {label}")
         seen = [
-            dict(con.execute(
-                f"SELECT k, n FROM ({text}) WHERE {stamp} <= {label} "
-                f"QUALIFY row_number() OVER (PARTITION BY k ORDER BY s DESC, n DESC NULLS LAST) = 1"
-            ).fetchall())
+            dict(
+                con.execute(
+                    f"SELECT k, n FROM ({text}) WHERE {stamp} <= {label} "
+                    f"QUALIFY row_number() OVER (PARTITION BY k ORDER BY s DESC, n DESC NULLS LAST) = 1"
+                ).fetchall()
+            )
             for text in (then, whole)
-        ]  # fmt: skip
+        ]
         differ += sum(seen[0].get(k) != seen[1].get(k) for k in {*seen[0], *seen[1]})
     return keys * len(labels), differ
 

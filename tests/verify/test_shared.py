@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from mlforge.sql.templates import _environment, template_root
 
 EPOCH = dt.datetime(1970, 1, 1)
-TEXTS = ["1970-01-01 00:00:00", "1969-12-31 23:59:59.999999", "2024-02-29 12:00:00.000001", "1931-05-31 01:02:03", "1700-01-01 00:00:00"]  # fmt: skip
+TEXTS = [
+    "1970-01-01 00:00:00",
+    "1969-12-31 23:59:59.999999",
+    "2024-02-29 12:00:00.000001",
+    "1931-05-31 01:02:03",
+    "1700-01-01 00:00:00",
+]
 KINDS = ["TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "DATE"]
 
 
@@ -94,8 +100,17 @@ def test_micros_are_those_of_plain_python(macro: str, kind: str) -> None:
 
 @pytest.mark.parametrize("macro", ["micros", "micros_of_any"])
 @pytest.mark.parametrize(
-    ("nanos", "expected"), [(0, 0), (999, 0), (1000, 1), (-1, -1), (-1000, -1), (-1001, -2), (1_709_294_400_000_000_999, 1_709_294_400_000_000)]
-)  # fmt: skip
+    ("nanos", "expected"),
+    [
+        (0, 0),
+        (999, 0),
+        (1000, 1),
+        (-1, -1),
+        (-1000, -1),
+        (-1001, -2),
+        (1_709_294_400_000_000_999, 1_709_294_400_000_000),
+    ],
+)
 def test_nanoseconds_are_floored(macro: str, nanos: int, expected: int) -> None:
     time = _environment().get_template("lib/time.sql.j2").module
     text = time.micros("x", "TIMESTAMP_NS") if macro == "micros" else time.micros_of_any("x")  # type: ignore[attr-defined]

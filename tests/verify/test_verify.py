@@ -21,15 +21,27 @@ EV = '{{ source("ev") }}'
 TIMED = 'entity="user", timestamp="t"'
 
 HONEST = {
-    "windows": (TIMED, "SELECT k, t, x AS last_x, c, SUM(x) OVER last_7d, AVG(x) OVER last_1mo, COUNT(*) OVER last_3h, "
-                "COUNT(*) FILTER (WHERE n > 50) OVER ever AS big FROM {ev}"),
-    "floats": (TIMED, "SELECT k, t, SUM(x) OVER last_2d AS s, SUM(x) OVER last_2d - SUM(x) OVER last_1d AS d, "
-               "STDDEV(x) OVER last_2d AS v, MEDIAN(x) OVER last_7h AS m, AVG(x) OVER last_1d / SUM(x) OVER ever AS q, "
-               "SUM(DISTINCT x) OVER last_1d AS e FROM {ev}"),
-    "ordered": (TIMED, "SELECT k, t, FIRST(c) OVER last_5h AS f, LAST(n) OVER last_5h AS l, MODE(c) OVER last_1d AS m, "
-                "ARG_MAX(c, x) OVER last_1d AS a, (LIST(n) OVER last_4h)[-10:] AS li FROM {ev}"),
-    "counts": (TIMED, "SELECT k, t, COUNT(DISTINCT c) OVER last_1d AS d, APPROX_COUNT_DISTINCT(n) OVER ever AS a, "
-               "MIN(n) OVER last_1d AS lo, date_diff('minute', MAX(t) OVER ever, as_of()) AS since FROM {ev}"),
+    "windows": (
+        TIMED,
+        "SELECT k, t, x AS last_x, c, SUM(x) OVER last_7d, AVG(x) OVER last_1mo, COUNT(*) OVER last_3h, "
+        "COUNT(*) FILTER (WHERE n > 50) OVER ever AS big FROM {ev}",
+    ),
+    "floats": (
+        TIMED,
+        "SELECT k, t, SUM(x) OVER last_2d AS s, SUM(x) OVER last_2d - SUM(x) OVER last_1d AS d, "
+        "STDDEV(x) OVER last_2d AS v, MEDIAN(x) OVER last_7h AS m, AVG(x) OVER last_1d / SUM(x) OVER ever AS q, "
+        "SUM(DISTINCT x) OVER last_1d AS e FROM {ev}",
+    ),
+    "ordered": (
+        TIMED,
+        "SELECT k, t, FIRST(c) OVER last_5h AS f, LAST(n) OVER last_5h AS l, MODE(c) OVER last_1d AS m, "
+        "ARG_MAX(c, x) OVER last_1d AS a, (LIST(n) OVER last_4h)[-10:] AS li FROM {ev}",
+    ),
+    "counts": (
+        TIMED,
+        "SELECT k, t, COUNT(DISTINCT c) OVER last_1d AS d, APPROX_COUNT_DISTINCT(n) OVER ever AS a, "
+        "MIN(n) OVER last_1d AS lo, date_diff('minute', MAX(t) OVER ever, as_of()) AS since FROM {ev}",
+    ),
     "closed": (TIMED + ', closed="right", delay="90m"', "SELECT k, t, n AS last, SUM(n) OVER last_5h AS s FROM {ev}"),
     "aged": (TIMED + ', ttl="2h"', "SELECT k, t, n AS last, SUM(n) OVER last_1w AS s FROM {ev} WHERE n % 5 = 0"),
     "daily": (TIMED + ', interval="1d", delay="2h"', "SELECT k, t, c AS last, SUM(n) OVER last_7d AS s FROM {ev}"),
@@ -39,16 +51,27 @@ HONEST = {
     "monthly": (TIMED + ', interval="1mo"', "SELECT k, t, SUM(n) OVER last_1mo AS s FROM {ev}"),
     "rows": (TIMED + ', ttl="1d"', "SELECT k, t, n, x * 2 AS y FROM {ev} WHERE c <> 'c1'"),
     "refreshed": (TIMED + ', interval="12h"', "SELECT k, t, n FROM {ev}"),
-    "grouped": ('entity="user", timestamp="d"', "SELECT k, date_trunc('day', t) + INTERVAL 1 DAY AS d, SUM(x) AS s, "
-                "COUNT(*) AS c FROM {ev} GROUP BY ALL"),
+    "grouped": (
+        'entity="user", timestamp="d"',
+        "SELECT k, date_trunc('day', t) + INTERVAL 1 DAY AS d, SUM(x) AS s, COUNT(*) AS c FROM {ev} GROUP BY ALL",
+    ),
     "numbered": (TIMED, "SELECT k, t, n - LAG(n) OVER (PARTITION BY k ORDER BY t) AS step FROM {ev}"),
-    "united": (TIMED, "SELECT k, t, n AS v FROM {ev} UNION ALL SELECT k, t + INTERVAL 1 MINUTE AS t, -n AS v FROM {ev}"),
-    "through": (TIMED, "WITH a AS (SELECT *, n + 1 AS m FROM {ev} WHERE n > 3), b AS (SELECT k, t, m FROM a) "
-                "SELECT q.k, q.t, SUM(q.m) OVER last_1d AS s FROM (SELECT * FROM b) q"),
-    "matched": (TIMED, "SELECT e.k, e.t, MAX(p.price) OVER last_1d AS m FROM {ev} e ASOF LEFT JOIN "
-                "{{{{ source('price') }}}} p ON e.k = p.k AND e.t >= p.t"),
+    "united": (
+        TIMED,
+        "SELECT k, t, n AS v FROM {ev} UNION ALL SELECT k, t + INTERVAL 1 MINUTE AS t, -n AS v FROM {ev}",
+    ),
+    "through": (
+        TIMED,
+        "WITH a AS (SELECT *, n + 1 AS m FROM {ev} WHERE n > 3), b AS (SELECT k, t, m FROM a) "
+        "SELECT q.k, q.t, SUM(q.m) OVER last_1d AS s FROM (SELECT * FROM b) q",
+    ),
+    "matched": (
+        TIMED,
+        "SELECT e.k, e.t, MAX(p.price) OVER last_1d AS m FROM {ev} e ASOF LEFT JOIN "
+        "{{{{ source('price') }}}} p ON e.k = p.k AND e.t >= p.t",
+    ),
     "opened": (TIMED, "SELECT k, t, SUM(u) OVER last_3h AS s FROM (SELECT k, t, unnest([n, x]) AS u FROM {ev})"),
-}  # fmt: skip
+}
 
 
 def feature(project: Small, name: str, config: str, text: str) -> None:
@@ -65,19 +88,32 @@ def test_an_honest_feature_passes(project: Small, name: str) -> None:
 
 
 REASONS = {
-    "a source without time beside it": (TIMED, "SELECT e.k, e.t, SUM(e.n * d.size) OVER last_1d AS s FROM {ev} e JOIN "
-                                        "{{{{ source('dim') }}}} d ON e.k = d.k",
-                                        "source dim has no time that it could be cut by"),
-    "nothing but a source without time": ('entity="user"', "SELECT k, size FROM {{{{ source('dim') }}}}",
-                                          "source dim has no time that it could be cut by"),
-    "a computed time of a source without one": ('entity="user", timestamp="at"', "SELECT k, t + INTERVAL 1 MINUTE AS at, "
-                                                "n FROM {{{{ source('plain') }}}}",
-                                                "source plain has no time that it could be cut by"),
-    "a request": ('entity="user", on_demand=true, request={{"y": "DOUBLE"}}', "SELECT n * y AS z FROM {{{{ ref('up') }}}}",
-                  "give label rows: it needs y with the request"),
-    "rows of another feature": (TIMED, "SELECT k, t, SUM(n) OVER last_1d AS s FROM {{{{ ref('up') }}}}",
-                                "it reads the rows of up as they are stored"),
-}  # fmt: skip
+    "a source without time beside it": (
+        TIMED,
+        "SELECT e.k, e.t, SUM(e.n * d.size) OVER last_1d AS s FROM {ev} e JOIN {{{{ source('dim') }}}} d ON e.k = d.k",
+        "source dim has no time that it could be cut by",
+    ),
+    "nothing but a source without time": (
+        'entity="user"',
+        "SELECT k, size FROM {{{{ source('dim') }}}}",
+        "source dim has no time that it could be cut by",
+    ),
+    "a computed time of a source without one": (
+        'entity="user", timestamp="at"',
+        "SELECT k, t + INTERVAL 1 MINUTE AS at, n FROM {{{{ source('plain') }}}}",
+        "source plain has no time that it could be cut by",
+    ),
+    "a request": (
+        'entity="user", on_demand=true, request={{"y": "DOUBLE"}}',
+        "SELECT n * y AS z FROM {{{{ ref('up') }}}}",
+        "give label rows: it needs y with the request",
+    ),
+    "rows of another feature": (
+        TIMED,
+        "SELECT k, t, SUM(n) OVER last_1d AS s FROM {{{{ ref('up') }}}}",
+        "it reads the rows of up as they are stored",
+    ),
+}
 
 
 @pytest.mark.parametrize("why", REASONS)
@@ -94,8 +130,11 @@ def test_what_cannot_be_proven_is_said(project: Small, why: str) -> None:
 
 
 def test_a_time_that_the_feature_plainly_copies_cuts_a_source_without_setting(project: Small) -> None:
-    project.feature("f", "{{ config(entity='user', timestamp='at') }}\nWITH a AS (SELECT k, t AS u, n FROM "
-                    "{{ source('plain') }}) SELECT k, u AS at, SUM(n) OVER last_3h AS s FROM a")  # fmt: skip
+    project.feature(
+        "f",
+        "{{ config(entity='user', timestamp='at') }}\nWITH a AS (SELECT k, t AS u, n FROM "
+        "{{ source('plain') }}) SELECT k, u AS at, SUM(n) OVER last_3h AS s FROM a",
+    )
     project.good()
     assert project.forge.verify("f").passed
 
@@ -159,8 +198,13 @@ def test_sources_that_changed_since_the_build_prove_nothing(project: Small) -> N
 
 def test_a_feature_that_lags_behind_what_it_reads_proves_nothing(project: Small) -> None:
     feature(project, "up", TIMED, "SELECT k, t, n FROM {ev}")
-    feature(project, "f", TIMED, "SELECT p.k, p.t, MAX(u.n) OVER last_1d AS m FROM {{{{ source('price') }}}} p "
-            "JOIN {{{{ ref('up') }}}} u ON p.k = u.k")  # fmt: skip
+    feature(
+        project,
+        "f",
+        TIMED,
+        "SELECT p.k, p.t, MAX(u.n) OVER last_1d AS m FROM {{{{ source('price') }}}} p "
+        "JOIN {{{{ ref('up') }}}} u ON p.k = u.k",
+    )
     project.good()
     assert project.forge.verify("f").passed
     project.write("data/ev.parquet", f"SELECT * FROM ({HOURLY}) WHERE n <> 200")

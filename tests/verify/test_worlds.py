@@ -37,9 +37,12 @@ def look(examples: int, draw: int = 0) -> int:
 
     @seed(draw)
     @settings(
-        max_examples=examples, database=None, deadline=None, phases=[Phase.generate],
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+    )
     @given(worlds())
     def one(world: World) -> None:
         nonlocal compared
@@ -68,8 +71,9 @@ def test_a_turned_window_is_caught_in_generated_worlds() -> None:
     caught = 0
 
     @seed(0)
-    @settings(max_examples=6, database=None, deadline=None, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(
+        max_examples=6, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
     @given(worlds())
     def one(world: World) -> None:
         nonlocal caught
