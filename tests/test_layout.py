@@ -11,7 +11,20 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "mlforge"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = (
-    *("masking", "errors", "duration", "states", "model", "records", "project", "render", "plan", "proof", "sql"),
+    *(
+        "masking",
+        "errors",
+        "duration",
+        "display",
+        "states",
+        "model",
+        "records",
+        "project",
+        "render",
+        "plan",
+        "proof",
+        "sql",
+    ),
     *("warehouses", "catalog", "quality", "building", "retrieve", "verify", "unit", "stores", "online", "publishing"),
     *("agreement", "online_verbs", "observe", "forge", "definitions", "serve", "cli"),
 )
