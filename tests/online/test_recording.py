@@ -75,7 +75,7 @@ from mlforge.catalog import log
 from mlforge.online import open_store
 from tests.online.served import Between
 
-for name in ("catalog.reader", "catalog.file", "online.publish", "online.recording", "retrieve"):
+for name in ("catalog.reader", "catalog.file", "publishing.run", "publishing.recording", "retrieve"):
     importlib.import_module(f"mlforge.{name}")
 
 
