@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from mlforge.building.materialise import Runner, make_events
+from mlforge.building.materialise import Runner, Stamp, make_events
 from mlforge.sql.templates import sql
 
 if TYPE_CHECKING:
@@ -48,13 +48,8 @@ def _days(step: FeatureStep, analysis: Analysis, warehouse: DuckDB) -> list[int]
     for name in step.candidate.definition.sources:
         warehouse.bind_source(analysis.project.sources[name])
     runner = Runner(warehouse.con)
-    make_events(
-        runner,
-        step.candidate.compiled,
-        found.compilation.timestamp_type,
-        found.candidate.config.timestamp_format,
-        name="_mlforge_all_events",
-    )
+    stamp = Stamp(found.compilation.timestamp_type, found.candidate.config.timestamp_format)
+    make_events(runner, step.candidate.compiled, stamp, name="_mlforge_all_events")
     return [int(day) for (day,) in runner.run(sql("feature/days", events="_mlforge_all_events"))]  # type: ignore[call-overload]
 
 

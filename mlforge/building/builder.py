@@ -104,7 +104,7 @@ class Builder:
         start: datetime.datetime,
         pins: Pins,
     ) -> BuildResult:
-        from mlforge.building.committing import land
+        from mlforge.building.committing import commit_build
         from mlforge.building.run import run
         from mlforge.building.work import Event
         from mlforge.catalog.file import named, real
@@ -115,33 +115,13 @@ class Builder:
         threads, memory = options.threads or warehouse.threads, options.memory_limit or warehouse.memory_limit
         with Staging(self.catalog_path, threads=threads, memory_limit=memory) as staging:
             with named(real(self.catalog_path)):
-                work = run(
-                    plan,
-                    analysis,
-                    state,
-                    staging,
-                    existing,
-                    notify=notify,
-                    sample=options.sample,
-                    lock_timeout=options.lock_timeout,
-                )
+                work = run(plan, analysis, state, staging, existing, options, notify)
             staging.close()
             pins.release()
             committed = None
             if options.sample is None and (existing or not work.failed or work.staged):
                 notify(Event(event="commit_started"))
-                committed = land(
-                    work,
-                    plan,
-                    staging,
-                    self.catalog_path,
-                    started_at=start,
-                    arguments={"force": options.force},
-                    lock_timeout=options.lock_timeout,
-                    mode=options.commit,  # type: ignore[arg-type]
-                    threads=threads,
-                    memory_limit=memory,
-                )
+                committed = commit_build(work, plan, staging, self.catalog_path, options, start)
                 notify(Event(event="committed", seconds=committed.waited))
         return BuildResult(
             plan=plan,
@@ -161,7 +141,7 @@ class Builder:
         A Python feature that fails, and any that leaks, is in the plan's ``failed``, with what reads it; its error is
         raised only where nothing else is wanted. Raises what else is wrong with an SQL feature."""
         from mlforge.building.candidates import analyse, render_each, with_upstream
-        from mlforge.plan.planner import plan
+        from mlforge.plan.planner import PlanOptions, Surroundings, plan
         from mlforge.project.call_features import is_python
 
         analysis, failed = render_each(self.project)
@@ -181,15 +161,19 @@ class Builder:
             analysis.candidates,
             state,
             [name for name in wanted if name not in lost],
-            graph=analysis.graph,
-            feature_sets=self.project.feature_sets,
-            force=options.force,
-            upgrade_sets=options.upgrade_sets,
-            release=options.release,
-            adopt=options.adopt,
-            scope=replace(options.scope, whole=True) if options.sample else options.scope,
-            sources=analysis.project.sources,
-            failed=[_failure(name, error) for name, error in lost.items()],
+            Surroundings(
+                analysis.graph,
+                self.project.feature_sets,
+                analysis.project.sources,
+                [_failure(name, error) for name, error in lost.items()],
+            ),
+            PlanOptions(
+                force=options.force,
+                upgrade_sets=options.upgrade_sets,
+                release=options.release,
+                adopt=options.adopt,
+                scope=replace(options.scope, whole=True) if options.sample else options.scope,
+            ),
         )
         return replace(planned, notes=(*planned.notes, *warehouse.notes())), analysis
 

@@ -20,26 +20,17 @@ from mlforge.warehouses.duckdb import reads_catalog
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from mlforge.building.options import BuildOptions
     from mlforge.building.work import Staged, Work
-    from mlforge.catalog.commit import Committed, Mode
+    from mlforge.catalog.commit import Committed
     from mlforge.catalog.staging import Staging
     from mlforge.catalog.transaction import Transaction
     from mlforge.model import CatalogState, FeatureRef, StoredFeature
     from mlforge.plan.steps import FeatureStep, Plan
 
 
-def land(
-    work: Work,
-    plan: Plan,
-    staging: Staging,
-    catalog_path: str,
-    *,
-    started_at: datetime.datetime,
-    arguments: dict[str, Any],
-    lock_timeout: float,
-    mode: Mode,
-    threads: int | None = None,
-    memory_limit: str | None = None,
+def commit_build(
+    work: Work, plan: Plan, staging: Staging, catalog_path: str, options: BuildOptions, started_at: datetime.datetime
 ) -> Committed:
     """Commit what a build staged. Raises CatalogError or LockedError with the catalog as it was."""
     drained: list[Path] = []
@@ -49,17 +40,15 @@ def land(
         state = _sets(tx, work, plan, state)
         _metadata(tx, work, plan, state)
         _shows(tx, work, plan, state, catalog_path)
-        _record(tx, work, plan, started_at, arguments)
+        _record(tx, work, plan, started_at, {"force": options.force})
         drained[:] = log.drain(tx.con, catalog_path)  # a commit may have to start again
 
     done = commit(
         catalog_path,
         staging,
         apply,
-        lock_timeout=lock_timeout,
-        mode=mode,
-        threads=threads,
-        memory_limit=memory_limit,
+        lock_timeout=options.lock_timeout,
+        mode=options.commit,  # type: ignore[arg-type]
         own_tables=reads_catalog(work.analysis.project),
     )
     for path in drained:
@@ -82,7 +71,7 @@ def _rows_and_versions(tx: Transaction, work: Work, plan: Plan) -> CatalogState:
         feature = state.features.get(step.feature)
         if feature is not None and _touched(work, step):
             state = replace(state, features={**state.features, step.feature: _moved(feature, step)})
-            _put(tx, state.features[step.feature])
+            writer.put_feature(tx.con, state.features[step.feature])
     return state
 
 
@@ -99,20 +88,6 @@ def _moved(feature: StoredFeature, step: FeatureStep) -> StoredFeature:
         config=candidate.config,
         path=candidate.path,
         sql=candidate.sql,
-    )
-
-
-def _put(tx: Transaction, feature: StoredFeature) -> None:
-    kind = feature.versions[-1].compiled.kind
-    writer.put_feature(
-        tx.con,
-        feature.name,
-        kind=kind,
-        current=feature.current,
-        held=feature.held,
-        config=feature.config,
-        path=feature.path,
-        sql=feature.sql,
     )
 
 

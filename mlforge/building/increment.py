@@ -178,18 +178,12 @@ def _events(
     physicals = reads.bind_reads(work, step, reading)
     text = step.increment.query if reading.carry else found.candidate.seen_sql or compiled.event_sql
     query = with_ref_times(text, physicals, compiled.timestamp)
-    counts = materialise.make_events(
-        work.runner,
-        replace(compiled, event_sql=query),
-        found.compilation.timestamp_type,
-        found.candidate.config.timestamp_format,
-        name=name,
-        carried=reading.carry,
-        keep=name != materialise.READ_EVENTS,
-        counted=name != materialise.READ_EVENTS,
-        seen=bool(found.candidate.seen_sql),
-    )
-    return named(work, counts)
+    stamp = materialise.Stamp(found.compilation.timestamp_type, found.candidate.config.timestamp_format)
+    made, kept = replace(compiled, event_sql=query), name != materialise.READ_EVENTS
+    materialise.make_events(work.runner, made, stamp, name=name, keep=kept, seen=bool(found.candidate.seen_sql))
+    if not kept:
+        return materialise.EventCounts(0, 0)
+    return named(work, materialise.count_events(work.runner, made, stamp, name=name, carried=reading.carry))
 
 
 def named(work: Work, counts: EventCounts) -> EventCounts:

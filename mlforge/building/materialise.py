@@ -82,52 +82,51 @@ class EventCounts:
     parts: tuple[PartRange, ...] = ()
 
 
+@dataclass(frozen=True)
+class Stamp:
+    """What the timestamp of event rows is: its type, None for rows without one, and how it is written where it is
+    text."""
+
+    type: str | None
+    format: str | None
+
+
 def make_events(
-    runner: Runner,
-    compiled: Compiled,
-    timestamp_type: str | None,
-    format_: str | None,
-    *,
-    name: str = EVENTS,
-    carried: bool = False,
-    keep: bool = False,
-    counted: bool = True,
-    seen: bool = False,
-) -> EventCounts:
+    runner: Runner, compiled: Compiled, stamp: Stamp, *, name: str = EVENTS, keep: bool = False, seen: bool = False
+) -> None:
     """Make the temporary relation of event rows. It is a view where reading it twice costs less than keeping it, unless
-    ``keep`` asks for a table. ``carried``: its rows say which part of the source they are from. ``seen``: they say when
-    they are known, and what reads a row that is stamped before that fails with LEAK."""
+    ``keep`` asks for a table. ``seen``: its rows say when they are known, and what reads a row that is stamped before
+    that fails with LEAK."""
     dear = _DEAR_SEEN if seen else _DEAR
     simple = not keep and dear.search(compiled.event_sql) is None
     script = sql(
         "feature/events_view",
         name=name,
         materialise=not simple,
-        timestamp_type=timestamp_type,
-        format=format_,
+        timestamp_type=stamp.type,
+        format=stamp.format,
         event_sql=compiled.event_sql,
         seen="check" if seen else None,
         delay=compiled.delay,
         leak=LEAK,
     )
     if seen:
-        runner.checked = Checked(compiled.event_sql, timestamp_type, format_, compiled.delay)
+        runner.checked = Checked(compiled.event_sql, stamp.type, stamp.format, compiled.delay)
     forget(runner.con, name)
     runner.run(script)
-    if not counted:
-        return EventCounts(0, 0)
-    keys = [k.name for k in compiled.keys]
-    found = runner.run(
-        sql(
-            "feature/part_ranges",
-            keys=keys,
-            timed=bool(timestamp_type),
-            relation=name,
-            carried=carried,
-            loaded=compiled.loaded_at,
-        )
+
+
+def count_events(runner: Runner, compiled: Compiled, stamp: Stamp, *, name: str, carried: bool) -> EventCounts:
+    """Count the event rows. ``carried``: they say which part of the source they are from."""
+    script = sql(
+        "feature/part_ranges",
+        keys=[k.name for k in compiled.keys],
+        timed=bool(stamp.type),
+        relation=name,
+        carried=carried,
+        loaded=compiled.loaded_at,
     )
-    parts = tuple(PartRange(*row) for row in found)  # type: ignore[arg-type]
+    parts = tuple(PartRange(*row) for row in runner.run(script))  # type: ignore[arg-type]
     return EventCounts(sum(p.rows for p in parts), sum(p.nowhere for p in parts), parts)
 
 

@@ -16,7 +16,7 @@ from mlforge.building.leak_warnings import leakage
 from mlforge.building.materialise import Runner
 from mlforge.building.reads import bind_reads
 from mlforge.building.work import Event, EventKind, FeatureResult, Staged, Status, Work
-from mlforge.catalog.file import LOCK_TIMEOUT, no_space
+from mlforge.catalog.file import no_space
 from mlforge.errors import BuildError, MlforgeError, Where, engine_words
 from mlforge.model import StoredFeature, StoredSet, StoredVersion
 from mlforge.plan.increments import Increment
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mlforge.building.candidates import Analysed, Analysis
+    from mlforge.building.options import BuildOptions
     from mlforge.catalog.staging import Staging
     from mlforge.model import CatalogState, Compiled, SourceState
     from mlforge.plan.steps import Failure, FeatureStep, Plan, SetStep
@@ -44,19 +45,16 @@ def run(
     state: CatalogState,
     staging: Staging,
     catalog_path: str | None,
-    *,
-    notify: Callable[[Event], None] = lambda _event: None,
-    sample: float | None = None,
-    lock_timeout: float = LOCK_TIMEOUT,
+    options: BuildOptions,
+    notify: Callable[[Event], None],
 ) -> Work:
     """Make every version of the plan in the staging file.
 
     A feature that fails takes those that read it with it; the others go on. ``catalog_path`` is the catalog as it is,
-    None if there is none; writers of it are waited for up to ``lock_timeout`` seconds. ``sample`` is a share of every
-    source's rows to try the build on. Raises LockedError, CatalogError."""
-    attach = partial(staging.instance.attach, lock_timeout=lock_timeout)
+    None if there is none; writers of it are waited for as ``options`` say. Raises LockedError, CatalogError."""
+    attach = partial(staging.instance.attach, lock_timeout=options.lock_timeout)
     warehouse = DuckDB(staging.con, analysis.project.root, attach=attach)
-    warehouse.sample = sample
+    warehouse.sample = options.sample
     warehouse.known = plan.source_states
     work = Work(analysis, state, state, warehouse, Runner(staging.con), state.last_build + 1, notify)
     if catalog_path:
@@ -279,15 +277,9 @@ def _whole_events(work: Work, step: FeatureStep, found: Analysed, compiled: Comp
     """The event rows, and where they are from; those of other times than the version is to hold are left out."""
     spans, carried = step.increment.spans, step.increment.main is not None
     name = materialise.READ_EVENTS if spans else materialise.EVENTS
-    counts = materialise.make_events(
-        work.runner,
-        compiled,
-        found.compilation.timestamp_type,
-        found.candidate.config.timestamp_format,
-        name=name,
-        carried=carried,
-        seen=bool(found.candidate.seen_sql),
-    )
+    stamp = materialise.Stamp(found.compilation.timestamp_type, found.candidate.config.timestamp_format)
+    materialise.make_events(work.runner, compiled, stamp, name=name, seen=bool(found.candidate.seen_sql))
+    counts = materialise.count_events(work.runner, compiled, stamp, name=name, carried=carried)
     if spans:
         materialise.narrow(work.runner, compiled, name, spans)
     return increment.named(work, counts) if carried else counts

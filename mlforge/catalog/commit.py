@@ -77,8 +77,6 @@ class _Job(Struct, frozen=True):
     apply: Callable[[Transaction], object]
     lock_timeout: float
     mode: Mode
-    threads: int | None
-    memory_limit: str | None
     own_tables: bool
 
 
@@ -89,22 +87,21 @@ def commit(
     *,
     lock_timeout: float = file.LOCK_TIMEOUT,
     mode: Mode = "auto",
-    threads: int | None = None,
-    memory_limit: str | None = None,
     own_tables: bool = False,
 ) -> Committed:
     """Run ``apply`` in one transaction on the catalog, which is made or migrated if need be.
 
     The caller holds ``build_lock`` and no connection to the catalog. ``staging`` is closed first, if given, and its
-    tables are brought over by the methods of ``Transaction``. Waits up to ``lock_timeout`` seconds for writers, and
-    with ``mode="wait"`` for readers too. With ``own_tables`` a DuckDB file that holds the user's tables may become a
-    catalog. Raises LockedError that names who holds the file, CatalogError for a full disk, a folder that is not
-    writable, a broken file or one of a newer mlforge, and whatever ``apply`` raises; the catalog is then as it was."""
+    tables are brought over by the methods of ``Transaction``, within its limits of threads and memory. Waits up to
+    ``lock_timeout`` seconds for writers, and with ``mode="wait"`` for readers too. With ``own_tables`` a DuckDB file
+    that holds the user's tables may become a catalog. Raises LockedError that names who holds the file, CatalogError
+    for a full disk, a folder that is not writable, a broken file or one of a newer mlforge, and whatever ``apply``
+    raises; the catalog is then as it was."""
     catalog = file.real(catalog_path)
     if staging:
         staging.close()
     with in_words(catalog), Workdir(catalog) as workdir:
-        job = _Job(catalog, workdir.path, staging, apply, lock_timeout, mode, threads, memory_limit, own_tables)
+        job = _Job(catalog, workdir.path, staging, apply, lock_timeout, mode, own_tables)
         return _change(job) if catalog.exists() else _create(job)
 
 
@@ -297,7 +294,8 @@ def _connect(job: _Job, path: Path) -> DuckDBPyConnection:
 
     con = duckdb.connect(str(path), config=file.CONFIG)
     try:
-        file.configure(con, job.threads, job.memory_limit, job.workdir / "spill")
+        limits = (job.staging.threads, job.staging.memory_limit) if job.staging else (None, None)
+        file.configure(con, *limits, job.workdir / "spill")
     except BaseException:
         con.close()
         raise

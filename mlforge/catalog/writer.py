@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
     from mlforge.model import (
         Entity,
-        FeatureConfig,
-        Kind,
         Run,
         Source,
         SourceState,
+        StoredFeature,
         StoredSet,
         StoredVersion,
         Version,
@@ -83,35 +82,26 @@ def record_build(con: DuckDBPyConnection, record: BuildRecord) -> None:
     insert(con, "builds", [row])
 
 
-def put_feature(
-    con: DuckDBPyConnection,
-    name: str,
-    *,
-    kind: Kind,
-    current: Version,
-    held: bool,
-    config: FeatureConfig,
-    path: str,
-    sql: str,
-) -> None:
+def put_feature(con: DuckDBPyConnection, feature: StoredFeature) -> None:
     """Add or replace a feature, and mark its current version, which must be written before or is there already."""
+    config = feature.config
     row = {
-        "feature": name,
-        "kind": kind,
+        "feature": feature.name,
+        "kind": feature.versions[-1].compiled.kind,
         "entity": config.entity,
-        "current_version": str(current),
-        "held": held,
+        "current_version": str(feature.current),
+        "held": feature.held,
         "description": config.description,
         "owner": config.owner,
         "tags": list(config.tags),
-        "path": path,
-        "sql": sql,
+        "path": feature.path,
+        "sql": feature.sql,
         "config": encode(config),
         "updated_at": datetime.datetime.now(datetime.UTC).replace(tzinfo=None),
     }
-    delete(con, "features", feature=name)
+    delete(con, "features", feature=feature.name)
     insert(con, "features", [row])
-    set_current(con, name, current, held=held)
+    set_current(con, feature.name, feature.current, held=feature.held)
 
 
 def set_current(con: DuckDBPyConnection, feature: str, version: Version, *, held: bool) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from mlforge.errors import FeatureError, Where
@@ -39,36 +40,55 @@ if TYPE_CHECKING:
 FIRST = Version(1, 0, 0)
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What of the project a plan looks at beside candidates: every feature with its refs, the feature sets, the
+    sources, and the features that failed before they could be planned."""
+
+    graph: Graph
+    feature_sets: Mapping[str, FeatureSet] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    failed: Sequence[Failure] = ()
+
+
+class PlanOptions(Struct, frozen=True, kw_only=True):
+    """``force`` makes a PATCH of what is unchanged, ``release`` lets held features go on, ``upgrade_sets`` moves
+    entries of feature sets to the current MAJOR, ``adopt`` gives the numbers of new versions, ``scope`` says which
+    event times to look at."""
+
+    force: bool = False
+    upgrade_sets: bool = False
+    release: bool = False
+    adopt: Adopted = Adopted()
+    scope: Scope = Scope()
+
+
 def plan(
     candidates: Mapping[str, Candidate],
     state: CatalogState,
     selection: Collection[str],
-    *,
-    graph: Graph,
-    feature_sets: Mapping[str, FeatureSet] | None = None,
-    force: bool = False,
-    upgrade_sets: bool = False,
-    release: bool = False,
-    adopt: Adopted | None = None,
-    scope: Scope = Scope(),
-    sources: Mapping[str, Source] | None = None,
-    failed: Sequence[Failure] = (),
+    project: Surroundings,
+    options: PlanOptions = PlanOptions(),
 ) -> Plan:
-    """Decide what a build does.
+    """Decide what a build does. ``candidates`` are the features that ``graph.complete`` names.
 
-    ``graph`` holds every feature of the project with its refs; ``candidates`` those that ``graph.complete`` names.
-    ``force`` makes a PATCH of what is unchanged, ``release`` lets held features go on, ``upgrade_sets`` moves entries
-    of feature sets to the current MAJOR, ``adopt`` gives the numbers of new versions. ``scope`` says which event times
-    to look at; ``sources`` are the project's; ``failed`` are features that are left out. Raises FeatureError (a cycle,
-    an unknown version of a ref, a broken contract) and ProjectError (an entry of a feature set)."""
-    adopt = adopt or Adopted()
-    planner = _Planner(candidates, state, graph, force, release, adopt, scope, sources or {})
+    Raises FeatureError (a cycle, an unknown version of a ref, a broken contract) and ProjectError (an entry of a
+    feature set)."""
+    graph, failed = project.graph, project.failed
+    planner = _Planner(candidates, state, project, options)
     needed = graphs.complete(selection, graph, state)
     paths = {name: candidate.path for name, candidate in candidates.items()}
     for name in graphs.order(graph, paths):
         if name in needed:
             planner.add(name, needed[name])
-    sets = plan_sets(feature_sets or {}, state, planner.steps, known=graph, upgrade=upgrade_sets, numbers=adopt.sets)
+    sets = plan_sets(
+        project.feature_sets,
+        state,
+        planner.steps,
+        known=graph,
+        upgrade=options.upgrade_sets,
+        numbers=options.adopt.sets,
+    )
     return Plan(
         steps=tuple(planner.steps.values()),
         sets=sets.steps,
@@ -90,18 +110,14 @@ class _Planner:
 
     candidates: Mapping[str, Candidate]
     state: CatalogState
-    graph: Graph
-    force: bool
-    release: bool
-    adopt: Adopted
-    scope: Scope
-    sources: Mapping[str, Source]
+    project: Surroundings
+    options: PlanOptions
     steps: dict[str, FeatureStep] = field(default_factory=dict)
 
     def add(self, name: str, why: str) -> None:
         if name not in self.candidates:
             raise FeatureError(f"feature {name} is {why or 'selected'}, and was not compiled")
-        upstream = {ref.name: self._read_version(name, ref) for ref in self.graph[name]}
+        upstream = {ref.name: self._read_version(name, ref) for ref in self.project.graph[name]}
         candidate = _reading(self.candidates[name], upstream)
         candidate = self._judged(candidate, upstream)
         stored = self.state.features.get(name)
@@ -150,7 +166,7 @@ class _Planner:
 
     def _create(self, candidate: Candidate, upstream: dict[str, Version]) -> FeatureStep:
         definition = candidate.definition
-        first = self.adopt.features.get(definition.feature, FIRST)
+        first = self.options.adopt.features.get(definition.feature, FIRST)
         return FeatureStep(
             feature=definition.feature,
             action="create",
@@ -161,14 +177,14 @@ class _Planner:
             reasons=("new feature",),
             columns=tuple(ColumnChange(column=c.name, change="added", new_type=c.type) for c in definition.columns),
             upstream=upstream,
-            dependents=graphs.downstream(definition.feature, self.graph),
-            increment=increments.first(candidate, self.scope),
+            dependents=graphs.downstream(definition.feature, self.project.graph),
+            increment=increments.first(candidate, self.options.scope),
         )
 
     def _update(self, stored: StoredFeature, candidate: Candidate, upstream: dict[str, Version]) -> FeatureStep:
         last = stored.versions[-1]
         diff = compare(last.definition, candidate.definition)
-        adopted = self.adopt.after(stored.name, last.version, diff.bump)
+        adopted = self.options.adopt.after(stored.name, last.version, diff.bump)
         if adopted is None:  # what comes from a manifest was let through where that was written
             contract.check(candidate, last)
         action, reasons, increment = self._action(stored, last, candidate, diff, upstream)
@@ -176,7 +192,7 @@ class _Planner:
         if adopted:
             action, to, reasons = _step_to(last.version, adopted), adopted, (*reasons, "numbered as in the manifest")
             increment = increments.Increment(why="numbered as in the manifest")
-        releasing = stored.held and self.release
+        releasing = stored.held and self.options.release
         moves = releasing or (action in BUILDING and not stored.held)
         return FeatureStep(
             feature=stored.name,
@@ -187,9 +203,9 @@ class _Planner:
             candidate=candidate,
             reasons=(*reasons, *_held_note(stored, action, to, releasing)),
             columns=diff.columns,
-            held=stored.held and not self.release,
+            held=stored.held and not self.options.release,
             upstream=upstream,
-            dependents=graphs.downstream(stored.name, self.graph),
+            dependents=graphs.downstream(stored.name, self.project.graph),
             increment=increment,
         )
 
@@ -203,25 +219,25 @@ class _Planner:
     ) -> tuple[Action, tuple[str, ...], Increment]:
         if diff.bump:
             types = (text for name, now in candidate.source_states.items() for text in _type_changes(name, now))
-            return diff.bump, (*diff.reasons, *types), increments.first(candidate, self.scope)
+            return diff.bump, (*diff.reasons, *types), increments.first(candidate, self.options.scope)
         data = (*_source_changes(last.source_states, candidate.source_states), *self._new_data(last, upstream))
         data = (*data, *_to_look_at(last, candidate))
-        asked = self.force or self.scope.restate is not None
+        asked = self.options.force or self.options.scope.restate is not None
         if data or asked or any(s.spans for s in last.source_states.values()):
             increment = self._increment(last, candidate, upstream)
             todo = tuple(f"event times {increments.described(span)}" for span in increment.todo)
-            if data or todo or self.force:
+            if data or todo or self.options.force:
                 return "patch", (*data, *todo) or ("forced",), increment
         none = Increment()
-        if stored.held and self.release:
+        if stored.held and self.options.release:
             return "release", (), none
         metadata = metadata_changes(stored, candidate)
         return ("metadata", metadata, none) if metadata else ("none", (), none)
 
     def _increment(self, last: StoredVersion, candidate: Candidate, upstream: dict[str, Version]) -> Increment:
-        scope = replace(self.scope, whole=self.scope.whole or self.force)
+        scope = replace(self.options.scope, whole=self.options.scope.whole or self.options.force)
         news = [name for name in self._changed(last, upstream) if self.candidates[name].compiled.timestamp is None]
-        return increments.next_one(last, candidate, scope, self.sources, news)
+        return increments.next_one(last, candidate, scope, self.project.sources, news)
 
     def _new_data(self, last: StoredVersion, upstream: dict[str, Version]) -> Iterator[str]:
         for name in self._changed(last, upstream):

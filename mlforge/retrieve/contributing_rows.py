@@ -49,7 +49,7 @@ def rows_of(
 
 @contextmanager
 def _from_sources(physical: Physical, stored: StoredVersion, project: Project) -> Iterator[Rows]:
-    from mlforge.building.materialise import Runner, make_events, make_rows
+    from mlforge.building.materialise import Runner, Stamp, make_events, make_rows
     from mlforge.catalog.source_engine import engine
 
     with engine(project) as warehouse:
@@ -59,7 +59,7 @@ def _from_sources(physical: Physical, stored: StoredVersion, project: Project) -
             warehouse.bind_source(project.sources[name])
         types = warehouse.describe(physical.c.event_sql)
         runner = Runner(con)
-        make_events(runner, physical.c, types.get("_mlforge_ts"), stored.definition.timestamp_format)
+        make_events(runner, physical.c, Stamp(types.get("_mlforge_ts"), stored.definition.timestamp_format))
         make_rows(runner, physical.c, ROWS)
         exact = with_changes(physical.c, interval=None)
         yield Rows(con, replace(physical, c=exact, relation=ROWS, patch=None))

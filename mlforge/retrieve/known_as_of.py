@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from mlforge.building.materialise import Runner, make_events, make_table
+from mlforge.building.materialise import Runner, Stamp, make_events, make_table
 from mlforge.catalog.source_engine import engine
 from mlforge.errors import RetrievalError
 from mlforge.model import REF_SCHEMA, FeatureRef, Version
@@ -82,7 +82,7 @@ class Past:
         runner = Runner(self.con)
         types = self.warehouse.describe(query)
         ready = replace(compiled, event_sql=query, table=f"{compiled.table}__{stored.version.patch}")
-        make_events(runner, ready, types.get("_mlforge_ts"), stored.definition.timestamp_format)
+        make_events(runner, ready, Stamp(types.get("_mlforge_ts"), stored.definition.timestamp_format))
         made = make_table(runner, ready, f"store.{ident(ready.table)}")
         return Physical(made, f"store.{ident(ready.table)}")
 

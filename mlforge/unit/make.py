@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from mlforge.building.materialise import Runner, make_events, make_table, staged
+from mlforge.building.materialise import Runner, Stamp, make_events, make_table, staged
 from mlforge.errors import FeatureError, Where
 from mlforge.model import REF_SCHEMA, CatalogState, StoredFeature, StoredVersion, Version
 from mlforge.sql.bind import bind, table_name
@@ -63,7 +63,8 @@ def _table(bench: Bench, compiled: Compiled, found: Analysed, state: CatalogStat
     query = with_ref_times(compiled.event_sql, upstream, compiled.timestamp)
     runner = Runner(bench.con, compiled.feature)
     events = replace(compiled, event_sql=query)
-    make_events(runner, events, found.compilation.timestamp_type, found.candidate.config.timestamp_format)
+    stamp = Stamp(found.compilation.timestamp_type, found.candidate.config.timestamp_format)
+    make_events(runner, events, stamp)
     return make_table(runner, compiled, staged(compiled.table))
 
 

@@ -70,7 +70,7 @@ def build(catalog: Path, *, mode="auto", lock_timeout=20.0, hold=False, rows=ROW
                 transaction.apply_patch("t1", number)
             writer.record_build(transaction.con, record(number))
 
-        done = commit(catalog, staging, apply, mode=mode, lock_timeout=lock_timeout, threads=1)
+        done = commit(catalog, staging, apply, mode=mode, lock_timeout=lock_timeout)
     say(how=done.how, backup=done.backup, notes=done.notes, build=number)
 
 

@@ -12,7 +12,7 @@ import duckdb
 from msgspec.structs import replace
 
 from mlforge.building.candidates import analyse, render_each
-from mlforge.building.materialise import EVENTS, LEAK, Runner, make_events
+from mlforge.building.materialise import EVENTS, LEAK, Runner, Stamp, make_events
 from mlforge.catalog.file import configure
 from mlforge.errors import LeakageError
 from mlforge.model import CatalogState, FeatureFile
@@ -125,7 +125,7 @@ class Planner:
         compiled = replace(feature.compiled, event_sql=feature.seen) if seen else feature.compiled
         runner = Runner(self.con)
         try:
-            make_events(runner, compiled, feature.timestamp_type, None, counted=False, seen=seen)
+            make_events(runner, compiled, Stamp(feature.timestamp_type, None), seen=seen)
             return Counter(self.con.execute(f"FROM {EVENTS}").fetchall())
         except duckdb.Error as error:
             if LEAK not in str(error):

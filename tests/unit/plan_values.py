@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -22,9 +23,19 @@ from mlforge.model import (
     StoredVersion,
     Version,
 )
+from mlforge.plan import planner
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from mlforge.plan.steps import Plan
+
+
+def plan(candidates: Mapping[str, Candidate], state: CatalogState, selection: Collection[str], **given: Any) -> Plan:
+    """A plan; ``given`` are fields of ``Surroundings`` and of ``PlanOptions``."""
+    around = {f.name: given.pop(f.name) for f in fields(planner.Surroundings) if f.name in given}
+    return planner.plan(candidates, state, selection, planner.Surroundings(**around), planner.PlanOptions(**given))
+
 
 ITEMS = {"a": "x", "b": "SUM(y) OVER last_7d"}
 

@@ -8,9 +8,8 @@ import pytest
 
 from mlforge.errors import FeatureError
 from mlforge.model import CatalogState, FeatureSet, Version
-from mlforge.plan.planner import plan
 from mlforge.plan.versions import Adopted
-from tests.unit.plan_values import ITEMS, candidate, definition, graph, ref, state, stored
+from tests.unit.plan_values import ITEMS, candidate, definition, graph, plan, ref, state, stored
 
 F = candidate()
 ALONE = graph(f="")

@@ -28,6 +28,7 @@ from mlforge.model import (
     Pin,
     Source,
     SourceState,
+    StoredFeature,
     StoredSet,
     StoredVersion,
     Version,
@@ -100,16 +101,16 @@ def put(con, *versions: Version, current: Version, held: bool = False) -> None:
 
 
 def put_feature(con, current: Version, *, held: bool = False) -> None:
-    writer.put_feature(
-        con,
-        "user_spend",
-        kind="windows",
+    feature = StoredFeature(
+        name="user_spend",
         current=current,
         held=held,
         config=CONFIG,
         path="features/u.sql",
         sql="SELECT 1",
+        versions=(stored(V100),),
     )
+    writer.put_feature(con, feature)
 
 
 def test_an_empty_catalog_has_an_empty_state(con):

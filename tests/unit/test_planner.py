@@ -10,8 +10,7 @@ from msgspec.structs import replace
 from mlforge.errors import FeatureError
 from mlforge.model import CatalogState, Check, Column, Duration, FileState, Key, RefJoin, SourceState, Version
 from mlforge.plan.graph import complete, downstream, order
-from mlforge.plan.planner import plan
-from tests.unit.plan_values import ITEMS, built, candidate, definition, graph, ref, state, stored
+from tests.unit.plan_values import ITEMS, built, candidate, definition, graph, plan, ref, state, stored
 
 if TYPE_CHECKING:
     from mlforge.model import Candidate, Definition

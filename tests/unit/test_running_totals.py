@@ -90,7 +90,9 @@ def test_the_rows_of_some_times_are_those_of_a_whole_table(
     with duckdb.connect() as con:
         events(con, rows)
         runner = Runner(con)
-        materialise.make_events(runner, feature, "TIMESTAMP", None, keep=True, name=materialise.READ_EVENTS)
+        materialise.make_events(
+            runner, feature, materialise.Stamp("TIMESTAMP", None), keep=True, name=materialise.READ_EVENTS
+        )
         materialise.narrow(runner, feature, materialise.READ_EVENTS, ((None, None),))
         scaled = with_scales(con, feature, materialise.EVENTS)
         materialise.fill_table(runner, scaled, "whole")
@@ -121,7 +123,7 @@ def test_the_template_takes_back_what_leaves(compiled: dict[str, Compiled]) -> N
     with duckdb.connect() as con:
         events(con, [(1, 0, 4, 4, 4.0, 0.1, None, True)])
         runner = Runner(con)
-        materialise.make_events(runner, feature, "TIMESTAMP", None, keep=True)
+        materialise.make_events(runner, feature, materialise.Stamp("TIMESTAMP", None), keep=True)
         scaled = with_scales(con, feature, materialise.EVENTS)
         kept = ((30 * HOUR, 240 * HOUR),)
         materialise.fill_table(runner, scaled, "made", kept=kept, temporary=True)

@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from mlforge.errors import ProjectError, UsageError
 from mlforge.model import CatalogState, FeatureRef, FeatureSet, StoredFeature, StoredSet
-from mlforge.plan.planner import plan
 from mlforge.plan.sets import SetPlan, plan_sets, written
 from mlforge.plan.versions import resolve_pin, resolve_set
-from tests.unit.plan_values import ITEMS, candidate, definition, graph, ref, state, stored, stored_version
+from tests.unit.plan_values import ITEMS, candidate, definition, graph, plan, ref, state, stored, stored_version
 
 if TYPE_CHECKING:
     from mlforge.plan.steps import SetStep
