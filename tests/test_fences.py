@@ -303,7 +303,7 @@ def test_checks_that_never_went_through_a_file() -> None:
         con.execute("CREATE TABLE v AS SELECT 1 AS x")
         check = Check(name="sql", args={"expression": SCRIPT})
         with pytest.raises(FeatureError, match="a closing bracket without an opening one"):
-            run_checks(con, "a", [check], "output", "v", columns={"x": "INTEGER"}, keys=[], timestamp=None)
+            run_checks(con, "a", [check], "v", columns={"x": "INTEGER"}, keys=[], timestamp=None)
 
 
 # -- types

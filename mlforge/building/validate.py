@@ -95,7 +95,7 @@ def _is_current(found: Analysed, state: CatalogState) -> bool:
 def _input(found: Analysed, con: DuckDBPyConnection) -> list[CheckResult]:
     compilation = found.compilation
     relation = f"({compilation.input_sql})"
-    return _run(con, found, found.input_checks, "input", relation, columns=compilation.input_columns)
+    return _run(con, found, found.input_checks, relation, columns=compilation.input_columns)
 
 
 def _output(found: Analysed, catalog: DuckDBPyConnection) -> list[CheckResult]:
@@ -103,14 +103,13 @@ def _output(found: Analysed, catalog: DuckDBPyConnection) -> list[CheckResult]:
     relation = f"features.{ident(compiled.feature)}"
     rows = catalog.execute(f"DESCRIBE FROM {relation}").fetchall()
     columns = {name: kind for name, kind, *_ in rows}
-    return _run(catalog, found, found.output_checks, "output", relation, columns=columns)
+    return _run(catalog, found, found.output_checks, relation, columns=columns)
 
 
 def _run(
     con: DuckDBPyConnection,
     found: Analysed,
     checks: tuple[Check, ...],
-    side: Literal["input", "output"],
     relation: str,
     *,
     columns: dict[str, str],
@@ -120,7 +119,6 @@ def _run(
         con,
         compiled.feature,
         checks,
-        side,
         relation,
         columns=columns,
         keys=[k.name for k in compiled.keys if k.name in columns],

@@ -31,20 +31,28 @@ Found = tuple[Any, ...]
 """Event time, state, stored columns."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """What was asked: features, entity rows with the names of their records for each read, and the instant."""
+
+    plan: Plan
+    rows: Sequence[Mapping[str, Any]]
+    names: Sequence[Sequence[bytes | None]]
+    at: int
+    with_status: bool
+
+
 def answer(
-    plan: Plan,
-    rows: Sequence[Mapping[str, Any]],
+    question: Question,
     records: Sequence[Sequence[bytes | None]],
-    names: Sequence[Sequence[bytes | None]],
     head: Head,
-    at: int,
-    *,
-    with_status: bool,
     counts: list[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Each row with its features; ``counts`` grows by the states of what was read.
 
     Raises Torn if a record has moved on since the head was read."""
+    plan, rows, names = question.plan, question.rows, question.names
+    at, with_status = question.at, question.with_status
     found, steps = [], []
     for read, asked, given in zip(plan.reads, names, records, strict=True):
         values, step = _found(read, asked, given, head, at)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from mlforge.errors import NotPublishedError, OnlineError, StoreDownError
-from mlforge.online.answer import answer
+from mlforge.online.answer import Question, answer
 from mlforge.online.entity_rows import rows_of
 from mlforge.online.entries import Head, Torn
 from mlforge.online.packed_values import micros
@@ -63,14 +63,10 @@ class _Reading:
         with_status: bool,
         counts: list[int] | None,
     ) -> None:
-        self.plan = plan
-        self.rows = rows
-        self.at = at
-        self.with_status = with_status
+        self.question = Question(plan, rows, plan.names(rows), at, with_status)
         self.counts = [0] * len(counts) if counts else None
-        self.names = plan.names(rows)
         self.wanted = [head]
-        for names in self.names:
+        for names in self.question.names:
             self.wanted += [n for n in names if n is not None] if None in names else names  # type: ignore[arg-type]
 
     def answer(self, book: _Book, values: Sequence[bytes | None]) -> list[dict[str, Any]] | None:
@@ -80,22 +76,13 @@ class _Reading:
         given = iter(values)
         next(given)
         records: list[list[bytes | None]] = []
-        for names in self.names:
+        for names in self.question.names:
             if None in names:
                 records.append([None if n is None else next(given) for n in names])
             else:
                 records.append(list(islice(given, len(names))))
         try:
-            return answer(
-                self.plan,
-                self.rows,
-                records,
-                self.names,
-                book.head,
-                self.at,
-                with_status=self.with_status,
-                counts=self.counts,
-            )
+            return answer(self.question, records, book.head, self.counts)
         except Torn:
             return None
 
@@ -258,7 +245,9 @@ class AsyncClient(_Base):
             many = len(entity_rows) > MANY
             reading = await _in_thread(self._reading, *given) if many else self._reading(*given)
             values = await self.store.aread(reading.wanted)
-            if many or (reading.plan.needs_engine and "duckdb" not in sys.modules):  # the import takes its time, once
+            if many or (
+                reading.question.plan.needs_engine and "duckdb" not in sys.modules
+            ):  # the import takes its time, once
                 found = await _in_thread(reading.answer, book, values)
             else:
                 found = reading.answer(book, values)

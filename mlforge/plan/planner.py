@@ -68,7 +68,7 @@ def plan(
     state: CatalogState,
     selection: Collection[str],
     project: Surroundings,
-    options: PlanOptions = PlanOptions(),
+    options: PlanOptions,
 ) -> Plan:
     """Decide what a build does. ``candidates`` are the features that ``graph.complete`` names.
 

@@ -96,14 +96,13 @@ def run_checks(
     con: DuckDBPyConnection,
     feature: str,
     checks: Sequence[Check],
-    side: Side,
     relation: str,
     *,
     columns: Mapping[str, str],
     keys: Sequence[str],
     timestamp: str | None,
 ) -> list[CheckResult]:
-    """What the checks of one side find, in their order.
+    """What checks find, in their order: all of the side that ``relation`` is, as ``assign_sides`` gives them.
 
     ``relation`` is what may stand in FROM: a quoted name, or a query in parentheses. ``columns`` maps its columns to
     DuckDB types. All checks share one scan (``unique`` groups once more); each failing one takes one further query
@@ -112,7 +111,7 @@ def run_checks(
     WarehouseError if the engine fails for another reason."""
     if not checks:
         return []
-    failing = [_failing(con, feature, replace(check, side=side), relation, columns) for check in checks]
+    failing = [_failing(con, feature, check, relation, columns) for check in checks]
     rows, *counts = _run(con, feature, failing, relation)
     sample_columns = [*keys, *([timestamp] if timestamp and timestamp not in keys else [])]
     results = []

@@ -20,6 +20,8 @@ from mlforge.warehouses.layouts import look
 from mlforge.warehouses.misfits import (
     Misfit,
     Misread,
+    Place,
+    Wanted,
     find,
     is_word,
     keeping,
@@ -159,9 +161,9 @@ class FileTable:
 
     def _first_misfit(self, file: str, column: str, kind: str) -> tuple[int, str] | None:
         """The first row that holds no value of a type; of texts that all would be one, as 007, the first."""
-        layout = self.layouts[file]
-        found = find(self.con, self.reader, file, layout, column, "VARCHAR", kind)
-        return found or find(self.con, self.reader, file, layout, column, "VARCHAR", kind, width=0)
+        place = Place(file, self.layouts[file], column)
+        found = find(self.con, self.reader, place, "VARCHAR", Wanted(kind))
+        return found or find(self.con, self.reader, place, "VARCHAR", Wanted(kind, width=0))
 
     def _unknown(self) -> None:
         for column in self.reader.declared:
@@ -179,7 +181,7 @@ class FileTable:
             name = next((c for c in layout.types if c.lower() == low and layout.types[c] != NULL), None)
             if name is None or padded.get(file) == width:
                 continue
-            other = find(self.con, self.reader, file, layout, name, "VARCHAR", "BIGINT", width=width)
+            other = find(self.con, self.reader, Place(file, layout, name), "VARCHAR", Wanted("BIGINT", width))
             if other:
                 beside = f"numbers of {width} digits with leading zeros in {self.shown(first)}"
                 raise Misfit(column, mixed_width(self.shown(file), other, beside), ("VARCHAR", "BIGINT"))
@@ -195,7 +197,8 @@ class FileTable:
                 first, said = known.setdefault(truth, (file, text))
                 if said != text:
                     name = next(c for c in layout.types if c.lower() == low)
-                    row, _ = find(self.con, self.reader, file, layout, name, "VARCHAR", "BOOLEAN", said=said) or (0, "")
+                    place, other = Place(file, layout, name), Wanted("BOOLEAN", said=said)
+                    row, _ = find(self.con, self.reader, place, "VARCHAR", other) or (0, "")
                     beside = f"{said!r} in {self.shown(first)}"
                     raise two_truths(column, self.shown(file), row, text, beside, truth)
 
@@ -306,7 +309,7 @@ class FileTable:
             name = next((c for c, t in layout.types.items() if c.lower() == column.lower() and t == "VARCHAR"), None)
             if name is None or column.lower() in self.reader.declared:
                 continue
-            if found := odd_one(self.con, self.reader, file, layout, name):
+            if found := odd_one(self.con, self.reader, Place(file, layout, name)):
                 kind, row, value = found
                 hint = f"{nothing(value)}, or" if is_csv and is_word(value) else "mend the file; or use"
                 said = f"{self.shown(file)}, row {row} says {value!r}, among values that are {kind}"
@@ -335,7 +338,8 @@ class FileTable:
         """The error for a value of a file that does not fit its column, with its row. ``said`` begins with the file."""
         file = max((f for f in self.layouts if said.startswith(f)), key=len, default=None)
         whole = self.types[column] if old == "VARCHAR" else new  # of a list, what it is a list of
-        row = find(self.con, self.reader, file, self.layouts[file], column, old, whole, declared=True) if file else None
+        place = Place(file, self.layouts[file], column) if file else None
+        row = find(self.con, self.reader, place, old, Wanted(whole, declared=True)) if place else None
         at = f"{self.shown(file or said)}{f', row {row[0]}' if row else ''}"
         found = Misfit(column, f"column {column!r} is {whole}, and {at} holds {value!r} ({old})", (old, new), value)
         kinds = found.candidates
@@ -367,7 +371,7 @@ class FileTable:
     def _cause(self, file: str, layout: FileLayout, column: str, old: str) -> tuple[int | None, str | None]:
         if self.reader.format == "parquet" or old == NULL:
             return None, None
-        return find(self.con, self.reader, file, layout, column, "VARCHAR", old) or (None, None)
+        return find(self.con, self.reader, Place(file, layout, column), "VARCHAR", Wanted(old)) or (None, None)
 
 
 _NO_FIT = re.compile(

@@ -13,7 +13,19 @@ from msgspec.structs import replace
 from mlforge.errors import engine_words
 from mlforge.model import FileLayout
 from mlforge.sql.templates import sql
-from mlforge.warehouses.misfits import ZONED, Misfit, Misread, count, find, is_word, keeping, mixed_width, two_truths
+from mlforge.warehouses.misfits import (
+    ZONED,
+    Misfit,
+    Misread,
+    Place,
+    Wanted,
+    count,
+    find,
+    is_word,
+    keeping,
+    mixed_width,
+    two_truths,
+)
 from mlforge.warehouses.nested import shape, texts
 from mlforge.warehouses.ragged import are_blank, first_line, uneven
 from mlforge.warehouses.types import NULL, zoned_micros
@@ -199,54 +211,50 @@ def _proven(con: DuckDBPyConnection, reader: Reader, guess: FileLayout, files: l
     for file in files:
         types, padded = dict(guess.types), {}
         for column, kind in asked:
-            types[column], width = _type_of(
-                con, reader, guess, file, column, kind, counts.get((file, column, kind)), files
-            )
+            seen = counts.get((file, column, kind))
+            types[column], width = _type_of(con, reader, Place(file, guess, column), kind, seen, files)
             if width:
                 padded[column] = width
-        spelled = {c: _spelled(con, reader, guess, file, c, t) for (f, c), t in truths.items() if f == file}
+        spelled = {c: _spelled(con, reader, Place(file, guess, c), t) for (f, c), t in truths.items() if f == file}
         found[file] = FileLayout(types=types, dialect=guess.dialect, padded=padded, truths=spelled)
     return found
 
 
-def _spelled(
-    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, file: str, column: str, ends: list[str | None]
-) -> dict[str, str]:
+def _spelled(con: DuckDBPyConnection, reader: Reader, place: Place, ends: list[str | None]) -> dict[str, str]:
     """How a column of a file spells true and false. Raises Misfit where it has two ways, which would be one."""
     said: dict[str, str] = {}
     for truth, first, last in (("true", *ends[:2]), ("false", *ends[2:])):
         if first is not None and last is not None:
             said[str(truth)] = first
             if first != last:
-                row, text = find(con, reader, file, layout, column, "VARCHAR", "BOOLEAN", said=first) or (0, last)
-                raise two_truths(column, reader.shown(file), row, text, repr(first), str(truth))
+                row, text = find(con, reader, place, "VARCHAR", Wanted("BOOLEAN", said=first)) or (0, last)
+                raise two_truths(place.column, reader.shown(place.file), row, text, repr(first), str(truth))
     return said
 
 
 def _type_of(
     con: DuckDBPyConnection,
     reader: Reader,
-    layout: FileLayout,
-    file: str,
-    column: str,
+    place: Place,
     kind: str,
     counts: list[int] | None,
     files: list[str],
 ) -> tuple[str, int | None]:
     """The type of a column of a file, and the width of its numbers if they have leading zeros. ``files`` have the same
     layout."""
+    file, layout, column = place
     values, fit, *digits = counts or [0, 0]
     if not values:
         return NULL, None
     if fit == values:
-        return kind, _width(con, reader, layout, file, column, digits)
+        return kind, _width(con, reader, place, digits)
     others, _ = count(con, reader, layout, [file], [(column, other) for other in _OTHERS.get(kind, ())])
     for other in _OTHERS.get(kind, ()):
         values, fit, *digits = others[file, column, other]
         if fit == values:
-            return other, _width(con, reader, layout, file, column, digits)
+            return other, _width(con, reader, place, digits)
     wanted = "DOUBLE" if kind in ("BIGINT", _WHOLE) else kind
-    row, value = find(con, reader, file, layout, column, "VARCHAR", wanted) or (0, "")
+    row, value = find(con, reader, place, "VARCHAR", Wanted(wanted)) or (0, "")
     held = "VARCHAR"
     if kind.startswith("TIMESTAMP") and re.fullmatch(r"\s*\d+-\d+-\d+\s*", value):
         held = "DATE"
@@ -263,18 +271,16 @@ def _is_number(text: str) -> bool:
     return text.strip().lstrip("+-").isdigit()
 
 
-def _width(
-    con: DuckDBPyConnection, reader: Reader, layout: FileLayout, file: str, column: str, digits: list[int]
-) -> int | None:
+def _width(con: DuckDBPyConnection, reader: Reader, place: Place, digits: list[int]) -> int | None:
     if not digits or not digits[0]:
         return None
     _, shortest, longest = digits
     if shortest == longest:
         return longest
-    other = find(con, reader, file, layout, column, "VARCHAR", "BIGINT", width=longest) or (0, "")
+    other = find(con, reader, place, "VARCHAR", Wanted("BIGINT", longest)) or (0, "")
     raise Misfit(
-        column,
-        mixed_width(reader.shown(file), other, f"numbers of {longest} digits with leading zeros"),
+        place.column,
+        mixed_width(reader.shown(place.file), other, f"numbers of {longest} digits with leading zeros"),
         ("VARCHAR", "BIGINT"),
     )
 
@@ -305,9 +311,8 @@ def _whole_json(
     for file in files:
         found = dict(types)
         for column, kind in doubles:
-            found[column], _ = _type_of(
-                con, reader, layout, file, column, kind, counts.get((file, column, kind)), [file]
-            )
+            seen = counts.get((file, column, kind))
+            found[column], _ = _type_of(con, reader, Place(file, layout, column), kind, seen, [file])
         for column, kind in times:  # 01-02-24 is one for DuckDB, in an order that it guesses
             values, fit, *_ = counts.get((file, column, kind), [0, 0])
             found[column] = types[column] if values == fit else "VARCHAR"
@@ -329,7 +334,8 @@ def _whole_nested(con: DuckDBPyConnection, reader: Reader, file: str, column: st
     large = {s: _WHOLE for s in found if leaves[s] == "DOUBLE"}
     for steps in _misfits(con, reader, file, column, kind, large):
         alone = made.with_leaves({steps: "DOUBLE"}, "VARCHAR")
-        row, value = find(con, reader, file, FileLayout(types={column: kind}), column, "VARCHAR", alone) or (0, "")
+        place = Place(file, FileLayout(types={column: kind}), column)
+        row, value = find(con, reader, place, "VARCHAR", Wanted(alone)) or (0, "")
         text = f"it is {kind}, and row {row} of {reader.shown(file)} says {value!r} in it, an integer that no DOUBLE is"
         misfit = Misfit(column, text, ("BIGINT", "DOUBLE"), value)
         kinds = [made.with_leaves({steps: leaf}) for leaf in misfit.candidates]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -158,22 +158,28 @@ class Reader:
         return msgspec.json.encode([self.format, self.options, sorted(self.declared)], order="deterministic").decode()
 
 
-def find(
-    con: DuckDBPyConnection,
-    reader: Reader,
-    file: str,
-    layout: FileLayout,
-    column: str,
-    old: str,
-    new: str,
-    width: int | None = None,
-    said: str | None = None,
-    *,
-    declared: bool = False,
-) -> tuple[int, str] | None:
-    """The first row of a file, and its value, where a column holds what is no value of the type ``new``, which the
-    user ``declared`` or DuckDB guessed; of a list or an object, where it lies within. With ``width`` the first text of
-    another width, with ``said`` the first that says the same truth value in another way."""
+class Place(NamedTuple):
+    """A column of one file."""
+
+    file: str
+    layout: FileLayout
+    column: str
+
+
+class Wanted(NamedTuple):
+    """What values should be: of a type, which the user ``declared`` or DuckDB guessed; with ``width`` texts of this
+    width, with ``said`` those that say a truth value in this way."""
+
+    type: str
+    width: int | None = None
+    said: str | None = None
+    declared: bool = False
+
+
+def find(con: DuckDBPyConnection, reader: Reader, place: Place, old: str, wanted: Wanted) -> tuple[int, str] | None:
+    """The first row, and its value, where a column that is read as ``old`` holds what is not ``wanted``; of a list or
+    an object, where it lies within."""
+    (file, layout, column), new = place, wanted.type
     text = texts(new) if old == "VARCHAR" else old
     kinds = dict.fromkeys(layout.types, "VARCHAR")
     kinds |= {c: text if reader.format == "json" else old for c in kinds if c.lower() == column.lower()}
@@ -191,11 +197,11 @@ def find(
                 column=column,
                 old=old,
                 new=kind,
-                width=width,
-                said=said,
+                width=wanted.width,
+                said=wanted.said,
                 steps=steps,
                 texts=text,
-                how={**reader.how(layout), "guessed": not declared},
+                how={**reader.how(layout), "guessed": not wanted.declared},
             )
         ).fetchall()
     return min(found, default=None)
@@ -207,13 +213,13 @@ def keeping(
     """The first of these types that every value of a column in these files is, or else the last."""
     *tried, last = kinds
     held = [
-        (file, layout, name, "VARCHAR" if reader.format != "parquet" else old)
+        (Place(file, layout, name), "VARCHAR" if reader.format != "parquet" else old)
         for file, layout in layouts.items()
         for name, old in layout.types.items()
         if name.lower() == column.lower()
     ]
     for kind in tried:
-        if not any(find(con, reader, *at, kind, declared=True) for at in held):
+        if not any(find(con, reader, *at, Wanted(kind, declared=True)) for at in held):
             return kind
     return last
 
@@ -260,15 +266,14 @@ def is_word(text: str) -> bool:
     return not any(c.isdigit() for c in text)
 
 
-def odd_one(
-    con: DuckDBPyConnection, reader: Reader, file: str, layout: FileLayout, column: str
-) -> tuple[str, int, str] | None:
+def odd_one(con: DuckDBPyConnection, reader: Reader, place: Place) -> tuple[str, int, str] | None:
     """Of a column of text that holds numbers or times but for a few words: their type, the first row with a word, and
     that word. The rows from which DuckDB guesses say it: of a word behind them a column is no text."""
+    file, layout, column = place
     counts, _ = count(con, reader, layout, [file], [(column, kind) for kind in _SPOILED], GUESSED)
     for kind in _SPOILED:
         values, fit = counts.get((file, column, kind), [0, 0])[:2]
-        if fit < values < 2 * fit and (found := find(con, reader, file, layout, column, "VARCHAR", kind)):
+        if fit < values < 2 * fit and (found := find(con, reader, place, "VARCHAR", Wanted(kind))):
             return kind, *found
     return None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
+from msgspec.structs import replace
 
 from mlforge.errors import FeatureError, WarehouseError, Where
 from mlforge.model import Check
@@ -29,7 +30,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 def run(con: duckdb.DuckDBPyConnection, relation: str, *checks: Check, **kwargs: Any) -> list[CheckResult]:
     columns = {row[0]: row[1] for row in con.execute(f"DESCRIBE FROM {relation}").fetchall()}
     kwargs = {"keys": ["k"] if "k" in columns else [], "timestamp": None} | kwargs
-    return run_checks(con, "spend", checks, "output", relation, columns=columns, **kwargs)
+    sided = [replace(check, side="output") for check in checks]
+    return run_checks(con, "spend", sided, relation, columns=columns, **kwargs)
 
 
 def failed_values(con: duckdb.DuckDBPyConnection, values: str, type_: str, check: Check) -> list[int]:
@@ -154,7 +156,7 @@ def test_an_empty_relation_passes_everything(con: duckdb.DuckDBPyConnection) -> 
 
 
 def test_no_checks_ask_nothing(con: duckdb.DuckDBPyConnection) -> None:
-    assert run_checks(con, "spend", [], "input", "no_such_table", columns={}, keys=[], timestamp=None) == []
+    assert run_checks(con, "spend", [], "no_such_table", columns={}, keys=[], timestamp=None) == []
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,6 @@ def test_a_failure_that_no_check_causes_is_the_engines(con: duckdb.DuckDBPyConne
             con,
             "spend",
             [Check(name="not_null", column="x")],
-            "output",
             "read_csv('missing.csv')",
             columns={"x": "INTEGER"},
             keys=[],

@@ -149,9 +149,7 @@ def test_a_failure_of_the_engine_is_told(con: duckdb.DuckDBPyConnection) -> None
 def test_failing_keys_that_are_absent_are_told(con: duckdb.DuckDBPyConnection) -> None:
     check = Check(name="not_null", column="x")
     with pytest.raises(WarehouseError, match="feature 'spend': no failing rows could be read: Binder Error"):
-        run_checks(
-            con, "spend", [check], "output", "(SELECT NULL AS x)", columns={"x": "INTEGER"}, keys=["k"], timestamp=None
-        )
+        run_checks(con, "spend", [check], "(SELECT NULL AS x)", columns={"x": "INTEGER"}, keys=["k"], timestamp=None)
 
 
 def test_long_text_is_cut(con: duckdb.DuckDBPyConnection) -> None:
