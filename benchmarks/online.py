@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import mlforge as mlf
 from mlforge.online import Client
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from tests.online.servers import RedisServer
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import mlforge as mlf
 from benchmarks.harness import machine
 from benchmarks.online import COLUMNS, write_project
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from tests.online.servers import RedisServer, free_port
 
 HERE = Path(__file__).resolve().parent

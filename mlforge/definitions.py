@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from mlforge.model import FeatureFile
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 
 class Definitions(Forge):

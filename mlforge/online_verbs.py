@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlforge.model import FeatureRef, Project
     from mlforge.online.client import Client, EntityRows
     from mlforge.publishing.run import Progress, Published
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 
 class OnlineVerbs:
@@ -36,7 +36,7 @@ class OnlineVerbs:
     def online_settings(self) -> dict[str, Any]:
         """What the profile, or ``Definitions``, says of the online store. Raises ProjectError, OnlineError."""
         from mlforge.project.online_settings import DEFAULTS, read_online
-        from mlforge.stores.base import settings_of
+        from mlforge.stores.opening import settings_of
 
         if self._project is None:
             raise OnlineError(
@@ -63,7 +63,7 @@ class OnlineVerbs:
         from mlforge.catalog import reader
         from mlforge.publishing.recording import Recorder
         from mlforge.publishing.run import Settings, publish
-        from mlforge.stores.base import open_store
+        from mlforge.stores.opening import open_store
 
         given = self.online_settings()
         opened = store or given.get("store") or open_store(given)

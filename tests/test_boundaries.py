@@ -18,7 +18,7 @@ from mlforge.model import Duration
 from mlforge.online import Client, interval_bounds
 from mlforge.publishing.run import Settings, publish
 from mlforge.sql.templates import _environment
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from tests.oracle.clock import HOUR, boundary, minus, moment, shown, us
 from tests.oracle.strategies import ANCHORS, LENGTHS
 from tests.small import Small

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlforge.agreement.targets import Found
     from mlforge.online.published import Key, OnDemand
     from mlforge.sql.physical import Physical
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 Row = dict[str, Any]
 LOOKED_UP = 100_000  # names of a store at once

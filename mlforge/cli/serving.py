@@ -105,7 +105,7 @@ def _store(ctx: typer.Context, store: str | None, namespace: str | None) -> tupl
     """The store's settings, with its namespace, and the API keys."""
     from mlforge.errors import UsageError
     from mlforge.project.environ import Environ
-    from mlforge.stores.base import settings_of
+    from mlforge.stores.opening import settings_of
 
     if store is not None:
         if not namespace:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mlforge.online.client import AsyncClient as AsyncClient
     from mlforge.online.client import Client as Client
     from mlforge.online.packed_values import Value as Value
-    from mlforge.stores.base import Store as Store
-    from mlforge.stores.base import open_store as open_store
+    from mlforge.stores.opening import open_store as open_store
+    from mlforge.stores.store import Store as Store
 
 __all__ = ["AsyncClient", "Client", "Store", "Value", "open_store"]
 
@@ -38,7 +38,7 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'mlforge.online' has no attribute {name!r}")
     from mlforge.online import client, packed_values
-    from mlforge.stores import base
+    from mlforge.stores import opening, store
 
-    homes = {"Store": base, "open_store": base, "Client": client, "AsyncClient": client, "Value": packed_values}
+    homes = {"Store": store, "open_store": opening, "Client": client, "AsyncClient": client, "Value": packed_values}
     return getattr(homes[name], name)

@@ -18,7 +18,7 @@ from mlforge.online.entries import Head, Torn
 from mlforge.online.packed_values import micros
 from mlforge.online.published import decode, name
 from mlforge.online.read_plan import Planner
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlforge.model import FeatureRef
     from mlforge.online.published import Manifest
     from mlforge.online.read_plan import Plan
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 T = TypeVar("T")
 EntityRows = Sequence[Mapping[str, Any]] | Mapping[str, Any] | Any

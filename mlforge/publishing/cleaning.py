@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlforge.online import published as m
 from mlforge.online.entries import swept
 from mlforge.publishing.writing import PORTION, put, update
-from mlforge.stores.base import Change
+from mlforge.stores.store import Change
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence

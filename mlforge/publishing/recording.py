@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mlforge.online.published import Manifest
     from mlforge.publishing.run import Published
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _FORM = "%Y-%m-%dT%H:%M:%S.%fZ"

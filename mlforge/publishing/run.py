@@ -31,7 +31,7 @@ from mlforge.publishing.left_out import ENTRY, Refused, Unfit, kept, too_large, 
 from mlforge.publishing.selection import Wanted, select
 from mlforge.publishing.writing import PORTION, Patient, move_head, overtaken, put, read_head, write
 from mlforge.sql.bind import bind
-from mlforge.stores.base import Change
+from mlforge.stores.store import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mlforge.model import CatalogState, StoredVersion
     from mlforge.online.entries import Head
     from mlforge.publishing.layout import Layout
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 PATIENCE = 30.0
 GRACE = 600.0

@@ -11,12 +11,12 @@ import msgspec
 from mlforge.errors import OnlineError, StoreDownError, StoreRefusedError
 from mlforge.online import published as m
 from mlforge.online.entries import Entry, Head, Overtaken, written
-from mlforge.stores.base import Change
+from mlforge.stores.store import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 TRIES = 50
 PORTION = 2_000  # names in one call of the store

@@ -49,7 +49,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
         """Look at what can be looked at before there are workers. Raises UsageError."""
         from pathlib import Path
 
-        from mlforge.stores.base import open_store
+        from mlforge.stores.opening import open_store
 
         open_store(self.store_settings()).close()
         if self.log_requests is not None:
@@ -59,7 +59,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True):
 
     def store_settings(self) -> dict[str, Any]:
         """What ``open_store`` takes."""
-        from mlforge.stores.base import STORES, settings_of
+        from mlforge.stores.opening import STORES, settings_of
 
         found = {"kind": "sqlite", **settings_of(self.store)}
         if found["kind"] in STORES and not found.get("timeout"):

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Iterator, Sequence
 
-    from mlforge.stores.base import Change
     from mlforge.stores.cluster_async import AsyncNodes
     from mlforge.stores.slots import Node
+    from mlforge.stores.store import Change
 
 # One name: the flag and text that must be there, the flag and text to put there; flag 0 stands for nothing.
 # Trap: GET answers false for a missing name, never nil.

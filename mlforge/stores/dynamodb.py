@@ -29,7 +29,7 @@ except ImportError:  # said when a store is made: the class can be named without
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from mlforge.stores.base import Change
+    from mlforge.stores.store import Change
 
 BATCH = 100  # keys in one BatchGetItem, a limit of DynamoDB
 THREADS = 16  # conditional writes at once: a batch of them would be all or nothing

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from mlforge.stores.base import Change, Store
+    from mlforge.stores.store import Change, Store
 
 # For every name: the flag and text that must be there, the flag and text to put there; flag 0 stands for nothing.
 # Trap: GET answers false for a missing name, never nil.

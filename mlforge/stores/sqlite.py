@@ -20,7 +20,7 @@ from mlforge.masking import place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from mlforge.stores.base import Change
+    from mlforge.stores.store import Change
 
 _CREATE = "CREATE TABLE IF NOT EXISTS items (name BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 _ONE = "SELECT value FROM items WHERE name = ?"

@@ -13,7 +13,7 @@ import pyarrow as pa
 from mlforge.catalog import reader
 from mlforge.online import Client, Value
 from mlforge.publishing.run import Settings, publish
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from tests.oracle.clock import EPOCH, MICRO, moment
 from tests.oracle.project import ARROW, table, write_project, write_sources
 from tests.oracle.runner import _bits, bits, build
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import mlforge as mlf
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
     from tests.oracle.world import World
 
 BEFORE = 600_000_000

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlforge.stores.base import Store, open_store
+from mlforge.stores.opening import open_store
 from tests.online.servers import MotoServer, RedisCluster, RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from mlforge.stores.store import Store
 
 STORES = ("sqlite", "redis", "cluster", "dynamodb")
 

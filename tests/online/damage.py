@@ -9,10 +9,10 @@ from mlforge.online import published as m
 from mlforge.online.entries import Entry, entries, packed
 from mlforge.online.packed_values import pack, pack_points, patient_decoder
 from mlforge.publishing.writing import Patient, read_head
-from mlforge.stores.base import Change
+from mlforge.stores.store import Change
 
 if TYPE_CHECKING:
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 _HEAD = struct.Struct("<qI")
 

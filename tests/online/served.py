@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from mlforge.stores.base import Change, Store
+    from mlforge.stores.store import Change, Store
 
 NOON = "2024-03-01T12:00:00"
 YAML = """\

@@ -22,7 +22,7 @@ from tests.online.served import Between, Served
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
     from tests.online.servers import RedisServer
 
 USERS = 2_300

@@ -23,7 +23,7 @@ from mlforge.online.evaluate import plain
 from mlforge.online.key_encoding import Unfit, encoder
 from mlforge.online.packed_values import micros
 from mlforge.publishing.run import Settings, publish
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from tests.online.served import NOON
 from tests.small import Small
 

@@ -11,8 +11,8 @@ import pytest
 
 from mlforge.errors import StoreDownError, StoreRefusedError, UsageError
 from mlforge.online import AsyncClient, Client, open_store
-from mlforge.stores.base import Change
 from mlforge.stores.slots import slot
+from mlforge.stores.store import Change
 from tests.online.served import Between, Served
 from tests.online.servers import until
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
     from tests.online.servers import RedisCluster, RedisServer
 
 NAMES = [b"n%d" % n for n in range(200)]

@@ -13,15 +13,15 @@ import pytest
 
 from mlforge.errors import StoreDownError, StoreRefusedError
 from mlforge.online import open_store
-from mlforge.stores.base import Change
 from mlforge.stores.dynamodb import DynamoDBStore
+from mlforge.stores.store import Change
 from tests.online.served import Between, Served, expiries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
     from tests.online.servers import MotoServer
 
 DAY = 86_400

@@ -14,16 +14,17 @@ import redis
 
 from mlforge.errors import StoreDownError
 from mlforge.online import AsyncClient
-from mlforge.stores.base import Change, open_store
+from mlforge.stores.opening import open_store
 from mlforge.stores.redis import RedisStore
 from mlforge.stores.sqlite import SQLiteStore
+from mlforge.stores.store import Change
 from tests.online.served import Served
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
     from tests.online.servers import RedisServer
 
 NAMES = [b"n%d" % n for n in range(2_000)]

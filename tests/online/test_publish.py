@@ -11,13 +11,14 @@ import pytest
 from mlforge.errors import OnlineError, StoreDownError, UsageError
 from mlforge.online import Client
 from mlforge.online.packed_values import micros
-from mlforge.stores.base import Change, open_store
+from mlforge.stores.opening import open_store
+from mlforge.stores.store import Change
 from tests.online.served import NOON, Between, Served
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
     from tests.online.servers import RedisServer
 
 

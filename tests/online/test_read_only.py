@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mlforge.stores.base import Change
 from mlforge.stores.sqlite import SQLiteStore
+from mlforge.stores.store import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 READER = """
 import asyncio, sys
 from mlforge.errors import MlforgeError
-from mlforge.stores.base import Change
+from mlforge.stores.store import Change
 from mlforge.stores.sqlite import SQLiteStore
 from tests.crash.rights import bind
 

@@ -121,7 +121,7 @@ def forget_sizes(notes: Notes) -> None:
     from msgspec.structs import replace
 
     from mlforge.online import published as m
-    from mlforge.stores.base import Change
+    from mlforge.stores.store import Change
 
     made = Client(notes.store, "small").manifest()
     tables = {id_: replace(t, greatest=None) for id_, t in made.tables.items()}

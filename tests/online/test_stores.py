@@ -17,13 +17,14 @@ import pytest
 from mlforge.errors import MlforgeError, OnlineError, StoreDownError, UsageError
 from mlforge.masking import place
 from mlforge.serve.server_settings import ServeSettings
-from mlforge.stores.base import Change, open_store
+from mlforge.stores.opening import open_store
+from mlforge.stores.store import Change
 from tests.online.servers import RedisServer, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
     from tests.online.servers import MotoServer
 
 ODD = [b"plain", b"with space", "é\U0001f600".encode(), b"a*b?[c]\\d^-", b"zero\x00byte", b"line\r\nbreak", b"x" * 900]

@@ -12,14 +12,14 @@ import trustme
 
 from mlforge.errors import StoreDownError, StoreRefusedError, UsageError
 from mlforge.online import open_store
-from mlforge.stores.base import Change
+from mlforge.stores.store import Change
 from tests.online.servers import RedisCluster, RedisServer, TLSProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 SECRET = "s3cr3t/pass@word:1,2"
 QUOTED = "s3cr3t%2Fpass%40word:1,2"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
 
 HEAD = b"small/head"
 KEYS = range(1, 6)

@@ -23,7 +23,7 @@ from mlforge.online import Client
 from mlforge.online import published as m
 from mlforge.online.packed_values import micros, moment, pack
 from mlforge.online.request_log import RequestLog
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from mlforge.stores.sqlite import SQLiteStore
 from tests.cli.running import mlforge
 from tests.online.agreement import publish_world, published_at
@@ -37,7 +37,7 @@ from tests.small import Small
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mlforge.stores.base import Store
+    from mlforge.stores.store import Store
     from tests.online.servers import RedisServer
     from tests.oracle.world import World
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from tests.online.served import Served
 from tests.online.servers import RedisServer
 from tests.serve.server import Server

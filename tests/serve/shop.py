@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlforge.catalog import reader
 from mlforge.online.packed_values import micros
 from mlforge.publishing.run import Settings, publish
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from tests.small import Small
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 
 import mlforge as mlf
 from mlforge.building.options import BuildOptions, Selection
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from tests.serve.load import MIXED, RIGHT, STALE, WRONG, Load, Stages
 from tests.serve.pulse import Pulse, Stage
 from tests.serve.raw import Answer, Connection, request

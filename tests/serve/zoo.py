@@ -8,7 +8,7 @@ import mlforge as mlf
 from mlforge.catalog import reader
 from mlforge.online.packed_values import micros
 from mlforge.publishing.run import Settings, publish
-from mlforge.stores.base import open_store
+from mlforge.stores.opening import open_store
 from tests.serve.shop import EVENTS, FEATURES, NOON
 from tests.small import Small
 
