@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,35 @@ def test_no_module_swallows_every_exception(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"line {node.lineno}: bare except"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    modules = {dotted(p).removesuffix(".__init__"): p for p in MODULES if room_of(dotted(p)) is not None}
+    graph = {
+        name: {target(module, modules) for module in run_imports(ast.parse(path.read_text()), name)} - {name, ""}
+        for name, path in modules.items()
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(reversed(error.args[1])))
+
+
+def run_imports(tree: ast.AST, name: str) -> list[str]:
+    """The modules that a tree imports when it runs, at any depth: what only types need is left out."""
+    typing = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    unused = {line for n in typing for line in range(n.body[0].lineno, (n.body[-1].end_lineno or 0) + 1)}
+    return [module for line, module in imported(tree, name) if line not in unused]
+
+
+def target(module: str, modules: dict[str, Path]) -> str:
+    """The module that an import reads: what is imported from one may be a module itself."""
+    return module if module in modules else module.rpartition(".")[0] if module.rpartition(".")[0] in modules else ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("if TYPE_CHECKING:\n    from mlforge.model import Plan\nimport mlforge.errors", ["mlforge.errors"])],
+)
+def test_imports_for_types_make_no_circle(text: str, expected: list[str]) -> None:
+    assert run_imports(ast.parse(text), "x") == expected

@@ -12,7 +12,6 @@ so that a read of 200 names took 100 seconds to fail; and it computes longer tha
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -21,7 +20,7 @@ from mlforge.masking import place
 from mlforge.stores.redis import escaped, needs_driver
 from mlforge.stores.redis_errors import in_words, unfit
 from mlforge.stores.resp import Connection, Malformed, Pool, Refused, Server, host_and_port
-from mlforge.stores.slots import Batch, owners
+from mlforge.stores.slots import PAUSES, Batch, known, owners
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -40,7 +39,6 @@ if ARGV[3] == '1' then redis.call('SET', KEYS[1], ARGV[4]) else redis.call('DEL'
 return 1"""
 PORTION = 5_000  # names asked for at once
 SCANNED = 2_000
-PAUSES = (0.0, 0.05, 0.1, 0.2)  # seconds before each attempt: nodes agree on a move within some milliseconds
 
 
 class RedisClusterStore:
@@ -269,13 +267,6 @@ def _nodes_of(url: str) -> tuple[str, list[Node]]:
     login, at, places = rest.rpartition("@")
     first, *others = places.split(",")
     return f"{scheme}://{login}{at}{first}", [host_and_port(place) for place in others]
-
-
-def known(owned: Sequence[Node | None], seeds: Sequence[Node]) -> list[Node]:
-    """Nodes to ask who has which slot, in any order; those that the settings name come last."""
-    others = list({node for node in owned if node is not None} - {*seeds})
-    random.shuffle(others)
-    return [*others, *seeds]
 
 
 def _words(change: Change) -> tuple[bytes, ...]:

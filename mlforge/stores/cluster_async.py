@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from mlforge.stores.resp import CHUNK, Refused, Server
-from mlforge.stores.slots import Batch, owners
+from mlforge.stores.slots import PAUSES, Batch, known, owners
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,8 +74,6 @@ class AsyncNodes:
 
     async def run(self, batch: Batch) -> list[Any]:
         """The answers to all commands. Raises OSError when a node is away, Refused if the cluster does not agree."""
-        from mlforge.stores.cluster import PAUSES
-
         for pause in PAUSES:
             if pause:
                 await asyncio.sleep(pause)
@@ -116,8 +114,6 @@ class AsyncNodes:
 
     async def _looked(self) -> list[Node | None]:
         """Who has which slot, from the first node that tells. Raises OSError, Refused."""
-        from mlforge.stores.cluster import known
-
         trouble: Exception | None = None
         for node in known(self._owned, self._seeds):
             try:

@@ -67,9 +67,24 @@ def _sqlite() -> Callable[..., Store]:
 
 
 def _redis() -> Callable[..., Store]:
-    from mlforge.stores.redis import redis_store
+    return _redis_store
 
-    return redis_store
+
+def _redis_store(
+    url: str = "redis://127.0.0.1:6379/0",
+    *,
+    cluster: bool = False,
+    timeout: float = 5.0,
+    options: dict[str, Any] | None = None,
+) -> Store:
+    """The store at ``url``, which is one server, or with ``cluster`` any node of a Redis Cluster."""
+    if cluster:
+        from mlforge.stores.cluster import RedisClusterStore
+
+        return RedisClusterStore(url, timeout=timeout, options=options)
+    from mlforge.stores.redis import RedisStore
+
+    return RedisStore(url, timeout=timeout, options=options)
 
 
 def _dynamodb() -> Callable[..., Store]:

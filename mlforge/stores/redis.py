@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from mlforge.stores.store import Change, Store
+    from mlforge.stores.store import Change
 
 # For every name: the flag and text that must be there, the flag and text to put there; flag 0 stands for nothing.
 # Trap: GET answers false for a missing name, never nil.
@@ -205,21 +205,6 @@ class RedisStore:
             yield
         except redis.RedisError as error:
             raise in_words(place(self.url), error) from error
-
-
-def redis_store(
-    url: str = "redis://127.0.0.1:6379/0",
-    *,
-    cluster: bool = False,
-    timeout: float = 5.0,
-    options: dict[str, Any] | None = None,
-) -> Store:
-    """The store at ``url``, which is one server, or with ``cluster`` any node of a Redis Cluster."""
-    if not cluster:
-        return RedisStore(url, timeout=timeout, options=options)
-    from mlforge.stores.cluster import RedisClusterStore
-
-    return RedisClusterStore(url, timeout=timeout, options=options)
 
 
 def needs_driver() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from binascii import crc_hqx
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 SLOTS = 16_384
 _LATER = ("TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY")  # said while nodes agree on something
+PAUSES = (0.0, 0.05, 0.1, 0.2)  # seconds before each attempt: nodes agree on a move within some milliseconds
 
 Node = tuple[str, int]
 
@@ -38,6 +40,13 @@ def owners(answer: Sequence[Any], asked: Node) -> list[Node | None]:
 def _host(text: bytes | None, asked: Node) -> str:
     """A node that does not know its own name gives none: it is reached as the one that was asked."""
     return text.decode() if text else asked[0]
+
+
+def known(owned: Sequence[Node | None], seeds: Sequence[Node]) -> list[Node]:
+    """Nodes to ask who has which slot, in any order; those that the settings name come last."""
+    others = list({node for node in owned if node is not None} - {*seeds})
+    random.shuffle(others)
+    return [*others, *seeds]
 
 
 class Batch:
