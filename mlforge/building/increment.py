@@ -147,21 +147,18 @@ def _read_new(
         return materialise.EventCounts(0, 0), []
     checks = _checked(work, step, found, increment)
     kin = bool(increment.main and work.analysis.project.sources[increment.main].unique_key)
-    return _events(work, step, found, compiled, Reading(carry=True, parts=_wanted(increment), kin=kin), _NEW), checks
+    return _events(
+        work, step, found, compiled, Reading(carry=True, parts=increment.parts.to_read, kin=kin), _NEW
+    ), checks
 
 
 def _checked(work: Work, step: FeatureStep, found: Analysed, increment: Increment) -> list[CheckResult]:
     """Checks of the rows that are new. Raises Stopped if one of them fails with an error."""
-    reads.bind_reads(work, step, Reading(parts=_wanted(increment)))
+    reads.bind_reads(work, step, Reading(parts=increment.parts.to_read))
     checks = describe.check_input(work, step, found)
     if any(not c.passed and c.severity == "error" for c in checks):
         raise Stopped(checks)
     return checks
-
-
-def _wanted(increment: Increment) -> tuple[tuple[str, int | None], ...]:
-    parts = increment.parts
-    return (*((p, None) for p in (*parts.added, *parts.changed)), *parts.grown)
 
 
 class Stopped(Exception):
@@ -304,7 +301,7 @@ def _by_key(work: Work, step: FeatureStep, found: Analysed, last: StoredVersion,
     if not increment.parts.only_new:
         raise Whole(f"rows of {source.name} changed that were taken in before")
     checks = _checked(work, step, found, increment)
-    reads.bind_source(work, source.name, Reading(parts=_wanted(increment), kin=True))
+    reads.bind_source(work, source.name, Reading(parts=increment.parts.to_read, kin=True))
     work.runner.run(sql("feature/source_keys", name=_KEYS, source=source.name, keys=increment.keys))
     reading = Reading(keys=increment.keys, relation=_KEYS)
     counts = _events(work, step, found, compiled, reading, _NEW)

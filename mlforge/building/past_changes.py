@@ -71,7 +71,7 @@ def _new_since(work: Work, step: FeatureStep, found: Analysed, last: StoredVersi
         relation = found.compilation.verdict.known.get((SOURCE_SCHEMA, name))
         if relation is None or relation.time is None or source.unique_key or source.deleted or not parts.only_new:
             return None
-        bind_source(work, name, Reading(parts=(*((p, None) for p in parts.added), *parts.grown)))
+        bind_source(work, name, Reading(parts=parts.to_read))
         seen = relation.seen("_mlforge_s")
         first = work.runner.run(sql("proof/first_seen", schema=SOURCE_SCHEMA, name=name, seen=seen))[0][0]
         if isinstance(first, int):

@@ -56,6 +56,11 @@ class Parts(Struct, frozen=True, kw_only=True):
         """Whether no row that was taken in is known to be gone or different."""
         return not self.changed and not self.removed
 
+    @property
+    def to_read(self) -> tuple[tuple[str, int | None], ...]:
+        """The parts that hold rows to take in, with the value beyond which they do; None: all of their rows."""
+        return (*((part, None) for part in (*self.added, *self.changed)), *self.grown)
+
     def __bool__(self) -> bool:
         return bool(self.added or self.grown or self.changed or self.removed)
 
