@@ -162,12 +162,7 @@ def _check(case: _Case, tree: exp.Query, config: FeatureConfig) -> None:
     _declare(case, base, config)
     if config.delay is None:
         _inherit(case, base)
-    for (_, name), relation in case.known.items():
-        if relation.time and relation.columns[relation.time] == "VARCHAR" and relation.format is None:
-            repair = "say how: options: {dateformat: ...} and types: of the source, or timestamp_format of the feature"
-            raise Unproven(
-                f"{relation.time}, the time of source {name}, is text that nobody says how to read", None, repair
-            )
+    _check_text(case.known)
     undeclared = {n: r for (schema, n), r in case.known.items() if schema == SOURCE_SCHEMA and _times(r)}
     is_text = config.timestamp_format is not None  # SQL compares another instant than is read from it, perhaps
     if undeclared and not is_text and _are_tied(case, query, undeclared):
@@ -180,6 +175,16 @@ def _check(case: _Case, tree: exp.Query, config: FeatureConfig) -> None:
             raise
     for name, relation in undeclared.items():
         raise _undeclared(name, relation, _first(tree, name))
+
+
+def _check_text(known: Relations) -> None:
+    """Refuse times that are text of a form that nobody states."""
+    for (_, name), relation in known.items():
+        if relation.time and relation.columns[relation.time] == "VARCHAR" and relation.format is None:
+            repair = "say how: options: {dateformat: ...} and types: of the source, or timestamp_format of the feature"
+            raise Unproven(
+                f"{relation.time}, the time of source {name}, is text that nobody says how to read", None, repair
+            )
 
 
 def _are_tied(case: _Case, query: exp.Query, undeclared: Mapping[str, Relation]) -> bool:
