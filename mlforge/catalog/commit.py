@@ -7,7 +7,7 @@ Three ways, all of them safe against kill -9 at any moment:
 - *replaced*: only readers hold it, or it is of an older mlforge. A copy is changed and moved into its place; readers
   keep the old file until they reopen. The old file of an older mlforge stays beside it as a backup.
 
-``holding`` says how it is kept from overwriting what others write meanwhile.
+``open_files`` says how it is kept from overwriting what others write meanwhile.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Pins:
         self.close()
 
     def hold(self, path: str | Path, lock_timeout: float) -> None:
-        """Keep a file as it is. Waits for a writer, and raises, as ``holding.hold`` does."""
+        """Keep a file as it is. Waits for a writer, and raises, as ``open_files.hold`` does."""
         stack = ExitStack()
         self.keep(stack.enter_context(open_files.hold(real(path), Waiting(lock_timeout))), stack)
 

@@ -533,18 +533,18 @@ def test_a_catalog_that_somebody_made_while_the_first_build_ran(path):
 
 FORKS = """
 import os, sys
-from mlforge.catalog import file, holding
+from mlforge.catalog import file, open_files
 with file.open_read(sys.argv[1]) as con:
     child = os.fork()
     if child == 0:
-        assert holding._entries == {}
+        assert open_files._entries == {}
         with file.open_read(sys.argv[1]) as own:
             rows = own.execute("FROM store.t").fetchall()
         os._exit(0 if rows == [(1,)] else 1)
     assert os.waitpid(child, 0)[1] == 0
     print("ready", flush=True)
     sys.stdin.readline()
-assert holding._entries == {}
+assert open_files._entries == {}
 """
 
 
